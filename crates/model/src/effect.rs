@@ -1,0 +1,185 @@
+//! Orders to the outside world, derived from committed events: the same answer after a crash.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dag::{Action, Command, Dag};
+use crate::decide::scope_for;
+use crate::event::RunEvent;
+use crate::expr::{Expr, Path, Scope};
+use crate::id::{RunId, TaskIx};
+use crate::run::DagRun;
+use crate::state::TaskState;
+use crate::table::{Counts, TableRef, TaskError, TaskResult};
+use crate::template::Template;
+use crate::time::{DataInterval, Timestamp};
+
+/// What the world must do because an event is committed.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Start an attempt.
+    StartAttempt(Arc<AttemptOrder>),
+    /// End an attempt: its process tree, or its work in this process.
+    CancelAttempt(AttemptId),
+    /// Tell who waits for the run.
+    RunFinished(RunId),
+}
+
+/// One attempt of one task of one run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: TaskIx,
+    /// Its number: the fencing token.
+    pub attempt: u32,
+}
+
+/// Everything that an attempt needs to know, as values.
+#[derive(Debug, Clone)]
+pub struct AttemptOrder {
+    /// Which attempt.
+    pub id: AttemptId,
+    /// The DAG version of the run.
+    pub dag: Arc<Dag>,
+    /// What its expressions may see, `secrets` and `connections` apart.
+    pub scope: Scope,
+    /// The run's params, for `$names`.
+    pub params: serde_json::Map<String, serde_json::Value>,
+    /// What the run's data are about.
+    pub interval: Option<DataInterval>,
+    /// The instant that the run is about.
+    pub logical_time: Timestamp,
+    /// The tables it reads, by the name that its settings use.
+    pub inputs: Vec<(String, TableRef)>,
+    /// The rows of the built-in table `run_tasks`, when it reads that.
+    pub run_tasks: Option<Vec<RunTask>>,
+}
+
+/// A row of the built-in table `run_tasks`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunTask {
+    /// The task's name.
+    pub task: String,
+    /// Its state.
+    pub state: TaskState,
+    /// Attempts started.
+    pub attempts: u32,
+    /// Where its rows went.
+    pub counts: Counts,
+}
+
+/// How an attempt ended, as the executor reports it.
+#[derive(Debug, Clone)]
+pub struct AttemptReport {
+    /// Which attempt. A report whose token is not the current one is refused.
+    pub id: AttemptId,
+    /// How it ended.
+    pub outcome: ReportOutcome,
+    /// Its tables of at most [`SLAB_TABLE_BYTES_MAX`](crate::table::SLAB_TABLE_BYTES_MAX) bytes.
+    /// They become durable in the commit of the report; larger ones are files that are already
+    /// synced.
+    pub small_tables: Vec<SmallTable>,
+}
+
+/// The outcome that the executor saw.
+#[derive(Debug, Clone)]
+pub enum ReportOutcome {
+    /// It gave a result.
+    Succeeded(TaskResult),
+    /// It gave an error.
+    Failed(TaskError),
+    /// It said that there was nothing to do, and why.
+    Skipped(String),
+    /// It was ended on an operator's word, and its end was verified.
+    Cancelled,
+}
+
+/// The bytes of a small table, an Arrow IPC file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SmallTable {
+    /// Its [`TableRef::hash`].
+    pub hash: String,
+    /// The Arrow IPC bytes.
+    pub bytes: bytes::Bytes,
+}
+
+/// What the world must do because `event` is committed and `run` has it applied.
+pub fn effects(run: &DagRun, event: &RunEvent) -> Vec<Effect> {
+    match event {
+        RunEvent::AttemptStarted { task, .. } => {
+            vec![Effect::StartAttempt(Arc::new(order(run, *task)))]
+        }
+        RunEvent::CancelRequested { .. } => run
+            .running()
+            .map(|task| {
+                Effect::CancelAttempt(AttemptId {
+                    run: run.head.id.clone(),
+                    task,
+                    attempt: run.task(task).attempts,
+                })
+            })
+            .collect(),
+        RunEvent::Finished { .. } => vec![Effect::RunFinished(run.head.id.clone())],
+        _ => Vec::new(),
+    }
+}
+
+fn order(run: &DagRun, ix: TaskIx) -> AttemptOrder {
+    let dag = run.dag();
+    let task = dag.task(ix);
+    let inputs = task
+        .reads
+        .iter()
+        .filter_map(|read| {
+            let result = run.task(read.task).result.as_deref()?;
+            let table = result.tables.iter().find(|t| t.name == read.table)?;
+            Some((read.alias.clone(), table.clone()))
+        })
+        .collect();
+    let run_tasks = task.reads_run_tasks.then(|| {
+        run.tasks()
+            .iter()
+            .zip(dag.tasks())
+            .filter(|(state, _)| state.state.is_final())
+            .map(|(state, task)| RunTask {
+                task: task.name.to_string(),
+                state: state.state,
+                attempts: state.attempts,
+                counts: state.result.as_ref().map(|r| r.counts.clone()).unwrap_or_default(),
+            })
+            .collect()
+    });
+    AttemptOrder {
+        id: AttemptId { run: run.head.id.clone(), task: ix, attempt: run.task(ix).attempts },
+        scope: scope_for(run, &task_paths(task)),
+        params: run.head.params.clone(),
+        interval: run.head.interval,
+        logical_time: run.head.logical_time(),
+        inputs,
+        run_tasks,
+        dag: Arc::clone(dag),
+    }
+}
+
+/// Every place that a task's expressions read while an attempt runs.
+fn task_paths(task: &crate::dag::Task) -> BTreeSet<Path> {
+    let mut paths: BTreeSet<Path> = task.bind.values().flat_map(Expr::references).collect();
+    paths.extend(task.env.values().flat_map(Template::references));
+    match &task.action {
+        Action::Ingest { config, .. }
+        | Action::Transform { config, .. }
+        | Action::Load { config, .. } => paths.extend(config.references()),
+        Action::Run(Command::Argv(words)) => {
+            paths.extend(words.iter().flat_map(Template::references));
+        }
+        Action::Run(Command::Shell { variables, .. }) => {
+            paths.extend(variables.iter().flat_map(|(_, expr)| expr.references()));
+        }
+        Action::Noop => {}
+    }
+    paths
+}

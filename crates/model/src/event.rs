@@ -1,0 +1,379 @@
+//! Facts. The journal holds nothing else, and the state of everything is the fold of them.
+//!
+//! An event is written once and read for years: fields are added with a default, variants are
+//! added at the end, none is changed or removed.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::id::{DagId, RunId, TaskIx, Version};
+use crate::state::RunState;
+use crate::table::{TaskError, TaskResult};
+use crate::time::{DataInterval, Timestamp};
+
+/// A place in the journal: the number of the event, from 1. `Position(0)` is before the first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// The place after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// To a run.
+    Run(RunId, RunEvent),
+    /// To a DAG.
+    Dag(DagId, DagEvent),
+}
+
+/// Why a run exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "by")]
+pub enum Trigger {
+    /// Its schedule was due.
+    Cron {
+        /// The instant it was due.
+        tick: Timestamp,
+    },
+    /// A person or a program asked.
+    Manual {
+        /// Who, as far as is known.
+        who: String,
+    },
+}
+
+impl Trigger {
+    /// The word of the API and the UI.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Cron { .. } => "cron",
+            Self::Manual { .. } => "manual",
+        }
+    }
+}
+
+/// Something that happened to a run. [`crate::DagRun::apply`] says what follows from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEvent {
+    /// It was called for. Always the first event of a run.
+    Created {
+        /// The version of the DAG that it runs.
+        version: Version,
+        /// Why.
+        trigger: Trigger,
+        /// Its params, complete and checked.
+        params: Map<String, Value>,
+        /// What its data are about.
+        interval: Option<DataInterval>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Admission let it run.
+    Started {
+        /// When.
+        at: Timestamp,
+    },
+    /// A task is ready and waits for a slot.
+    TaskQueued {
+        /// Which.
+        task: TaskIx,
+        /// When.
+        at: Timestamp,
+    },
+    /// A task waits for a condition or a person.
+    TaskWaiting {
+        /// Which.
+        task: TaskIx,
+        /// For what, in words.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// A task does not need to run.
+    TaskSkipped {
+        /// Which.
+        task: TaskIx,
+        /// Why, in words.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// A task cannot run, because something above it failed.
+    TaskUpstreamFailed {
+        /// Which.
+        task: TaskIx,
+        /// When.
+        at: Timestamp,
+    },
+    /// A task failed before an attempt could start.
+    TaskFailed {
+        /// Which.
+        task: TaskIx,
+        /// Why.
+        error: TaskError,
+        /// When.
+        at: Timestamp,
+    },
+    /// A task that was not running is not wanted any more.
+    TaskCancelled {
+        /// Which.
+        task: TaskIx,
+        /// When.
+        at: Timestamp,
+    },
+    /// The DAG version of a rerun no longer has the task.
+    TaskRemoved {
+        /// Which.
+        task: TaskIx,
+        /// When.
+        at: Timestamp,
+    },
+    /// Admission gave a task a slot; the attempt with this number is the only one that may
+    /// report.
+    AttemptStarted {
+        /// Which task.
+        task: TaskIx,
+        /// Counts the task's attempts from 1, over all generations: the fencing token.
+        attempt: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// An attempt gave a result.
+    AttemptSucceeded {
+        /// Which task.
+        task: TaskIx,
+        /// Which attempt.
+        attempt: u32,
+        /// What it gave.
+        result: TaskResult,
+        /// When.
+        at: Timestamp,
+    },
+    /// An attempt gave an error.
+    AttemptFailed {
+        /// Which task.
+        task: TaskIx,
+        /// Which attempt.
+        attempt: u32,
+        /// Why.
+        error: TaskError,
+        /// When the next attempt may start; without one the task has failed.
+        retry_at: Option<Timestamp>,
+        /// When.
+        at: Timestamp,
+    },
+    /// An attempt said that there was nothing to do.
+    AttemptSkipped {
+        /// Which task.
+        task: TaskIx,
+        /// Which attempt.
+        attempt: u32,
+        /// Why, in words.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// An attempt was ended on an operator's word, and its end was verified.
+    AttemptCancelled {
+        /// Which task.
+        task: TaskIx,
+        /// Which attempt.
+        attempt: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// The server ended while the attempt ran; what it started has been ended.
+    AttemptLost {
+        /// Which task.
+        task: TaskIx,
+        /// Which attempt.
+        attempt: u32,
+        /// Whether the task may run again. Lost attempts have a budget of their own.
+        again: bool,
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody asked to end the run.
+    CancelRequested {
+        /// Who, as far as is known.
+        who: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// No task is unfinished.
+    Finished {
+        /// The final state.
+        state: RunState,
+        /// When.
+        at: Timestamp,
+    },
+    /// A rerun: a new generation, in which these tasks are pending again.
+    Reopened {
+        /// The tasks that run again, in the version of the new generation.
+        tasks: Vec<TaskIx>,
+        /// The version of the new generation.
+        version: Version,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl RunEvent {
+    /// When it happened.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Created { at, .. }
+            | Self::Started { at }
+            | Self::TaskQueued { at, .. }
+            | Self::TaskWaiting { at, .. }
+            | Self::TaskSkipped { at, .. }
+            | Self::TaskUpstreamFailed { at, .. }
+            | Self::TaskFailed { at, .. }
+            | Self::TaskCancelled { at, .. }
+            | Self::TaskRemoved { at, .. }
+            | Self::AttemptStarted { at, .. }
+            | Self::AttemptSucceeded { at, .. }
+            | Self::AttemptFailed { at, .. }
+            | Self::AttemptSkipped { at, .. }
+            | Self::AttemptCancelled { at, .. }
+            | Self::AttemptLost { at, .. }
+            | Self::CancelRequested { at, .. }
+            | Self::Finished { at, .. }
+            | Self::Reopened { at, .. } => *at,
+        }
+    }
+
+    /// The task it is about, if it is about one.
+    pub fn task(&self) -> Option<TaskIx> {
+        match self {
+            Self::TaskQueued { task, .. }
+            | Self::TaskWaiting { task, .. }
+            | Self::TaskSkipped { task, .. }
+            | Self::TaskUpstreamFailed { task, .. }
+            | Self::TaskFailed { task, .. }
+            | Self::TaskCancelled { task, .. }
+            | Self::TaskRemoved { task, .. }
+            | Self::AttemptStarted { task, .. }
+            | Self::AttemptSucceeded { task, .. }
+            | Self::AttemptFailed { task, .. }
+            | Self::AttemptSkipped { task, .. }
+            | Self::AttemptCancelled { task, .. }
+            | Self::AttemptLost { task, .. } => Some(*task),
+            Self::Created { .. }
+            | Self::Started { .. }
+            | Self::CancelRequested { .. }
+            | Self::Finished { .. }
+            | Self::Reopened { .. } => None,
+        }
+    }
+
+    /// The variant's name, for messages and the matrix.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "created",
+            Self::Started { .. } => "started",
+            Self::TaskQueued { .. } => "task_queued",
+            Self::TaskWaiting { .. } => "task_waiting",
+            Self::TaskSkipped { .. } => "task_skipped",
+            Self::TaskUpstreamFailed { .. } => "task_upstream_failed",
+            Self::TaskFailed { .. } => "task_failed",
+            Self::TaskCancelled { .. } => "task_cancelled",
+            Self::TaskRemoved { .. } => "task_removed",
+            Self::AttemptStarted { .. } => "attempt_started",
+            Self::AttemptSucceeded { .. } => "attempt_succeeded",
+            Self::AttemptFailed { .. } => "attempt_failed",
+            Self::AttemptSkipped { .. } => "attempt_skipped",
+            Self::AttemptCancelled { .. } => "attempt_cancelled",
+            Self::AttemptLost { .. } => "attempt_lost",
+            Self::CancelRequested { .. } => "cancel_requested",
+            Self::Finished { .. } => "finished",
+            Self::Reopened { .. } => "reopened",
+        }
+    }
+}
+
+/// Something that happened to a DAG.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DagEvent {
+    /// A version became the one that new runs take.
+    Deployed {
+        /// The version.
+        version: Version,
+        /// When.
+        at: Timestamp,
+    },
+    /// Its file is gone: no new runs, history stays.
+    Retired {
+        /// When.
+        at: Timestamp,
+    },
+    /// A due instant was dealt with: a run was created for it, or it was passed over.
+    Ticked {
+        /// The instant.
+        tick: Timestamp,
+        /// Whether a run was created.
+        fired: bool,
+        /// When.
+        at: Timestamp,
+    },
+    /// Its schedule stands still, or goes on.
+    Paused {
+        /// Still or on.
+        paused: bool,
+        /// Who, as far as is known.
+        who: String,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// What is known of a DAG besides its definition: the fold of its [`DagEvent`]s and of the
+/// `Created` events of its runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DagRecord {
+    /// The version that new runs take.
+    pub version: Option<Version>,
+    /// When it was deployed.
+    pub deployed_at: Option<Timestamp>,
+    /// Its file is gone.
+    pub retired: bool,
+    /// Its schedule stands still.
+    pub paused: bool,
+    /// The last due instant that was dealt with.
+    pub last_tick: Option<Timestamp>,
+    /// The number of its newest run; 0 before the first.
+    pub last_run: u64,
+}
+
+impl DagRecord {
+    /// Records that `event` happened.
+    pub fn apply(&mut self, event: &DagEvent) {
+        match event {
+            DagEvent::Deployed { version, at } => {
+                self.version = Some(version.clone());
+                self.deployed_at = Some(*at);
+                self.retired = false;
+            }
+            DagEvent::Retired { .. } => self.retired = true,
+            DagEvent::Ticked { tick, .. } => self.last_tick = self.last_tick.max(Some(*tick)),
+            DagEvent::Paused { paused, .. } => self.paused = *paused,
+        }
+    }
+
+    /// Records that a run was created.
+    pub fn created(&mut self, number: u64) {
+        self.last_run = self.last_run.max(number);
+    }
+}

@@ -1,0 +1,46 @@
+//! The nouns and the state machine of Tidemill. Pure: no IO, no clock, no threads.
+//!
+//! Read in this order:
+//!
+//! * [`id`], [`time`], [`secret`]: names, instants, values that cannot be printed;
+//! * [`dag`]: the workflow, validated and immutable; [`expr`] and [`template`]: its expressions;
+//! * [`schedule`]: when runs are due;
+//! * [`state`]: the states; [`event`]: the facts; [`table`]: what attempts leave behind;
+//! * [`run`]: [`DagRun`], whose [`DagRun::apply`] is the only function that changes a run;
+//! * [`mod@decide`], [`trigger_rule`], [`retry`]: what should happen next inside one run;
+//! * [`admission`]: what may start now, across all runs;
+//! * [`effect`]: what the world must do because an event is committed.
+//!
+//! **Invariants.** Values in, values out: time enters with the call, chance comes from hashes.
+//! `petgraph` stays inside [`dag`], `cron` inside [`schedule`], `cel` inside [`expr`].
+
+pub mod admission;
+pub mod dag;
+pub mod decide;
+pub mod effect;
+pub mod event;
+pub mod expr;
+pub mod id;
+pub mod retry;
+pub mod run;
+pub mod schedule;
+pub mod secret;
+pub mod state;
+pub mod table;
+pub mod template;
+pub mod time;
+pub mod trigger_rule;
+
+pub use admission::{Admission, Limits};
+pub use dag::{Action, Dag, Task};
+pub use decide::decide;
+pub use effect::{
+    AttemptId, AttemptOrder, AttemptReport, Effect, ReportOutcome, SmallTable, effects,
+};
+pub use event::{DagEvent, DagRecord, Event, Position, RunEvent, Trigger};
+pub use id::{DagId, PoolName, RunId, TaskIx, TaskName, VarName, Version};
+pub use run::{DagRun, RunHead, TaskRun};
+pub use secret::Secret;
+pub use state::{AttemptOutcome, RunState, TaskState};
+pub use table::{Counts, FailureKind, TableRef, TaskError, TaskResult};
+pub use time::{DataInterval, Timestamp};

@@ -1,0 +1,98 @@
+//! The form of events in the journal. They are written once and read for years: a line of
+//! `events.jsonl` may be added, none may change.
+
+use serde_json::json;
+use tidemill_model::{
+    Counts, DagEvent, Event, FailureKind, RunEvent, RunState, TableRef, TaskError, TaskIx,
+    TaskResult, Timestamp, Trigger, Version,
+};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/events.jsonl");
+
+fn run_events() -> Vec<RunEvent> {
+    let (task, attempt) = (TaskIx(3), 2);
+    let at = Timestamp::from_micros(1_769_824_800_000_001);
+    let tick = Timestamp::from_micros(1_769_824_800_000_000);
+    let version = Version::of(b"a");
+    let error = TaskError::new(FailureKind::Exit, "it ended with code 1")
+        .at(Some("task `load`".to_owned()))
+        .help(Some("look at its log".to_owned()));
+    let bare = TaskError::new(FailureKind::Lost, "nobody knows");
+    let result = TaskResult {
+        tables: vec![TableRef {
+            name: "orders".to_owned(),
+            hash: "00ff".to_owned(),
+            rows: 3,
+            bytes: 99,
+            schema: "0f".to_owned(),
+        }],
+        counts: Counts {
+            rows_in: 6,
+            rows_out: 3,
+            duplicates: 1,
+            rejected: vec![("no key".to_owned(), 2)],
+        },
+        warnings: vec!["`rows` does not hold".to_owned()],
+        outputs: json!({"day": "2026-01-31"}).as_object().unwrap().clone(),
+    };
+    let reason = || "it has nothing to do".to_owned();
+    let created = |trigger, interval| RunEvent::Created {
+        version: version.clone(),
+        trigger,
+        params: json!({"region": "eu"}).as_object().unwrap().clone(),
+        interval,
+        at,
+    };
+    vec![
+        created(Trigger::Cron { tick }, "2026-01-30/2026-01-31".parse().ok()),
+        created(Trigger::Manual { who: "ada".to_owned() }, None),
+        RunEvent::Started { at },
+        RunEvent::TaskQueued { task, at },
+        RunEvent::TaskWaiting { task, reason: reason(), at },
+        RunEvent::TaskSkipped { task, reason: reason(), at },
+        RunEvent::TaskUpstreamFailed { task, at },
+        RunEvent::TaskFailed { task, error: bare.clone(), at },
+        RunEvent::TaskCancelled { task, at },
+        RunEvent::TaskRemoved { task, at },
+        RunEvent::AttemptStarted { task, attempt, at },
+        RunEvent::AttemptSucceeded { task, attempt, result, at },
+        RunEvent::AttemptSucceeded { task, attempt, result: TaskResult::default(), at },
+        RunEvent::AttemptFailed { task, attempt, error, retry_at: Some(tick), at },
+        RunEvent::AttemptFailed { task, attempt, error: bare, retry_at: None, at },
+        RunEvent::AttemptSkipped { task, attempt, reason: reason(), at },
+        RunEvent::AttemptCancelled { task, attempt, at },
+        RunEvent::AttemptLost { task, attempt, again: true, at },
+        RunEvent::CancelRequested { who: "ada".to_owned(), at },
+        RunEvent::Finished { state: RunState::Succeeded, at },
+        RunEvent::Reopened { tasks: vec![task], version, at },
+    ]
+}
+
+fn events() -> Vec<Event> {
+    let at = Timestamp::from_micros(1_769_824_800_000_001);
+    let dag = [
+        DagEvent::Deployed { version: Version::of(b"a"), at },
+        DagEvent::Retired { at },
+        DagEvent::Ticked { tick: at, fired: true, at },
+        DagEvent::Paused { paused: true, who: "ada".to_owned(), at },
+    ];
+    run_events()
+        .into_iter()
+        .map(|event| Event::Run("orders-daily.17".parse().unwrap(), event))
+        .chain(dag.map(|event| Event::Dag("orders-daily".parse().unwrap(), event)))
+        .collect()
+}
+
+#[test]
+fn events_keep_their_form() {
+    let lines: Vec<String> =
+        events().iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    if std::env::var_os("TIDEMILL_UPDATE").is_some() {
+        std::fs::write(FILE, lines.join("\n") + "\n").unwrap();
+    }
+    let written = std::fs::read_to_string(FILE).unwrap_or_default();
+    assert_eq!(written.lines().collect::<Vec<_>>(), lines, "the journal's form has changed");
+    let read: Vec<Event> =
+        written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(read, events());
+}
