@@ -1,0 +1,163 @@
+//! `csv`: rows from and to files of separated values.
+//!
+//! * [`scan`]: from text to records; [`infer`]: types from the whole input;
+//! * [`input`]: the files of a source, one after the other, under one header;
+//! * [`read`]: the source; [`write`]: the sink.
+
+pub(crate) mod infer;
+pub(crate) mod input;
+pub(crate) mod read;
+pub(crate) mod scan;
+mod write;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tidemill_connector::{
+    Connector, ConnectorError, Guarantee, Sink, SinkContext, Source, SourceContext,
+};
+
+use crate::columns::{ColumnTypes, OnBadRow, Rename};
+
+/// Settings of a `csv` source.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CsvSourceConfig {
+    /// The file, or a pattern for several: `inbox/*.csv`, `2024/**/orders-??.csv.gz`. Files are
+    /// read in the order of their names and must all have the same header. Files packed with gzip
+    /// or zstd are unpacked.
+    #[schemars(extend("format" = "path"))]
+    pub path: String,
+    /// The character between cells; `\t` for a tab.
+    #[serde(default = "comma")]
+    #[schemars(length(min = 1, max = 2))]
+    pub delimiter: String,
+    /// The character around cells that hold delimiters or line ends; within such a cell it is
+    /// written twice. An empty text means that no character has this role.
+    #[serde(default = "double_quote")]
+    #[schemars(length(max = 1))]
+    pub quote: String,
+    /// The encoding of files that carry no byte-order mark: for example
+    /// `utf-8`, `windows-1252` or `utf-16le`.
+    #[serde(default = "utf_8")]
+    pub encoding: String,
+    /// Whether the first row of each file names the columns.
+    #[serde(default = "yes")]
+    pub header: bool,
+    /// The names of the columns, when `header` is false.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub names: Option<Vec<String>>,
+    /// Texts that stand for "no value".
+    #[serde(default = "empty_text")]
+    pub nulls: Vec<String>,
+    /// Whether such a text stands for "no value" also when it is quoted. With `false`, `""` is an
+    /// empty text.
+    #[serde(default = "yes")]
+    pub quoted_nulls: bool,
+    /// Whether white space around cells is dropped.
+    #[serde(default)]
+    pub trim: bool,
+    /// The types of columns, by the names they have after `rename`. The type of a column that is
+    /// not named is inferred from all its values in all files, which takes one more pass.
+    #[serde(default)]
+    pub columns: ColumnTypes,
+    /// How columns are renamed: `snake_case`, or `{old: new}`.
+    #[serde(default)]
+    pub rename: Option<Rename>,
+    /// What to do with a row that has too few or too many cells or a value that its column cannot
+    /// hold: `stop`, or `quarantine` to set it aside and read on.
+    #[serde(default)]
+    pub on_bad_row: OnBadRow,
+    /// The name of a further column that holds the name of each row's file.
+    #[serde(default)]
+    pub file_column: Option<String>,
+}
+
+/// Settings of a `csv` sink.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CsvSinkConfig {
+    /// The file. It appears when all rows are written, in place of an older one. A name that ends
+    /// in `.gz` or `.zst` is packed.
+    #[schemars(extend("format" = "path"))]
+    pub path: String,
+    /// The character between cells; `\t` for a tab.
+    #[serde(default = "comma")]
+    #[schemars(length(min = 1, max = 2))]
+    pub delimiter: String,
+    /// Whether the first row names the columns.
+    #[serde(default = "yes")]
+    pub header: bool,
+    /// The text that stands for "no value". A value that equals it is quoted.
+    #[serde(default)]
+    pub nulls: String,
+}
+
+fn comma() -> String {
+    ",".to_owned()
+}
+
+fn double_quote() -> String {
+    "\"".to_owned()
+}
+
+fn utf_8() -> String {
+    "utf-8".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn empty_text() -> Vec<String> {
+    vec![String::new()]
+}
+
+/// The connector.
+#[derive(Debug, Clone, Copy)]
+pub struct Csv;
+
+#[async_trait]
+impl Connector for Csv {
+    type SourceConfig = CsvSourceConfig;
+    type SinkConfig = CsvSinkConfig;
+
+    const NAME: &'static str = "csv";
+    const SUMMARY: &'static str = "Rows from and to files of separated values, plain or packed.";
+    const SOURCE_EXAMPLE: &'static str = "{path: inbox/*.csv.gz, delimiter: \";\", \
+        columns: {order_id: string, amount: \"decimal(12,2)\", ordered_at: timestamp}, \
+        rename: snake_case, on_bad_row: quarantine}";
+    const SINK_EXAMPLE: &'static str = "{path: out/orders.csv.gz, nulls: \"NULL\"}";
+    const GUARANTEE: Option<Guarantee> = Some(Guarantee::AtomicPublish);
+
+    async fn source(
+        &self,
+        config: CsvSourceConfig,
+        cx: SourceContext,
+    ) -> Result<Box<dyn Source>, ConnectorError> {
+        Ok(Box::new(read::CsvSource::open(config, &cx)?))
+    }
+
+    async fn sink(
+        &self,
+        config: CsvSinkConfig,
+        cx: SinkContext,
+    ) -> Result<Box<dyn Sink>, ConnectorError> {
+        Ok(Box::new(write::CsvSink::create(&config, &cx)?))
+    }
+}
+
+/// The one ASCII character that a setting must be.
+fn one_character(key: &str, text: &str) -> Result<u8, ConnectorError> {
+    match text.as_bytes() {
+        // Single quotes in YAML keep the backslash.
+        b"\\t" => Ok(b'\t'),
+        [b'\r' | b'\n'] => {
+            Err(ConnectorError::misconfigured(format!("`{key}` must not end a line")))
+        }
+        [byte] => Ok(*byte),
+        _ => Err(ConnectorError::misconfigured(format!("`{key}` is `{text}`"))
+            .help("write one character of ASCII, for example `\",\"` or `\"\\t\"`")),
+    }
+}

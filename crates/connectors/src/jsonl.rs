@@ -1,0 +1,89 @@
+//! `jsonl`: rows from and to files of JSON lines, one object a line.
+//!
+//! * [`table`]: objects into columns, which the `http` connector does too;
+//! * [`read`]: the source; [`write`]: the sink.
+
+mod read;
+pub(crate) mod table;
+mod write;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tidemill_connector::{
+    Connector, ConnectorError, Guarantee, Sink, SinkContext, Source, SourceContext,
+};
+
+use crate::columns::{ColumnTypes, OnBadRow, Rename};
+
+/// Settings of a `jsonl` source.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JsonlSourceConfig {
+    /// The file, or a pattern for several: `inbox/*.jsonl`. Files are read in the order of their
+    /// names. Files packed with gzip or zstd are unpacked.
+    #[schemars(extend("format" = "path"))]
+    pub path: String,
+    /// The encoding of files that carry no byte-order mark: for example
+    /// `utf-8`, `windows-1252` or `utf-16le`.
+    #[serde(default)]
+    pub encoding: Option<String>,
+    /// The columns to read, by the names they have after `rename`, with their types; keys that are
+    /// not named are left out. Without it the columns and their types, lists and objects
+    /// included, are inferred from all lines of all files, which takes one more pass.
+    #[serde(default)]
+    pub columns: Option<ColumnTypes>,
+    /// How columns are renamed: `snake_case`, or `{old: new}`.
+    #[serde(default)]
+    pub rename: Option<Rename>,
+    /// What to do with a line that is no object or has a value that its column cannot hold:
+    /// `stop`, or `quarantine` to set it aside and read on.
+    #[serde(default)]
+    pub on_bad_row: OnBadRow,
+    /// The name of a further column that holds the name of each row's file.
+    #[serde(default)]
+    pub file_column: Option<String>,
+}
+
+/// Settings of a `jsonl` sink.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JsonlSinkConfig {
+    /// The file. It appears when all rows are written, in place of an older one. A name that ends
+    /// in `.gz` or `.zst` is packed.
+    #[schemars(extend("format" = "path"))]
+    pub path: String,
+}
+
+/// The connector.
+#[derive(Debug, Clone, Copy)]
+pub struct Jsonl;
+
+#[async_trait]
+impl Connector for Jsonl {
+    type SourceConfig = JsonlSourceConfig;
+    type SinkConfig = JsonlSinkConfig;
+
+    const NAME: &'static str = "jsonl";
+    const SUMMARY: &'static str = "Rows from and to files of JSON lines, plain or packed.";
+    const SOURCE_EXAMPLE: &'static str =
+        "{path: events/*.jsonl.gz, columns: {id: string, at: timestamp, amount: float64}}";
+    const SINK_EXAMPLE: &'static str = "{path: out/profiles.jsonl}";
+    const GUARANTEE: Option<Guarantee> = Some(Guarantee::AtomicPublish);
+
+    async fn source(
+        &self,
+        config: JsonlSourceConfig,
+        cx: SourceContext,
+    ) -> Result<Box<dyn Source>, ConnectorError> {
+        Ok(Box::new(read::JsonlSource::open(&config, &cx)?))
+    }
+
+    async fn sink(
+        &self,
+        config: JsonlSinkConfig,
+        cx: SinkContext,
+    ) -> Result<Box<dyn Sink>, ConnectorError> {
+        Ok(Box::new(write::JsonlSink::create(&config, &cx)?))
+    }
+}

@@ -1,0 +1,11 @@
+//! The connectors from outside: real files in folders of their own, real servers on 127.0.0.1.
+
+mod contract;
+mod csv_read;
+mod csv_write;
+mod http;
+mod jsonl;
+mod outbox;
+mod parquet;
+mod server;
+mod support;
