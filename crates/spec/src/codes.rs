@@ -1,0 +1,129 @@
+//! Every code that a diagnostic can carry. The pages of `docs/errors/` are made from this table.
+
+/// A kind of diagnostic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// The code: `TM0107`.
+    pub id: &'static str,
+    /// What is wrong, in a few words.
+    pub title: &'static str,
+    /// How it comes about.
+    pub cause: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// The entry of a code, for example of `TM0107`; letters may be small.
+pub fn find(id: &str) -> Option<&'static Code> {
+    CODES.iter().copied().find(|code| code.id.eq_ignore_ascii_case(id))
+}
+
+macro_rules! codes {
+    ($($name:ident = $id:literal, $title:literal, $cause:literal, $remedy:literal;)*) => {
+        $(
+            #[doc = concat!("`", $id, "`: ", $title, ".")]
+            pub static $name: Code =
+                Code { id: $id, title: $title, cause: $cause, remedy: $remedy };
+        )*
+        /// Every code, in order.
+        pub static CODES: &[&Code] = &[$(&$name),*];
+    };
+}
+
+codes! {
+    // TM00xx: the text as YAML.
+    SYNTAX = "TM0001", "not YAML", "The text breaks a rule of YAML, so nothing in it can be read.",
+        "Look at the place and the line above it: most often an indentation, a quote or a colon. A value that holds `${{ … }}` next to a colon or a brace needs quotes around it.";
+    TOO_LARGE = "TM0002", "file too large", "A file has at most 8 MiB, 500,000 values after aliases, and 64 levels.",
+        "Split the DAG, or move data out of the file.";
+    NOT_TEXT = "TM0003", "not a text file", "The file holds a control character, or bytes that are no UTF-8.",
+        "Save the file as UTF-8 text.";
+    TAB = "TM0004", "tab in the indentation", "YAML allows only spaces before a key.", "Replace the tab by spaces.";
+    DUPLICATE_KEY = "TM0005", "key given twice", "A mapping holds the same key twice, and YAML readers differ in which one counts.",
+        "Remove or rename one of them.";
+    MERGE_KEY = "TM0006", "merge key", "`<<` is no part of YAML 1.2 and hides where a value comes from.",
+        "Write the keys out, use `defaults`, or refer to whole values with `*name`.";
+    TAG = "TM0007", "tag", "A value carries a tag such as `!ref`, which has no meaning here.", "Remove the tag.";
+    DOCUMENTS = "TM0008", "several documents", "One file is one DAG, so a second `---` cannot be.", "Move the second document into a file of its own.";
+    ALIAS = "TM0009", "alias", "An alias names no anchor, or its own surroundings, or there are more than 100 aliases.",
+        "Give the anchor before the alias, and outside of it.";
+    KEY_KIND = "TM0010", "key that is no string", "A key of a mapping is a list, a mapping or nothing.", "Write the key as a plain word.";
+    EMPTY = "TM0011", "empty file", "The file holds no value.", "Write at least `tasks:` with one task.";
+    TOO_MANY = "TM0012", "too many problems", "More than 200 problems were found; the others are not shown.", "Repair the ones shown, then look again.";
+
+    // TM01xx: structure, names, the graph.
+    UNKNOWN_KEY = "TM0101", "unknown key", "The language has no such key at this place.", "Use one of the keys that are listed, or `x-…` for notes at the top of the file.";
+    MISSING_KEY = "TM0102", "missing key", "A key that has no default is not there.", "Add the key.";
+    WRONG_TYPE = "TM0103", "wrong type", "A value has another type than the key takes. `yes`, `no`, `on` and `off` are strings.", "Write a value of the type that is named.";
+    BAD_NAME = "TM0104", "bad name", "Names are also SQL and CEL names: `[a-z][a-z0-9_]*`, at most 63 letters. DAGs, pools and connections may hold `-` too.", "Choose another name.";
+    NOT_ALLOWED = "TM0105", "value not allowed", "The value has the right type but is none of those allowed.", "Use one of the values that are named.";
+    ACTION = "TM0106", "not exactly one action", "A task does exactly one thing: `ingest`, `transform`, `load`, `run` or `noop`.", "Give the task one action; make a second task for the second action.";
+    UNKNOWN_TASK = "TM0107", "unknown task", "A task is named that the DAG does not have.", "Correct the name, or add the task.";
+    UNKNOWN_TABLE = "TM0108", "unknown table", "A query or setting names a table that no task of this DAG makes.", "Correct the name; a task's table has the name of the task.";
+    CYCLE = "TM0109", "tasks wait for each other", "Every task of the cycle waits for another one of it, so none could ever start.", "Remove one of the dependencies that are listed.";
+    READS_ITSELF = "TM0110", "task depends on itself", "A task names itself or its own table as its input.", "Name another task.";
+    NAME_TAKEN = "TM0111", "name already taken", "The name already means something else.", "Choose another name.";
+    NOT_HERE = "TM0112", "key not for this action", "The key has no meaning for this kind of task.", "Remove the key.";
+    LOAD_INPUT = "TM0113", "load without one table", "A `load` writes exactly one table, the one that `from` names.", "Give `from` the name of one task's table.";
+    CHECK = "TM0114", "check that cannot work", "`quarantine` needs a check that blames single rows (`not_null`, `unique`, `where`), and a check needs a table to look at.", "Use `stop` or `warn`, or another check.";
+    PARAM = "TM0115", "param whose values do not fit", "The default or a value of `enum` is not of the param's type, or the default is not in `enum`.", "Correct the value or the type.";
+    UNKNOWN_POOL = "TM0116", "unknown pool", "A task asks for a pool that `pools.yaml` does not have.", "Add the pool, or correct the name.";
+
+    // TM02xx: control expressions.
+    EXPR_SYNTAX = "TM0201", "expression does not parse", "The text is no CEL expression, or `${{` is not closed.", "Correct the expression.";
+    EXPR_NAME = "TM0202", "unknown name in an expression", "An expression reads something that does not exist.", "Use a param, a field of `run`, or a field of one of the DAG's tasks.";
+    EXPR_FUNCTION = "TM0203", "unknown function", "An expression calls a function that does not exist, or with another number of arguments than it takes.", "Use one of the functions that are listed.";
+    SECRET_HERE = "TM0204", "secret at a place where it would leak", "Secrets may stand only in `env`, in `bind` and in the settings of a connector: elsewhere they would be kept, logged or shown.", "Put the secret into `env` or `bind`, and use that name.";
+
+    // TM03xx: SQL.
+    SQL_SYNTAX = "TM0301", "SQL does not parse", "The text is no SQL.", "Correct the query.";
+    SQL_NOT_QUERY = "TM0302", "not one query", "A task's SQL is exactly one query: it reads, and changes nothing.", "Write one `select`.";
+    SQL_NAME = "TM0303", "unknown parameter", "A `$name` is neither a param, nor in `bind`, nor one of the run's own values.", "Correct the name, or give it a value in `bind`.";
+    SQL_EXPR = "TM0304", "expression inside SQL", "`${{ … }}` in SQL would put text into the query, which is how injections happen.", "Write `$name` in the SQL and give the name its value in `bind`.";
+    SQL_SUBQUERY = "TM0305", "query inside a condition", "A condition or a column expression reads the columns of its own row, nothing else.", "Join the other table in a `sql` transform first.";
+    SQL_PARAMETER = "TM0306", "parameter without a name", "Parameters are written `$name`; `?`, `$1` and `:name` are not used.", "Write `$name`.";
+
+    // TM04xx: connectors, transforms, their settings.
+    UNKNOWN_CONNECTOR = "TM0401", "unknown connector", "This installation has no connector of this name.", "Correct the name.";
+    NO_SUCH_END = "TM0402", "connector without this end", "The connector can only be read from, or only be written to.", "Use another connector.";
+    UNKNOWN_TRANSFORM = "TM0403", "unknown transform", "This installation has no transform of this name.", "Correct the name.";
+    UNKNOWN_SETTING = "TM0404", "unknown setting", "The connector or transform has no such setting.", "Use one of the settings that are listed.";
+    MISSING_SETTING = "TM0405", "missing setting", "A setting that has no default is not there.", "Add the setting.";
+    WRONG_SETTING = "TM0406", "wrong setting", "The value of a setting has another type than it takes, or is not allowed.", "Write a value that the setting takes.";
+    UNKNOWN_CONNECTION = "TM0407", "unknown connection", "The connection is not in `connections.yaml`.", "Add the connection, or correct the name.";
+    JINJA = "TM0408", "message text does not parse", "The text is no Jinja template, or holds `${{ … }}`, which message texts do not know.", "Correct the template; write `{{ name }}` for the value of a column.";
+    OPEN_SECRET = "TM0409", "secret in the open", "A field that looks like a password is written in `connections.yaml` itself, where backups and logs of changes keep it.", "Write `{secret: NAME}` and give the secret its value in the environment or the file of secrets.";
+
+    // TM05xx: time.
+    SCHEDULE = "TM0501", "bad schedule", "The schedule is no cron line, or one that is never due.", "Write five fields: minute, hour, day of month, month, day of week.";
+    TIMEZONE = "TM0502", "unknown time zone", "Time zones have the names of the IANA database, for example `Europe/Zurich`.", "Correct the name.";
+    INSTANT = "TM0503", "bad date or instant", "The text is neither a date nor an instant, or the zone's clocks skip it.", "Write `2026-01-31` or `2026-01-31T02:00:00Z`.";
+    DURATION = "TM0504", "bad duration", "Durations are a number and a unit.", "Write `100ms`, `10s`, `5m`, `2h` or `1d`.";
+    SCHEDULE_WARNING = "TM0505", "schedule that may surprise", "The schedule means something else than it may seem to.", "Read the message; change the schedule if it is not what you want.";
+
+    // TM06xx: commands.
+    SHELL_PLACE = "TM0601", "expression where the shell would read it", "An expression never becomes part of a script: it travels in an environment variable. At this place the shell would not put the variable in, or would read it as code.", "Assign it to a variable first: `day=${{ … }}`, then use `\"$day\"`.";
+    SCRIPT_SIZE = "TM0602", "script too long", "A script has at most 64 KiB.", "Move the script into a file and run that.";
+    NO_COMMAND = "TM0603", "no command", "The command is empty.", "Name the program to run.";
+
+    // TM09xx: known, but not yet runnable.
+    LATER_KEY = "TM0901", "key not runnable yet", "The language has this key, this version cannot run it. `validate` and `plan` go on, `run` and `serve` refuse.", "Remove the key, or use a newer version.";
+    LATER_ACTION = "TM0902", "action not runnable yet", "The language has this action, this version cannot run it. `validate` and `plan` go on, `run` and `serve` refuse.", "Use another action, or a newer version.";
+    LATER_NAME = "TM0903", "name not usable yet", "The language has this name in expressions or SQL, this version cannot give it a value.", "Use another name, or a newer version.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_in_order_and_complete() {
+        assert!(CODES.windows(2).all(|pair| pair[0].id < pair[1].id), "each code once, ascending");
+        for code in CODES {
+            assert!(code.id.len() == 6 && code.id.starts_with("TM"), "{}", code.id);
+            assert!(code.cause.ends_with('.') && code.remedy.ends_with('.'), "{}", code.id);
+        }
+        assert_eq!(find("tm0107"), Some(&UNKNOWN_TASK));
+        assert_eq!(find("TM9999"), None);
+    }
+}

@@ -1,0 +1,312 @@
+//! Every key of the language, once: what the reader knows, what editors are told, what the
+//! reference says.
+
+use serde_json::{Value, json};
+use tidemill_model::trigger_rule::TriggerRule;
+
+use crate::codes;
+use crate::report::{Report, listed, quoted};
+use crate::yaml::node::Entry;
+
+/// A key of the language.
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) doc: &'static str,
+    /// Whether this version knows the key but cannot run it.
+    pub(crate) later: bool,
+    /// The JSON Schema of its value, without the description.
+    pub(crate) schema: fn() -> Value,
+}
+
+const fn now(name: &'static str, doc: &'static str, schema: fn() -> Value) -> Key {
+    Key { name, doc, later: false, schema }
+}
+
+const fn later(name: &'static str, doc: &'static str) -> Key {
+    Key { name, doc, later: true, schema: || json!({}) }
+}
+
+/// The keys of a DAG file.
+pub(crate) static TOP: &[Key] = &[
+    now("dag", "The name of the DAG; without it, the file's name without its extension.", dag_name),
+    now("description", "What the DAG is for.", text),
+    now("owner", "Who answers for it.", text),
+    now("tags", "For filters.", texts),
+    now(
+        "timezone",
+        "The zone of the schedule, with its name in the IANA database; without it, `UTC`.",
+        || json!({"type": "string", "default": "UTC", "examples": ["Europe/Zurich"]}),
+    ),
+    now(
+        "start",
+        "No run is scheduled before this day or instant, which is in the DAG's zone.",
+        || json!({"type": "string", "examples": ["2026-01-01", "2026-01-01T06:00:00"]}),
+    ),
+    now(
+        "schedule",
+        "When runs are due: a cron line of minute, hour, day of month, month, day of week.",
+        || json!({"type": "string", "examples": ["0 2 * * *", "*/15 * * * *", "0 6 * * mon-fri"]}),
+    ),
+    now("params", "What a run may be told, by name.", || {
+        json!({"type": "object", "propertyNames": name_schema(false),
+            "additionalProperties": {"$ref": "#/$defs/param"}})
+    }),
+    now(
+        "defaults",
+        "Modifiers that all tasks have unless they give their own.",
+        || json!({"$ref": "#/$defs/defaults"}),
+    ),
+    now("tasks", "The tasks, by name. A task's table has the name of the task.", || {
+        json!({"type": "object", "minProperties": 1, "propertyNames": name_schema(false),
+            "additionalProperties": {"$ref": "#/$defs/task"}})
+    }),
+    later("triggers", "What starts runs."),
+    later("end", "No run is scheduled after this instant."),
+    later("vars", "Values for expressions."),
+    later("concurrency", "How many runs may be active at once."),
+    later("deadline", "When a run is late."),
+    later("retry", "How often a whole run is tried again."),
+    later("timeout", "The longest a run may take."),
+    later("on_success", "What happens after a run succeeded."),
+    later("on_failure", "What happens after a run failed."),
+    later("finally", "What happens after a run, however it ended."),
+    later("auto_pause", "When the schedule pauses by itself."),
+];
+
+/// The actions of a task.
+pub(crate) static ACTIONS: &[Key] = &[
+    now(
+        "ingest",
+        "Reads rows from a connector into the task's table: one key, the connector.",
+        || json!({"$ref": "#/$defs/ingest"}),
+    ),
+    now(
+        "transform",
+        "Makes tables from tables: one key, the transform.",
+        || json!({"$ref": "#/$defs/transform"}),
+    ),
+    now(
+        "load",
+        "Writes the table of `from` to a connector: one key, the connector.",
+        || json!({"$ref": "#/$defs/load"}),
+    ),
+    now(
+        "run",
+        "Runs a command: a list is the program and its arguments, a string is a script for `/bin/sh -eu`.",
+        || {
+            json!({"anyOf": [
+            {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}},
+            {"type": "string", "minLength": 1}
+        ], "examples": [["python", "report.py", "--day", "${{ date(run.interval.start) }}"]]})
+        },
+    ),
+    now(
+        "noop",
+        "Does nothing: a place where branches meet.",
+        || json!({"type": "object", "maxProperties": 0}),
+    ),
+    later("call", "Runs another DAG."),
+    later("wait", "Waits for a condition."),
+    later("approve", "Waits for a person."),
+    later("tasks", "A group of tasks."),
+];
+
+/// The modifiers of a task.
+pub(crate) static MODIFIERS: &[Key] = &[
+    now(
+        "depends_on",
+        "Tasks that come before this one, beside those whose tables it reads.",
+        texts,
+    ),
+    now("from", "The table it reads, or its inputs by the names that its settings use.", || {
+        json!({"anyOf": [
+            {"type": "string"},
+            {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1}
+        ], "examples": ["rfm", {"profiles": "p", "consent": "c"}]})
+    }),
+    now("bind", "Values for the `$names` of its SQL: expressions by name.", || {
+        json!({"type": "object", "propertyNames": name_schema(false),
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+            "examples": [{"least": "params.least * 2"}]})
+    }),
+    now(
+        "when",
+        "An expression; the task is skipped when it gives false.",
+        || json!({"type": ["string", "boolean"], "examples": ["tasks.orders.rows > 0"]}),
+    ),
+    now("retry", "How often a failed attempt is tried again: a number, or more.", retry),
+    now("timeout", "The longest that an attempt may take.", duration),
+    now("trigger_rule", "What must have become of the tasks before.", trigger_rule),
+    now(
+        "checks",
+        "What must hold of the task's table.",
+        || json!({"type": "array", "items": {"$ref": "#/$defs/check"}}),
+    ),
+    now("pool", "Where the task gets its slot.", pool),
+    now("env", "Environment variables of its command.", env),
+    later("queue_timeout", "The longest that it may wait for a slot."),
+    later("for_each", "Runs the task once for every item of a list."),
+    later("max_parallel", "How many items run at once."),
+    later("tolerate", "How many items may fail."),
+    later("slots", "How many slots of the pool it takes."),
+    later("priority", "Which task gets a free slot first."),
+    later("rate", "How often it may start."),
+    later("cache", "When an earlier result is used again."),
+    later("workdir", "Where its command runs."),
+    later("outputs", "Values that it leaves for expressions."),
+    later("dataset", "The name of the dataset that it makes."),
+    later("engine", "Where its SQL runs."),
+    later("worker", "Which machines may run it."),
+    later("depends_on_past", "Whether it waits for the run before."),
+    later("on_failure", "What happens after it failed."),
+    later("on_success", "What happens after it succeeded."),
+    later("finally", "What happens after it, however it ended."),
+];
+
+/// The keys of `defaults`.
+pub(crate) static DEFAULTS: &[Key] = &[
+    now("retry", "As `retry` of a task. A task's own keys take precedence one by one.", retry),
+    now("timeout", "As `timeout` of a task.", duration),
+    now("trigger_rule", "As `trigger_rule` of a task.", trigger_rule),
+    now("pool", "As `pool` of a task.", pool),
+    now("env", "As `env` of a task, for all commands. A task's own variables are added.", env),
+];
+
+/// The keys of `retry`.
+pub(crate) static RETRY: &[Key] = &[
+    now(
+        "limit",
+        "Tries after the first one.",
+        || json!({"type": "integer", "minimum": 0, "maximum": RETRIES_MAX, "default": 0}),
+    ),
+    now("delay", "The wait before the first retry.", || with_default(duration(), "10s")),
+    now(
+        "factor",
+        "What each further wait is multiplied by.",
+        || json!({"type": "number", "minimum": 1, "maximum": 100, "default": 2}),
+    ),
+    now("max_delay", "No wait is longer, jitter aside.", || with_default(duration(), "10m")),
+    now(
+        "jitter",
+        "The share of a wait that chance may add or take.",
+        || json!({"type": "number", "minimum": 0, "maximum": 1, "default": 0.2}),
+    ),
+    later("when", "Which failures are tried again."),
+];
+
+/// The keys of a param.
+pub(crate) static PARAM: &[Key] = &[
+    now("type", "The type of its values.", || json!({"enum": PARAM_TYPES})),
+    now(
+        "default",
+        "Its value when a run gives none; without a default, a run must give one.",
+        || json!({}),
+    ),
+    now("enum", "The only values allowed.", || json!({"type": "array", "minItems": 1})),
+    now("description", "What it means.", text),
+];
+
+/// The keys of a check; exactly one besides `on_fail`.
+pub(crate) static CHECK: &[Key] = &[
+    now("not_null", "These columns hold no null.", columns),
+    now("unique", "These columns together are different in every row.", columns),
+    now("rows", "The table has so many rows.", || {
+        json!({"type": "object", "minProperties": 1, "additionalProperties": false, "properties": {
+            "min": {"type": "integer", "minimum": 0}, "max": {"type": "integer", "minimum": 0}}})
+    }),
+    now("where", "This SQL expression holds in every row.", text),
+    now("sql", "This query gives no row.", text),
+    now(
+        "on_fail",
+        "What happens when it does not hold: the task fails, the rows go to `TASK.rejects`, or a warning.",
+        || json!({"enum": ON_FAIL, "default": "stop"}),
+    ),
+];
+
+/// The types of params.
+pub(crate) const PARAM_TYPES: &[&str] =
+    &["string", "integer", "number", "boolean", "timestamp", "date"];
+/// The values of `on_fail`.
+pub(crate) const ON_FAIL: &[&str] = &["stop", "quarantine", "warn"];
+/// The most retries of a task.
+pub(crate) const RETRIES_MAX: u32 = 10_000;
+
+/// The schema of names.
+pub(crate) fn name_schema(dash: bool) -> Value {
+    let dash = if dash { "-" } else { "" };
+    json!({"pattern": format!("^[a-z][a-z0-9_{dash}]{{0,62}}$")})
+}
+
+fn dag_name() -> Value {
+    json!({"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"})
+}
+
+fn text() -> Value {
+    json!({"type": "string"})
+}
+
+fn texts() -> Value {
+    json!({"type": "array", "items": {"type": "string"}})
+}
+
+fn columns() -> Value {
+    json!({"anyOf": [
+        {"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "string"}}]})
+}
+
+fn pool() -> Value {
+    json!({"type": "string", "default": "default"})
+}
+
+fn env() -> Value {
+    json!({"type": "object", "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+        "additionalProperties": {"type": ["string", "number", "boolean"]}})
+}
+
+fn duration() -> Value {
+    json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "examples": ["100ms", "10s", "5m", "2h", "1d"]})
+}
+
+fn with_default(mut schema: Value, default: &str) -> Value {
+    schema["default"] = json!(default);
+    schema
+}
+
+fn trigger_rule() -> Value {
+    let names: Vec<Value> =
+        TriggerRule::ALL.iter().filter_map(|rule| serde_json::to_value(rule).ok()).collect();
+    json!({"enum": names, "default": "all_success"})
+}
+
+fn retry() -> Value {
+    json!({"anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": RETRIES_MAX}, {"$ref": "#/$defs/retry"}]})
+}
+
+/// Reports keys that are not in `tables`, and those that this version cannot run.
+pub(crate) fn check<'n>(
+    entries: impl IntoIterator<Item = &'n Entry>,
+    tables: &[&[Key]],
+    owner: &str,
+    report: &mut Report,
+) {
+    let keys = || tables.iter().flat_map(|table| table.iter());
+    for entry in entries {
+        match keys().find(|key| key.name == entry.key) {
+            Some(key) if key.later => {
+                let message = format!("this version cannot run {} yet", quoted(&entry.key));
+                let is_action = ACTIONS.iter().any(|action| std::ptr::eq(action, key));
+                let code = if is_action { &codes::LATER_ACTION } else { &codes::LATER_KEY };
+                report.later(code, entry.place, message);
+            }
+            Some(_) => {}
+            None => {
+                let message = format!("{owner} has no key {}", quoted(&entry.key));
+                let near = report.did_you_mean(&entry.key, keys().map(|key| key.name));
+                let usable = keys().filter(|key| !key.later).map(|key| key.name);
+                let help = near.unwrap_or_else(|| format!("it takes {}", listed(usable)));
+                report.error(&codes::UNKNOWN_KEY, entry.place, message).help(help);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The DAG language: YAML text to a checked [`Dag`], with every diagnostic at once.
+//!
+//! Read in this order:
+//!
+//! * [`load_dag`], below: the way through;
+//! * [`mod@diagnostic`], [`codes`]: what a finding is; `report`: how findings are collected;
+//! * `yaml`: text to a tree that knows its places; `keys`: every key of the language;
+//! * `read`: the tree to a `DagSpec`, as written; `resolve`: the `DagSpec` to a [`Dag`], as meant;
+//! * `settings`: settings against their schemas; [`sql`]: what a query reads; `shell`: scripts;
+//! * [`catalog`]: what an installation offers; `schema`: the JSON Schema for editors;
+//! * `files`: connections and pools.
+//!
+//! **Invariants.** Pure: no IO, no clock, no environment; the same text gives the same answer.
+//! Nothing panics on any text. `serde_yaml` and `granit-parser` stay inside `yaml`, `sqlparser`
+//! inside [`sql`]. A [`Dag`] comes out only when there is no error.
+
+pub mod catalog;
+pub mod codes;
+pub mod diagnostic;
+mod files;
+mod keys;
+mod read;
+mod report;
+mod resolve;
+mod schema;
+mod settings;
+mod shell;
+mod spec;
+pub mod sql;
+mod yaml;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tidemill_model::Dag;
+
+pub use catalog::{Catalog, ConnectorInfo, TransformInfo};
+pub use diagnostic::{Diagnostic, Severity};
+pub use files::{ConnectionSpec, parse_connections, parse_pools};
+pub use report::SourceText;
+pub use schema::json_schema;
+
+/// What became of a DAG file.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The DAG; `None` when there is any error.
+    pub dag: Option<Arc<Dag>>,
+    /// Everything found, in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Loaded {
+    /// The DAG, if it may also run: there is no error, and nothing that this version cannot run.
+    pub fn runnable(&self) -> Option<&Arc<Dag>> {
+        self.dag.as_ref().filter(|_| !self.diagnostics.iter().any(|d| d.blocks_run))
+    }
+}
+
+/// Reads a DAG file.
+pub fn load_dag(source: SourceText, catalog: &Catalog) -> Loaded {
+    // Trees of a hostile file may be deep; they are walked recursively.
+    stacker::maybe_grow(sql::STACK_LEFT_BYTES, sql::STACK_BYTES, || load_here(source, catalog))
+}
+
+fn load_here(source: SourceText, catalog: &Catalog) -> Loaded {
+    let mut report = report::Report::new(source);
+    let stem = source.path.file_stem().unwrap_or_default().to_string_lossy();
+    let folder = source.path.parent().unwrap_or(Path::new(""));
+    let dag = yaml::parse(&mut report).and_then(|root| {
+        let spec = read::dag(&root, &stem, &mut report)?;
+        resolve::dag(spec, folder, catalog, &mut report)
+    });
+    let dag = dag.filter(|_| !report.has_errors());
+    Loaded { dag, diagnostics: report.finish() }
+}
+
+/// The text of a file, or why it is none.
+pub fn decode<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, Box<Diagnostic>> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = error.valid_up_to();
+        // What is good so far gives the place; the bad byte itself cannot be shown.
+        let before = bytes.get(..good).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("");
+        let rest = bytes[good..].iter().take_while(|b| **b != b'\n').take(200);
+        let rest: Vec<u8> = rest.copied().collect();
+        let text = format!("{before}{}", String::from_utf8_lossy(&rest));
+        let mut report = report::Report::new(SourceText { path, text: &text });
+        let good_here = good - (text.len() - report.source.text.len());
+        let place = report::Place::new(good_here, good_here + 1);
+        let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+        let what = if utf16 { "it looks like UTF-16" } else { "the file is no UTF-8" };
+        report
+            .error(&codes::NOT_TEXT, place, format!("{what}: byte {:#04x}", bytes[good]))
+            .help("save it as UTF-8");
+        Box::new(report.finish().swap_remove(0))
+    })
+}

@@ -1,0 +1,242 @@
+//! The keys of a DAG besides its tasks.
+
+use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
+use chrono_tz::{TZ_VARIANTS, Tz};
+use indexmap::IndexMap;
+use tidemill_model::dag::{Param, ParamKind};
+use tidemill_model::schedule::Schedule;
+use tidemill_model::{DagId, Timestamp, VarName};
+
+use super::value;
+use crate::codes;
+use crate::keys;
+use crate::report::{Place, Report, quoted};
+use crate::spec::DagSpec;
+use crate::yaml::node::{Data, Entry};
+
+/// Reads everything but the tasks, which are left empty.
+pub(crate) fn read<'n>(entries: &'n [Entry], stem: &str, report: &mut Report) -> DagSpec<'n> {
+    let notes = |entry: &&Entry| entry.key.starts_with("x-");
+    keys::check(entries.iter().filter(|e| !notes(e)), &[keys::TOP], "a DAG file", report);
+    let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+    let words = |key: &str, report: &mut Report| {
+        find(key).and_then(|e| value::text(&format!("`{key}`"), e, report)).map(str::to_owned)
+    };
+    let timezone = find("timezone").and_then(|e| timezone(e, report)).unwrap_or(Tz::UTC);
+    DagSpec {
+        name: name(find("dag"), stem, report),
+        description: words("description", report),
+        owner: words("owner", report),
+        tags: find("tags").map_or_else(Vec::new, |entry| {
+            let tags = value::texts("`tags`", entry, report);
+            tags.into_iter().map(|(tag, _)| tag.to_owned()).collect()
+        }),
+        timezone,
+        start: find("start").and_then(|entry| start(entry, timezone, report)),
+        schedule: find("schedule").and_then(|entry| schedule(entry, timezone, report)),
+        params: find("params").map(|entry| params(entry, report)).unwrap_or_default(),
+        param_names: find("params")
+            .and_then(|entry| entry.node.entries())
+            .map_or_else(Vec::new, |all| all.iter().map(|entry| entry.key.as_str()).collect()),
+        tasks: Vec::new(),
+    }
+}
+
+fn name(entry: Option<&Entry>, stem: &str, report: &mut Report) -> Option<DagId> {
+    if let Some(entry) = entry {
+        let text = value::text("`dag`", entry, report)?;
+        return value::name(text, entry.node.place, report);
+    }
+    if let Ok(name) = stem.parse() {
+        return Some(name);
+    }
+    let message =
+        format!("the file's name, {}, is no DAG name, and there is no `dag`", quoted(stem));
+    report
+        .error(&codes::BAD_NAME, Place::new(0, 0), message)
+        .help("add `dag: NAME` with lower-case letters, digits, `_` and `-`");
+    None
+}
+
+fn timezone(entry: &Entry, report: &mut Report) -> Option<Tz> {
+    let text = value::text("`timezone`", entry, report)?;
+    if let Ok(zone) = text.parse() {
+        return Some(zone);
+    }
+    let city = |name: &str| {
+        let last = name.rsplit('/').next().unwrap_or(name);
+        last.eq_ignore_ascii_case(text) && name.contains('/')
+    };
+    let names = || TZ_VARIANTS.iter().map(|zone| zone.name());
+    let help = match names().find(|name| city(name)) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => report.did_you_mean(text, names()).unwrap_or_else(|| {
+            "zones have the names of the IANA database, for example `Europe/Zurich`".to_owned()
+        }),
+    };
+    let message = format!("there is no time zone {}", quoted(text));
+    report.error(&codes::TIMEZONE, entry.node.place, message).help(help);
+    None
+}
+
+fn start(entry: &Entry, zone: Tz, report: &mut Report) -> Option<Timestamp> {
+    let text = value::text("`start`", entry, report)?;
+    if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
+        return Some(instant.to_utc().into());
+    }
+    let formats = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
+    let local = formats
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+        .or_else(|| {
+            let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+            Some(day.and_time(NaiveTime::MIN))
+        });
+    let Some(local) = local else {
+        let message =
+            format!("`start` is {}, which is neither a date nor an instant", quoted(text));
+        report
+            .error(&codes::INSTANT, entry.node.place, message)
+            .help("write `2026-01-31` or `2026-01-31T02:00:00`");
+        return None;
+    };
+    match zone.from_local_datetime(&local) {
+        LocalResult::Single(instant) | LocalResult::Ambiguous(instant, _) => {
+            Some(instant.to_utc().into())
+        }
+        LocalResult::None => {
+            let message = format!("the clocks of {zone} skip {}", quoted(text));
+            report
+                .error(&codes::INSTANT, entry.node.place, message)
+                .help("write an hour later, or an instant with its offset");
+            None
+        }
+    }
+}
+
+fn schedule(entry: &Entry, zone: Tz, report: &mut Report) -> Option<(Schedule, String)> {
+    let text = value::text("`schedule`", entry, report)?;
+    match Schedule::parse(text, zone) {
+        Ok(schedule) => {
+            for warning in schedule.warnings() {
+                report.warning(&codes::SCHEDULE_WARNING, entry.node.place, warning);
+            }
+            let canonical = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            Some((schedule, canonical))
+        }
+        Err(bad) => {
+            let place = bad.offset.map_or(entry.node.place, |offset| {
+                let rest = text.get(offset..).unwrap_or_default();
+                let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
+                entry.node.part(&report.source, offset, length)
+            });
+            report.error(&codes::SCHEDULE, place, bad.message).maybe_help(bad.help);
+            None
+        }
+    }
+}
+
+fn params(entry: &Entry, report: &mut Report) -> IndexMap<VarName, Param> {
+    let entries = value::entries("`params`", entry, report);
+    entries
+        .iter()
+        .filter_map(|entry| {
+            let name: Option<VarName> = value::name(&entry.key, entry.place, report);
+            let param = param(entry, report);
+            let name = name?;
+            if crate::resolve::RUN_VALUES.contains(&name.as_str()) {
+                let message = format!("a param cannot have the name `{name}`");
+                report
+                    .error(&codes::NAME_TAKEN, entry.place, message)
+                    .help("SQL has it already, as a value of the run");
+            }
+            Some((name, param?))
+        })
+        .collect()
+}
+
+fn param(entry: &Entry, report: &mut Report) -> Option<Param> {
+    let owner = format!("param {}", quoted(&entry.key));
+    let Some(entries) = entry.node.entries() else {
+        value::wrong_type(&owner, &["a mapping"], &entry.node, entry.place, report)
+            .help(format!("write `{}: {{type: string, default: …}}`", entry.key));
+        return None;
+    };
+    keys::check(entries, &[keys::PARAM], &owner, report);
+    let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+    let Some(kind) = find("type") else {
+        let message = format!("{owner} has no `type`");
+        report.error(&codes::MISSING_KEY, entry.place, message).help(format!(
+            "it is one of {}",
+            crate::report::listed(keys::PARAM_TYPES.iter().copied())
+        ));
+        return None;
+    };
+    let kind = param_kind(kind, report)?;
+    let allowed = find("enum").map_or_else(Vec::new, |entry| {
+        let Data::List(items) = &entry.node.data else {
+            value::wrong_type("`enum`", &["a list"], &entry.node, entry.place, report);
+            return Vec::new();
+        };
+        for item in items {
+            fits(kind, "value of `enum`", item, entry.place, report);
+        }
+        items.iter().map(crate::yaml::node::Node::to_json).collect()
+    });
+    let default = find("default").map(|entry| {
+        fits(kind, "default", &entry.node, entry.place, report);
+        let value = entry.node.to_json();
+        if !allowed.is_empty() && kind.admits(&value) && !allowed.contains(&value) {
+            let message = "the default is not among the values of `enum`";
+            report.error(&codes::PARAM, entry.node.place, message);
+        }
+        value
+    });
+    let description = find("description")
+        .and_then(|entry| value::text("`description`", entry, report))
+        .map(str::to_owned);
+    Some(Param { kind, default, allowed, description })
+}
+
+fn param_kind(entry: &Entry, report: &mut Report) -> Option<ParamKind> {
+    let kinds = [
+        ParamKind::String,
+        ParamKind::Integer,
+        ParamKind::Number,
+        ParamKind::Boolean,
+        ParamKind::Timestamp,
+        ParamKind::Date,
+    ];
+    let choices: Vec<(&str, ParamKind)> = kinds.iter().map(|k| (k.label(), *k)).collect();
+    value::choice("`type`", entry, &choices, report)
+}
+
+fn fits(
+    kind: ParamKind,
+    what: &str,
+    node: &crate::yaml::node::Node,
+    key: Place,
+    report: &mut Report,
+) {
+    if kind.admits(&node.to_json()) {
+        return;
+    }
+    let (place, label) = (if node.is_null() { key } else { node.place }, kind.label());
+    let wanted: &[&str] = match kind {
+        ParamKind::Boolean => &[crate::settings::BOOLEAN],
+        ParamKind::String => &["a string"],
+        _ => &[],
+    };
+    let help = match kind {
+        ParamKind::Timestamp => Some("write for example `2026-01-31T02:00:00Z`".to_owned()),
+        ParamKind::Date => Some("write for example `2026-01-31`".to_owned()),
+        _ => crate::settings::type_help(wanted, node, &report.source),
+    };
+    let message = match (&node.data, kind) {
+        (Data::Text(text), ParamKind::Timestamp | ParamKind::Date) => {
+            format!("the {what}, {}, is no {label}", quoted(text))
+        }
+        _ => format!("the {what} is no {label}, but {}", node.kind()),
+    };
+    report.error(&codes::PARAM, place, message).maybe_help(help);
+}

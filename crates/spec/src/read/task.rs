@@ -1,0 +1,311 @@
+//! A task: one action and its modifiers.
+
+use std::time::Duration;
+
+use tidemill_model::admission::DEFAULT_POOL;
+use tidemill_model::retry::RetryPolicy;
+use tidemill_model::trigger_rule::TriggerRule;
+use tidemill_model::{PoolName, TaskName};
+
+use super::{check, retry, value};
+use crate::codes;
+use crate::keys::{self, ACTIONS};
+use crate::report::{Place, Report, listed, quoted};
+use crate::spec::{ActionSpec, InputSpec, TaskSpec};
+use crate::yaml::node::{Data, Entry, Node};
+
+/// What tasks have unless they say otherwise.
+pub(crate) struct Defaults<'n> {
+    retry: RetryPolicy,
+    timeout: Option<Duration>,
+    trigger_rule: TriggerRule,
+    pool: Option<(PoolName, Place)>,
+    env: &'n [Entry],
+}
+
+/// Reads `defaults`.
+pub(crate) fn defaults<'n>(entry: Option<&'n Entry>, report: &mut Report) -> Defaults<'n> {
+    let mut defaults = Defaults {
+        retry: RetryPolicy::default(),
+        timeout: None,
+        trigger_rule: TriggerRule::default(),
+        pool: None,
+        env: &[],
+    };
+    let Some(entry) = entry else { return defaults };
+    let entries = value::entries("`defaults`", entry, report);
+    keys::check(entries, &[keys::DEFAULTS], "`defaults`", report);
+    for entry in entries {
+        match entry.key.as_str() {
+            "retry" => defaults.retry = retry::read(entry, defaults.retry, report),
+            "timeout" => defaults.timeout = value::duration("`timeout`", entry, report),
+            "trigger_rule" => {
+                defaults.trigger_rule = trigger_rule(entry, report).unwrap_or_default();
+            }
+            "pool" => defaults.pool = pool(entry, report),
+            "env" => defaults.env = env(entry, report),
+            _ => {}
+        }
+    }
+    defaults
+}
+
+/// Reads a task.
+pub(crate) fn read<'n>(
+    entry: &'n Entry,
+    defaults: &Defaults<'n>,
+    report: &mut Report,
+) -> TaskSpec<'n> {
+    name(entry, report);
+    let mut task = TaskSpec {
+        name: &entry.key,
+        place: entry.place,
+        action: None,
+        depends_on: Vec::new(),
+        from: Vec::new(),
+        from_place: None,
+        bind: Vec::new(),
+        when: None,
+        retry: defaults.retry,
+        timeout: defaults.timeout,
+        trigger_rule: defaults.trigger_rule,
+        checks: Vec::new(),
+        checks_place: None,
+        pool: defaults.pool.as_ref().map_or_else(default_pool, |(pool, _)| pool.clone()),
+        pool_place: defaults.pool.as_ref().map(|(_, place)| *place),
+        env: defaults.env.iter().collect(),
+        env_place: None,
+    };
+    let owner = format!("task {}", quoted(&entry.key));
+    let Some(entries) = entry.node.entries() else {
+        value::wrong_type(&owner, &["a mapping"], &entry.node, entry.place, report)
+            .help("give it an action, for example `ingest`, `transform`, `load` or `run`");
+        return task;
+    };
+    keys::check(entries, &[ACTIONS, keys::MODIFIERS], &owner, report);
+    for modifier in entries {
+        read_modifier(&mut task, modifier, report);
+    }
+    task.action = action(&owner, entry, entries, report);
+    task
+}
+
+fn read_modifier<'n>(task: &mut TaskSpec<'n>, entry: &'n Entry, report: &mut Report) {
+    match entry.key.as_str() {
+        "depends_on" => task.depends_on = value::texts("`depends_on`", entry, report),
+        "from" => {
+            task.from = inputs(entry, report);
+            task.from_place = Some(entry.place);
+        }
+        "bind" => task.bind = value::entries("`bind`", entry, report).iter().collect(),
+        "when" => match &entry.node.data {
+            Data::Text(_) | Data::Bool(_) => task.when = Some(&entry.node),
+            _ => {
+                value::wrong_type("`when`", &["an expression"], &entry.node, entry.place, report);
+            }
+        },
+        "retry" => task.retry = retry::read(entry, task.retry, report),
+        "timeout" => task.timeout = value::duration("`timeout`", entry, report).or(task.timeout),
+        "trigger_rule" => {
+            task.trigger_rule = trigger_rule(entry, report).unwrap_or(task.trigger_rule);
+        }
+        "checks" => {
+            task.checks = check::read_all(entry, report);
+            task.checks_place = Some(entry.place);
+        }
+        "pool" => {
+            if let Some((pool, place)) = pool(entry, report) {
+                task.pool = pool;
+                task.pool_place = Some(place);
+            }
+        }
+        "env" => {
+            let own = env(entry, report);
+            task.env.retain(|default| !own.iter().any(|entry| entry.key == default.key));
+            task.env.extend(own);
+            task.env_place = Some(entry.place);
+        }
+        _ => {}
+    }
+}
+
+fn name(entry: &Entry, report: &mut Report) {
+    if entry.key.contains('.') {
+        let message = format!("{} is not a task name", quoted(&entry.key));
+        report
+            .error(&codes::BAD_NAME, entry.place, message)
+            .help("a point stands between a group and its member; use `_`");
+    } else if value::name::<TaskName>(&entry.key, entry.place, report).is_some()
+        && entry.key == crate::resolve::RUN_TASKS
+    {
+        report
+            .error(&codes::NAME_TAKEN, entry.place, "a task cannot have the name `run_tasks`")
+            .help("that is the built-in table of the run's own tasks");
+    }
+}
+
+/// The one action of a task.
+fn action<'n>(
+    owner: &str,
+    task: &Entry,
+    entries: &'n [Entry],
+    report: &mut Report,
+) -> Option<ActionSpec<'n>> {
+    let is_action = |entry: &&Entry| ACTIONS.iter().any(|key| key.name == entry.key);
+    let mut actions = entries.iter().filter(is_action);
+    let Some(entry) = actions.next() else {
+        let usable = ACTIONS.iter().filter(|key| !key.later).map(|key| key.name);
+        let message = format!("{owner} has no action");
+        report
+            .error(&codes::ACTION, task.place, message)
+            .help(format!("give it one of {}", listed(usable)));
+        return None;
+    };
+    if let Some(second) = actions.next() {
+        let message = format!("{owner} has two actions, `{}` and `{}`", entry.key, second.key);
+        report
+            .error(&codes::ACTION, second.place, message)
+            .help("a task does one thing: make a second task");
+        return Some(ActionSpec::Broken(entry));
+    }
+    Some(match entry.key.as_str() {
+        "ingest" => one_key(entry, "connector", "csv", report)
+            .map_or(ActionSpec::Broken(entry), ActionSpec::Ingest),
+        "load" => one_key(entry, "connector", "csv", report)
+            .map_or(ActionSpec::Broken(entry), ActionSpec::Load),
+        "transform" => one_key(entry, "transform", "sql", report)
+            .map_or(ActionSpec::Broken(entry), ActionSpec::Transform),
+        "run" => ActionSpec::Run(entry),
+        "noop" => {
+            if entry.node.entries().is_none_or(|entries| !entries.is_empty()) {
+                let message = "`noop` takes no settings";
+                report.error(&codes::WRONG_TYPE, entry.place, message).help("write `noop: {}`");
+            }
+            ActionSpec::Noop
+        }
+        _ => ActionSpec::Later(entry),
+    })
+}
+
+/// `ingest: {csv: …}`: the one key below an action.
+fn one_key<'n>(
+    action: &'n Entry,
+    what: &str,
+    example: &str,
+    report: &mut Report,
+) -> Option<&'n Entry> {
+    let key = &action.key;
+    match (&action.node.data, action.node.entries()) {
+        (_, Some([one])) => Some(one),
+        (_, Some([_, second, ..])) => {
+            let message = format!("`{key}` has exactly one key, the {what}");
+            report
+                .error(&codes::ACTION, second.place, message)
+                .label("this is a second one")
+                .help(format!("settings go one level deeper: `{key}: {{{example}: {{…}}}}`"));
+            None
+        }
+        (Data::Text(text), _) => {
+            value::wrong_type(
+                &format!("`{key}`"),
+                &["a mapping"],
+                &action.node,
+                action.place,
+                report,
+            )
+            .help(format!("write `{key}: {{{}: {{…}}}}` with the settings inside", text.trim()));
+            None
+        }
+        _ => {
+            let message = format!("`{key}` needs one key, the {what}");
+            report
+                .error(&codes::ACTION, action.place, message)
+                .help(format!("for example `{key}: {{{example}: {{…}}}}`"));
+            None
+        }
+    }
+}
+
+fn inputs<'n>(entry: &'n Entry, report: &mut Report) -> Vec<InputSpec<'n>> {
+    match &entry.node.data {
+        Data::Text(table) => {
+            vec![InputSpec { alias: table, table, place: entry.node.place }]
+        }
+        Data::Map(inputs) if inputs.is_empty() => {
+            let message = "`from` names no table";
+            report.error(&codes::WRONG_TYPE, entry.node.place, message);
+            Vec::new()
+        }
+        Data::Map(inputs) => inputs.iter().filter_map(|input| named_input(input, report)).collect(),
+        _ => {
+            let help = match &entry.node.data {
+                Data::List(items) => {
+                    let names: Vec<String> = items
+                        .iter()
+                        .filter_map(Node::text)
+                        .map(|name| format!("{name}: {name}"))
+                        .collect();
+                    format!("name the inputs: `from: {{{}}}`", names.join(", "))
+                }
+                _ => "write the name of a table".to_owned(),
+            };
+            let wanted = ["a table", "a mapping"];
+            value::wrong_type("`from`", &wanted, &entry.node, entry.place, report).help(help);
+            Vec::new()
+        }
+    }
+}
+
+fn named_input<'n>(input: &'n Entry, report: &mut Report) -> Option<InputSpec<'n>> {
+    value::name::<tidemill_model::VarName>(&input.key, input.place, report)?;
+    let what = format!("input {}", quoted(&input.key));
+    let table = value::text(&what, input, report)?;
+    Some(InputSpec { alias: &input.key, table, place: input.node.place })
+}
+
+fn trigger_rule(entry: &Entry, report: &mut Report) -> Option<TriggerRule> {
+    let names: Vec<(String, TriggerRule)> = TriggerRule::ALL
+        .iter()
+        .filter_map(|rule| match serde_json::to_value(rule) {
+            Ok(serde_json::Value::String(name)) => Some((name, *rule)),
+            _ => None,
+        })
+        .collect();
+    let choices: Vec<(&str, TriggerRule)> =
+        names.iter().map(|(name, rule)| (name.as_str(), *rule)).collect();
+    value::choice("`trigger_rule`", entry, &choices, report)
+}
+
+fn pool(entry: &Entry, report: &mut Report) -> Option<(PoolName, Place)> {
+    let text = value::text("`pool`", entry, report)?;
+    let place = entry.node.place;
+    value::name(text, place, report).map(|name| (name, place))
+}
+
+fn default_pool() -> PoolName {
+    // The constant is a name; were it none, the language tests would not pass.
+    #[expect(clippy::expect_used, reason = "a constant that the tests cover")]
+    DEFAULT_POOL.parse().expect("a pool name")
+}
+
+fn env<'n>(entry: &'n Entry, report: &mut Report) -> &'n [Entry] {
+    let entries = value::entries("`env`", entry, report);
+    for variable in entries {
+        variable_name(&variable.key, variable.place, report);
+    }
+    entries
+}
+
+fn variable_name(name: &str, place: Place, report: &mut Report) {
+    let good = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !good {
+        let message = format!("{} is not the name of an environment variable", quoted(name));
+        report
+            .error(&codes::BAD_NAME, place, message)
+            .help("use letters, digits and `_`, not starting with a digit");
+    } else if name.starts_with("TIDEMILL_") {
+        let message = format!("{} is set by the run itself", quoted(name));
+        report.error(&codes::NAME_TAKEN, place, message).help("use a name without `TIDEMILL_`");
+    }
+}

@@ -1,0 +1,219 @@
+//! Single values: texts, numbers, durations, names.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use tidemill_model::id::BadName;
+use tidemill_model::time::parse_duration;
+
+use crate::codes;
+use crate::report::{Draft, Place, Report, quoted};
+use crate::settings::type_help;
+use crate::yaml::node::{Data, Entry, Node};
+
+/// Reports a value of another type than the key takes. `key` is where to point when the value is
+/// nothing.
+pub(crate) fn wrong_type<'r>(
+    what: &str,
+    wanted: &[&str],
+    node: &Node,
+    key: Place,
+    report: &'r mut Report,
+) -> &'r mut Draft {
+    let place = if node.is_null() { key } else { node.place };
+    let help = type_help(wanted, node, &report.source);
+    let message = format!("{what} must be {}, not {}", wanted.join(" or "), node.kind());
+    report.error(&codes::WRONG_TYPE, place, message).maybe_help(help)
+}
+
+/// The text of a key.
+pub(crate) fn text<'n>(what: &str, entry: &'n Entry, report: &mut Report) -> Option<&'n str> {
+    text_of(what, &entry.node, entry.place, report)
+}
+
+/// A text that may stand in a list.
+pub(crate) fn text_of<'n>(
+    what: &str,
+    node: &'n Node,
+    key: Place,
+    report: &mut Report,
+) -> Option<&'n str> {
+    let text = node.text();
+    if text.is_none() {
+        wrong_type(what, &["a string"], node, key, report);
+    }
+    text
+}
+
+/// The texts of a list.
+pub(crate) fn texts<'n>(
+    what: &str,
+    entry: &'n Entry,
+    report: &mut Report,
+) -> Vec<(&'n str, Place)> {
+    let Data::List(items) = &entry.node.data else {
+        wrong_type(what, &["a list"], &entry.node, entry.place, report);
+        return Vec::new();
+    };
+    items
+        .iter()
+        .filter_map(|item| {
+            let what = format!("an item of {what}");
+            text_of(&what, item, entry.place, report).map(|text| (text, item.place))
+        })
+        .collect()
+}
+
+/// A mapping's entries.
+pub(crate) fn entries<'n>(what: &str, entry: &'n Entry, report: &mut Report) -> &'n [Entry] {
+    entry.node.entries().unwrap_or_else(|| {
+        wrong_type(what, &["a mapping"], &entry.node, entry.place, report);
+        &[]
+    })
+}
+
+/// A duration, which is not zero.
+pub(crate) fn duration(what: &str, entry: &Entry, report: &mut Report) -> Option<Duration> {
+    if let Data::Number(number) = &entry.node.data {
+        let message = format!("{what} needs a unit");
+        report
+            .error(&codes::DURATION, entry.node.place, message)
+            .help(format!("write `{number}s` for seconds; units are `ms`, `s`, `m`, `h`, `d`"));
+        return None;
+    }
+    let text = text(what, entry, report)?;
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => {
+            let message = format!("{what} must be longer than nothing");
+            report.error(&codes::DURATION, entry.node.place, message);
+            None
+        }
+        Ok(duration) => Some(duration),
+        Err(_) => {
+            bad_duration(what, text, entry.node.place, report);
+            None
+        }
+    }
+}
+
+/// Reports a text that is no duration.
+pub(crate) fn bad_duration(what: &str, text: &str, place: Place, report: &mut Report) {
+    let message = format!("{what} is {}, which is no duration", quoted(text));
+    report
+        .error(&codes::DURATION, place, message)
+        .help("write a number and a unit: `100ms`, `10s`, `5m`, `2h` or `1d`, at most 3660 days");
+}
+
+/// A number between two bounds.
+pub(crate) fn number(
+    what: &str,
+    entry: &Entry,
+    bounds: std::ops::RangeInclusive<f64>,
+    report: &mut Report,
+) -> Option<f64> {
+    let Data::Number(number) = &entry.node.data else {
+        wrong_type(what, &["a number"], &entry.node, entry.place, report);
+        return None;
+    };
+    let value = number.as_f64()?;
+    if !bounds.contains(&value) {
+        let message =
+            format!("{what} must be from {} to {}, not {number}", bounds.start(), bounds.end());
+        report.error(&codes::NOT_ALLOWED, entry.node.place, message);
+        return None;
+    }
+    Some(value)
+}
+
+/// A whole number from 0 to `max`.
+pub(crate) fn integer(what: &str, entry: &Entry, max: u64, report: &mut Report) -> Option<u64> {
+    let Data::Number(number) = &entry.node.data else {
+        wrong_type(what, &["an integer"], &entry.node, entry.place, report);
+        return None;
+    };
+    match number.as_u64().filter(|value| *value <= max) {
+        Some(value) => Some(value),
+        None if number.is_f64() => {
+            wrong_type(what, &["an integer"], &entry.node, entry.place, report);
+            None
+        }
+        None => {
+            let upper = if max == u64::MAX { String::new() } else { format!(" and at most {max}") };
+            let message = format!("{what} must be at least 0{upper}, not {number}");
+            report.error(&codes::NOT_ALLOWED, entry.node.place, message);
+            None
+        }
+    }
+}
+
+/// A text that is one of a few.
+pub(crate) fn choice<T: Copy>(
+    what: &str,
+    entry: &Entry,
+    choices: &[(&str, T)],
+    report: &mut Report,
+) -> Option<T> {
+    let written = text(what, entry, report)?;
+    if let Some((_, value)) = choices.iter().find(|(name, _)| *name == written) {
+        return Some(*value);
+    }
+    let names = || choices.iter().map(|(name, _)| *name);
+    let help = report.did_you_mean(written, names());
+    let message = format!("{what} cannot be {}", quoted(written));
+    let help = help.unwrap_or_else(|| format!("it is one of {}", crate::report::listed(names())));
+    report.error(&codes::NOT_ALLOWED, entry.node.place, message).help(help);
+    None
+}
+
+/// A name.
+pub(crate) fn name<T: FromStr<Err = BadName>>(
+    text: &str,
+    place: Place,
+    report: &mut Report,
+) -> Option<T> {
+    name_of(None, text, place, report)
+}
+
+/// A name of something that has no type of its own: `what` says of what.
+pub(crate) fn name_of<T: FromStr<Err = BadName>>(
+    what: Option<&str>,
+    text: &str,
+    place: Place,
+    report: &mut Report,
+) -> Option<T> {
+    match text.parse() {
+        Ok(name) => Some(name),
+        Err(BadName { what: kind, rule, .. }) => {
+            let what = what.unwrap_or(kind);
+            let message = format!("{} is not a {what}", quoted(text));
+            let fixed = repaired(text).filter(|fixed| fixed.parse::<T>().is_ok());
+            let help = match fixed {
+                Some(fixed) => format!("write `{fixed}`: {rule}"),
+                None => rule.to_owned(),
+            };
+            report.error(&codes::BAD_NAME, place, message).help(help);
+            None
+        }
+    }
+}
+
+/// The text with the usual slips repaired: capitals, `-` and spaces.
+fn repaired(text: &str) -> Option<String> {
+    let fixed = text.to_lowercase().replace(['-', ' ', '.'], "_");
+    (!fixed.is_empty()).then_some(fixed)
+}
+
+/// A string, number or boolean as the text that was written.
+pub(crate) fn scalar(what: &str, node: &Node, key: Place, report: &mut Report) -> Option<String> {
+    match &node.data {
+        Data::Text(text) => Some(text.clone()),
+        Data::Number(_) | Data::Bool(_) => {
+            let (start, end) = (node.place.start as usize, node.place.end as usize);
+            report.source.text.get(start..end).map(|text| text.trim().to_owned())
+        }
+        _ => {
+            wrong_type(what, &["a string"], node, key, report);
+            None
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Collects findings while a file is read: [`Source`], [`Place`], [`Report`].
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::codes::{self, Code};
+use crate::diagnostic::{Diagnostic, Severity};
+
+/// A file's text, and what to call the file.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceText<'a> {
+    /// Where it is: shown in diagnostics; its folder is where relative paths start.
+    pub path: &'a Path,
+    /// What it holds.
+    pub text: &'a str,
+}
+
+/// More findings than these are not kept.
+const DIAGNOSTICS_MAX: usize = 200;
+/// Of a long line, a diagnostic keeps so many characters.
+const LINE_CHARS_MAX: usize = 160;
+/// So many names are compared for "did you mean" in one file at most.
+const COMPARISONS_MAX: usize = 500_000;
+
+/// A part of a file's text, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct Place {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Place {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end.max(start) as u32 }
+    }
+}
+
+/// A file's text with its lines found.
+pub(crate) struct Source<'a> {
+    file: String,
+    pub(crate) text: &'a str,
+    lines: Vec<u32>,
+}
+
+impl<'a> Source<'a> {
+    /// A byte-order mark at the start is left out.
+    pub(crate) fn new(source: SourceText<'a>) -> Self {
+        let text = source.text.strip_prefix('\u{feff}').unwrap_or(source.text);
+        let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
+        let lines = std::iter::once(0).chain(starts.map(|(i, _)| i as u32 + 1)).collect();
+        Self { file: source.path.display().to_string(), text, lines }
+    }
+
+    /// The line (from 0) that a byte is in.
+    pub(crate) fn line_of(&self, at: usize) -> usize {
+        self.lines.partition_point(|start| *start as usize <= at).saturating_sub(1)
+    }
+
+    /// The byte at which a line (from 0) starts; the end of the text for lines after the last.
+    pub(crate) fn line_start(&self, line: usize) -> usize {
+        self.lines.get(line).map_or(self.text.len(), |start| *start as usize)
+    }
+
+    /// A line (from 0) without its line break.
+    pub(crate) fn line_text(&self, line: usize) -> &'a str {
+        let text = &self.text[self.line_start(line)..self.line_start(line + 1)];
+        text.trim_end_matches(['\n', '\r'])
+    }
+
+    /// The place of a whole line without the spaces around.
+    pub(crate) fn line_place(&self, line: usize) -> Place {
+        let text = self.line_text(line);
+        let start = self.line_start(line) + (text.len() - text.trim_start().len());
+        Place::new(start, start + text.trim().len())
+    }
+
+    fn diagnostic(&self, draft: &Draft) -> Diagnostic {
+        let mut start = (draft.place.start as usize).min(self.text.len());
+        while !self.text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let line = self.line_of(start);
+        let text = self.line_text(line);
+        let in_line = (start - self.line_start(line)).min(text.len());
+        let before = text[..in_line].chars().count();
+        let rest = text[in_line..].char_indices();
+        let wanted = (draft.place.end as usize).saturating_sub(start);
+        let length = rest.take_while(|(i, _)| *i < wanted).count().max(1);
+        let skipped = if text.chars().count() > LINE_CHARS_MAX {
+            before.saturating_sub(LINE_CHARS_MAX / 2)
+        } else {
+            0
+        };
+        let source_line: String = text.chars().skip(skipped).take(LINE_CHARS_MAX).collect();
+        let room = (skipped + LINE_CHARS_MAX).saturating_sub(before).max(1);
+        Diagnostic {
+            code: draft.code.id,
+            severity: draft.severity,
+            blocks_run: draft.severity == Severity::Error || draft.blocks_run,
+            message: one_line(&draft.message),
+            file: self.file.clone(),
+            line: line as u32 + 1,
+            column: before as u32 + 1,
+            length: length.min(room) as u32,
+            source_line,
+            source_offset: skipped as u32,
+            label: draft.label.as_deref().map(one_line),
+            help: draft.help.as_deref().map(one_line),
+        }
+    }
+}
+
+/// A message in one line without control characters: what a user wrote may hold any.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\r' | '\t' => ' ',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// A finding before its place is turned into lines and columns.
+pub(crate) struct Draft {
+    code: &'static Code,
+    severity: Severity,
+    blocks_run: bool,
+    place: Place,
+    message: String,
+    label: Option<String>,
+    help: Option<String>,
+}
+
+impl Draft {
+    fn identity(&self) -> (&'static str, Place, String) {
+        (self.code.id, self.place, self.message.clone())
+    }
+
+    pub(crate) fn error(code: &'static Code, place: Place, message: impl Into<String>) -> Self {
+        let (severity, message) = (Severity::Error, message.into());
+        Self { code, severity, blocks_run: true, place, message, label: None, help: None }
+    }
+
+    /// Adds what stands beside the carets.
+    pub(crate) fn label(&mut self, text: impl Into<String>) -> &mut Self {
+        self.label = Some(text.into());
+        self
+    }
+
+    /// Adds what to do about it.
+    pub(crate) fn help(&mut self, text: impl Into<String>) -> &mut Self {
+        self.help = Some(text.into());
+        self
+    }
+
+    /// Adds what to do about it, if there is something to say.
+    pub(crate) fn maybe_help(&mut self, text: Option<String>) -> &mut Self {
+        if text.is_some() {
+            self.help = text;
+        }
+        self
+    }
+}
+
+/// What has been found so far.
+pub(crate) struct Report<'a> {
+    pub(crate) source: Source<'a>,
+    drafts: Vec<Draft>,
+    /// Where a finding is among them: what stands behind an alias is found at each use.
+    seen: HashMap<(&'static str, Place, String), usize>,
+    errors: usize,
+    comparisons: usize,
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(source: SourceText<'a>) -> Self {
+        Self {
+            source: Source::new(source),
+            drafts: Vec::new(),
+            seen: HashMap::new(),
+            errors: 0,
+            comparisons: 0,
+        }
+    }
+
+    /// Adds a finding.
+    pub(crate) fn push(&mut self, draft: Draft) -> &mut Draft {
+        self.errors += usize::from(draft.severity == Severity::Error);
+        let at = if let Some(at) = self.seen.get(&draft.identity()) {
+            *at
+        } else if self.drafts.len() < DIAGNOSTICS_MAX {
+            self.seen.insert(draft.identity(), self.drafts.len());
+            self.drafts.push(draft);
+            self.drafts.len() - 1
+        } else {
+            if self.drafts.len() == DIAGNOSTICS_MAX {
+                let text = format!("there are more problems than the first {DIAGNOSTICS_MAX}");
+                self.drafts.push(Draft::error(&codes::TOO_MANY, draft.place, text));
+            }
+            self.drafts.push(draft);
+            self.drafts.truncate(DIAGNOSTICS_MAX + 2);
+            self.drafts.len() - 1
+        };
+        &mut self.drafts[at]
+    }
+
+    /// Adds an error.
+    pub(crate) fn error(
+        &mut self,
+        code: &'static Code,
+        place: Place,
+        message: impl Into<String>,
+    ) -> &mut Draft {
+        self.push(Draft::error(code, place, message))
+    }
+
+    /// Adds a warning that lets the DAG run.
+    pub(crate) fn warning(
+        &mut self,
+        code: &'static Code,
+        place: Place,
+        message: impl Into<String>,
+    ) -> &mut Draft {
+        let mut draft = Draft::error(code, place, message);
+        (draft.severity, draft.blocks_run) = (Severity::Warning, false);
+        self.push(draft)
+    }
+
+    /// Adds a warning about something that this version cannot run.
+    pub(crate) fn later(
+        &mut self,
+        code: &'static Code,
+        place: Place,
+        message: impl Into<String>,
+    ) -> &mut Draft {
+        let draft = self.warning(code, place, message);
+        draft.blocks_run = true;
+        draft.help("`validate` and `plan` go on, `run` and `serve` refuse this DAG")
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// `did you mean …?`, if one of the names is near enough to what was written.
+    pub(crate) fn did_you_mean<'n>(
+        &mut self,
+        written: &str,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Option<String> {
+        self.nearest(written, names).map(|name| format!("did you mean `{name}`?"))
+    }
+
+    /// The name that was most likely meant.
+    pub(crate) fn nearest<'n>(
+        &mut self,
+        written: &str,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Option<&'n str> {
+        let left = COMPARISONS_MAX.saturating_sub(self.comparisons);
+        let mut seen = 0;
+        let names = names.into_iter().take(left).inspect(|_| seen += 1);
+        let nearest = nearest(written, names);
+        self.comparisons += seen;
+        nearest
+    }
+
+    /// Everything found, in the order of the file; the same place keeps the order of finding.
+    pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
+        self.drafts.truncate(DIAGNOSTICS_MAX + 1);
+        let rest = self.drafts.split_off(self.drafts.len().min(DIAGNOSTICS_MAX));
+        self.drafts.sort_by_key(|draft| draft.place.start);
+        self.drafts.extend(rest);
+        let source = self.source;
+        self.drafts.into_iter().map(|draft| source.diagnostic(&draft)).collect()
+    }
+}
+
+/// What a user wrote, in backticks; long texts are cut.
+pub(crate) fn quoted(text: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    if text.chars().count() <= CHARS_MAX {
+        return format!("`{text}`");
+    }
+    format!("`{}…`", text.chars().take(CHARS_MAX).collect::<String>())
+}
+
+/// `a`, `b` and `c`; of long lists the first twenty.
+pub(crate) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    const NAMES_MAX: usize = 20;
+    let names: Vec<&str> = names.into_iter().collect();
+    let shown: Vec<String> = names.iter().take(NAMES_MAX).map(|name| quoted(name)).collect();
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The name nearest to `written`: the same but for case or `-`, or a slip or two away.
+fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    const WRITTEN_MAX: usize = 100;
+    if written.is_empty() || written.len() > WRITTEN_MAX {
+        return None;
+    }
+    let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
+    let wanted = plain(written);
+    let slips = match wanted.chars().count() {
+        0..=2 => 1,
+        3..=5 => 2,
+        6..=11 => 3,
+        _ => 4,
+    };
+    let mut best: Option<(usize, &str)> = None;
+    for name in names {
+        if name.len().abs_diff(written.len()) > 6 {
+            continue;
+        }
+        let distance = strsim::osa_distance(&wanted, &plain(name));
+        // Half of the letters wrong is another word, not a slip.
+        let longer = name.chars().count().max(wanted.chars().count());
+        let near = distance <= slips && distance * 2 < longer;
+        if near && best.is_none_or(|(shortest, _)| distance < shortest) {
+            best = Some((distance, name));
+        }
+    }
+    best.map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(written: &str, names: &[&str], expected: Option<&str>) {
+        assert_eq!(nearest(written, names.iter().copied()), expected, "{written}");
+    }
+
+    #[test]
+    fn near_names() {
+        check("extract_order", &["load", "extract_orders"], Some("extract_orders"));
+        check("Orders", &["orders"], Some("orders"));
+        check("depends-on", &["depends_on", "description"], Some("depends_on"));
+        check("retrys", &["retry", "timeout"], Some("retry"));
+        check("sq", &["sql", "csv"], Some("sql"));
+        check("kafka", &["csv", "http"], None);
+        check("a", &["b"], None);
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_place() {
+        let text = format!("{}HERE{}", "é".repeat(500), "x".repeat(500));
+        let mut report = Report::new(SourceText { path: Path::new("a.yaml"), text: &text });
+        report.error(&codes::SYNTAX, Place::new(1_000, 1_004), "no");
+        let diagnostics = report.finish();
+        let found = &diagnostics[0];
+        assert_eq!((found.column, found.length), (501, 4));
+        let caret = (found.column - 1 - found.source_offset) as usize;
+        let shown: String = found.source_line.chars().skip(caret).take(4).collect();
+        assert_eq!(shown, "HERE");
+    }
+
+    #[test]
+    fn too_many_findings_are_cut() {
+        let text = "x";
+        let mut report = Report::new(SourceText { path: Path::new("a.yaml"), text });
+        for i in 0..1_000 {
+            report.error(&codes::SYNTAX, Place::new(0, 1), format!("no {i}"));
+            report.error(&codes::SYNTAX, Place::new(0, 1), format!("no {i}"));
+        }
+        let found = report.finish();
+        assert_eq!(found.len(), DIAGNOSTICS_MAX + 1);
+        assert_eq!(found.last().map(|d| d.code), Some("TM0012"));
+    }
+}

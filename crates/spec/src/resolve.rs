@@ -1,0 +1,125 @@
+//! From a [`DagSpec`] to a [`Dag`]: names are looked up, expressions and SQL read, dependencies
+//! found, cycles refused.
+//!
+//! * [`names`]: what a name can mean; [`uses`]: what a task turns out to use;
+//! * [`exprs`]: control expressions; [`texts`]: SQL and message texts;
+//! * [`action`]: the action and its settings; [`command`]: the command of a `run`;
+//! * [`task`]: the whole task; [`version`]: the hash of the canonical form.
+
+mod action;
+mod command;
+mod exprs;
+mod names;
+mod task;
+mod texts;
+mod uses;
+mod version;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tidemill_model::dag::{Cycle, DagHead, Task};
+use tidemill_model::{Dag, Version};
+
+use crate::catalog::Catalog;
+use crate::codes;
+use crate::report::{Place, Report};
+use crate::settings::Patterns;
+use crate::spec::DagSpec;
+use names::Names;
+use uses::Uses;
+
+/// The built-in table of the row counts and results of the run's own tasks.
+pub(crate) const RUN_TASKS: &str = "run_tasks";
+/// The `$names` that SQL has without `bind`.
+pub(crate) const RUN_VALUES: &[&str] =
+    &["interval_start", "interval_end", "run_id", "logical_time"];
+/// The `$names` of the language that this version has no value for.
+pub(crate) const LATER_VALUES: &[&str] = &["cursor_from", "cursor_to"];
+
+/// What the steps share.
+pub(crate) struct Resolver<'c, 'n, 'r, 'a> {
+    pub(crate) catalog: &'c Catalog,
+    pub(crate) spec: &'c DagSpec<'n>,
+    pub(crate) names: Names<'n>,
+    pub(crate) patterns: Patterns,
+    pub(crate) report: &'r mut Report<'a>,
+}
+
+/// Resolves the whole file; `None` when anything is wrong.
+pub(crate) fn dag(
+    spec: DagSpec<'_>,
+    folder: &Path,
+    catalog: &Catalog,
+    report: &mut Report,
+) -> Option<Arc<Dag>> {
+    let names = Names::new(&spec, catalog);
+    let mut resolver =
+        Resolver { catalog, spec: &spec, names, patterns: Patterns::default(), report };
+    let (tasks, uses): (Vec<Task>, Vec<Uses>) =
+        (0..spec.tasks.len()).map(|at| resolver.task(at)).unzip();
+    let DagSpec { name, description, owner, tags, timezone, start, schedule, params, .. } = spec;
+    let id = match name {
+        Some(id) => id,
+        // Cycles are worth reporting even so.
+        None => "unnamed".parse().ok()?,
+    };
+    let mut head = DagHead {
+        id,
+        version: Version::of(&[]),
+        description,
+        owner,
+        tags,
+        timezone,
+        start,
+        schedule: None,
+        params,
+        folder: folder.to_owned(),
+    };
+    let schedule_text = schedule.as_ref().map(|(_, text)| text.as_str());
+    head.version = version::of(&head, schedule_text, &tasks);
+    head.schedule = schedule.map(|(schedule, _)| schedule);
+    match Dag::new(head, tasks) {
+        Ok(dag) => (!report.has_errors()).then(|| Arc::new(dag)),
+        Err(cycle) => {
+            report_cycle(&cycle, &uses, report);
+            None
+        }
+    }
+}
+
+/// Reports a whole cycle, at the dependency of its first task.
+fn report_cycle(cycle: &Cycle, uses: &[Uses], report: &mut Report) {
+    const SHOWN_MAX: usize = 12;
+    let Cycle(names) = cycle;
+    let find = |name: &str| uses.iter().find(|uses| uses.name == name);
+    // Each task waits for the one before it, the first one for the last.
+    let waits: Vec<(&str, &str, String, Place)> = names
+        .iter()
+        .zip(names.iter().cycle().skip(names.len().saturating_sub(1)))
+        .filter_map(|(task, before)| {
+            let (why, place) = find(task.as_str())?.why(before.as_str())?;
+            Some((task.as_str(), before.as_str(), why, place))
+        })
+        .collect();
+    let mut shown: Vec<String> =
+        names.iter().take(SHOWN_MAX).map(|name| format!("`{name}`")).collect();
+    if names.len() > SHOWN_MAX {
+        shown.push("…".to_owned());
+    }
+    shown.extend(names.first().map(|name| format!("`{name}`")));
+    let message = format!("tasks wait for each other: {}", shown.join(" → "));
+    let Some((task, before, _, place)) = waits.first() else {
+        report.error(&codes::CYCLE, Place::default(), message);
+        return;
+    };
+    let reasons: Vec<String> = waits
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|(task, before, why, _)| format!("`{task}` waits for `{before}` ({why})"))
+        .collect();
+    report
+        .error(&codes::CYCLE, *place, message)
+        .label(format!("`{task}` waits for `{before}` here"))
+        .help(format!("remove one of: {}", reasons.join(", ")));
+}

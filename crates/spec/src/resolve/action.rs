@@ -1,0 +1,267 @@
+//! The action of a task, and the settings of its connector or transform.
+
+use serde_json::Value;
+use tidemill_model::VarName;
+use tidemill_model::dag::{Action, OnFail};
+use tidemill_model::template::Template;
+use tidemill_model::time::parse_duration;
+
+use super::Resolver;
+use super::exprs::Spot;
+use super::names::transform_outputs;
+use super::texts::Own;
+use super::uses::Uses;
+use crate::codes;
+use crate::read::value;
+use crate::report::{Place, listed, quoted};
+use crate::settings::{self, Mark, Owner};
+use crate::spec::{ActionSpec, TaskSpec};
+use crate::yaml::node::{Entry, Node};
+
+/// Where expressions in settings stand.
+const CONNECTOR: Spot<'static> = Spot { why: "expression in the settings", secrets: true };
+const TRANSFORM: Spot<'static> = Spot { why: "expression in the settings", secrets: false };
+
+impl<'n> Resolver<'_, 'n, '_, '_> {
+    /// The action; a no-op where it cannot be resolved, and the report says why.
+    pub(crate) fn action(&mut self, task: &TaskSpec<'n>, uses: &mut Uses) -> Action {
+        let action = match task.action {
+            None | Some(ActionSpec::Broken(_) | ActionSpec::Later(_) | ActionSpec::Noop) => None,
+            Some(ActionSpec::Ingest(entry)) => self.ingest(entry, uses),
+            Some(ActionSpec::Transform(entry)) => self.transform(task, entry, uses),
+            Some(ActionSpec::Load(entry)) => self.load(task, entry, uses),
+            Some(ActionSpec::Run(entry)) => self.command(entry, uses).map(Action::Run),
+        };
+        self.modifiers_fit(task);
+        action.unwrap_or(Action::Noop)
+    }
+
+    fn ingest(&mut self, entry: &'n Entry, uses: &mut Uses) -> Option<Action> {
+        if entry.key == "dataset" {
+            let message = "this version cannot ingest a `dataset` yet";
+            self.report.later(&codes::LATER_ACTION, entry.place, message);
+            return None;
+        }
+        let catalog = self.catalog;
+        let info = catalog.connector(&entry.key);
+        let schema = info.and_then(|info| info.source.as_ref());
+        let example = info.map_or("", |info| info.source_example.as_str());
+        let schema = self.end("ingest", entry, schema, info.is_some())?;
+        let name = format!("source `{}`", entry.key);
+        let config = self.settings(schema, &name, example, entry, CONNECTOR, uses)?;
+        Some(Action::Ingest { connector: entry.key.clone(), config })
+    }
+
+    fn load(&mut self, task: &TaskSpec<'n>, entry: &'n Entry, uses: &mut Uses) -> Option<Action> {
+        let catalog = self.catalog;
+        let info = catalog.connector(&entry.key);
+        let schema = info.and_then(|info| info.sink.as_ref());
+        let example = info.map_or("", |info| info.sink_example.as_str());
+        let several =
+            schema.and_then(|s| s.get("x-inputs")).and_then(Value::as_str) == Some("many");
+        match (task.from_place, task.from.len()) {
+            (None, _) => {
+                let message = format!("load `{}` does not say what it loads", task.name);
+                self.report
+                    .error(&codes::LOAD_INPUT, entry.place, message)
+                    .help("add `from: TABLE` beside `load`");
+            }
+            (Some(place), 2..) if !several => {
+                let message =
+                    format!("`{}` loads one table, `from` names {}", entry.key, task.from.len());
+                self.report
+                    .error(&codes::LOAD_INPUT, place, message)
+                    .help("join them in a `sql` transform first, or make one `load` for each");
+            }
+            _ => {}
+        }
+        let schema = self.end("load", entry, schema, info.is_some())?;
+        let name = format!("sink `{}`", entry.key);
+        let config = self.settings(schema, &name, example, entry, CONNECTOR, uses)?;
+        Some(Action::Load { connector: entry.key.clone(), config })
+    }
+
+    /// The schema of one end of a connector, or why there is none.
+    fn end<'s>(
+        &mut self,
+        action: &str,
+        entry: &Entry,
+        schema: Option<&'s Value>,
+        known: bool,
+    ) -> Option<&'s Value> {
+        if schema.is_some() {
+            return schema;
+        }
+        let can = |info: &&crate::catalog::ConnectorInfo| match action {
+            "ingest" => info.source.is_some(),
+            _ => info.sink.is_some(),
+        };
+        let catalog = self.catalog;
+        let names = || catalog.connectors.iter().filter(can).map(|info| info.name.as_str());
+        if known {
+            let what = if action == "ingest" { "read from" } else { "written to" };
+            let message = format!("connector `{}` cannot be {what}", entry.key);
+            self.report
+                .error(&codes::NO_SUCH_END, entry.place, message)
+                .help(format!("those that can are {}", listed(names())));
+        } else {
+            let near = self.report.did_you_mean(&entry.key, names());
+            let message = format!("there is no connector {}", quoted(&entry.key));
+            let help = near.unwrap_or_else(|| match catalog.transform(&entry.key) {
+                Some(_) => format!("`{}` is a transform: write `transform:`", entry.key),
+                None => format!("there are {}", listed(names())),
+            });
+            self.report.error(&codes::UNKNOWN_CONNECTOR, entry.place, message).help(help);
+        }
+        None
+    }
+
+    fn transform(
+        &mut self,
+        task: &TaskSpec<'n>,
+        entry: &'n Entry,
+        uses: &mut Uses,
+    ) -> Option<Action> {
+        let catalog = self.catalog;
+        let Some(info) = catalog.transform(&entry.key) else {
+            if entry.key == "function" {
+                let message = "this version cannot run the transform `function` yet";
+                self.report.later(&codes::LATER_ACTION, entry.place, message);
+                return None;
+            }
+            let names = || catalog.transforms.iter().map(|info| info.name.as_str());
+            let near = self.report.did_you_mean(&entry.key, names());
+            let message = format!("there is no transform {}", quoted(&entry.key));
+            let help = near.unwrap_or_else(|| format!("there are {}", listed(names())));
+            self.report.error(&codes::UNKNOWN_TRANSFORM, entry.place, message).help(help);
+            return None;
+        };
+        if info.schema.get("x-outputs").and_then(Value::as_str) == Some("keys")
+            && let Some(entries) = entry.node.entries()
+        {
+            for output in entries {
+                value::name::<VarName>(&output.key, output.place, self.report);
+            }
+        }
+        let name = format!("transform `{}`", entry.key);
+        let config = self.settings(&info.schema, &name, &info.example, entry, TRANSFORM, uses)?;
+        let outputs = transform_outputs(task, entry, catalog);
+        Some(Action::Transform { kind: entry.key.clone(), config, outputs })
+    }
+
+    /// Checks settings against their schema, and reads the texts in them.
+    fn settings(
+        &mut self,
+        schema: &Value,
+        name: &str,
+        example: &str,
+        entry: &'n Entry,
+        spot: Spot,
+        uses: &mut Uses,
+    ) -> Option<Template> {
+        let owner = Owner { name, entry, example };
+        let marks = settings::check(schema, owner, &mut self.patterns, self.report);
+        let mut skip: Vec<&Node> = Vec::new();
+        for mark in &marks {
+            if self.marked(mark, uses) {
+                skip.push(mark.node);
+            }
+        }
+        self.template(&entry.node, &skip, spot, uses)
+    }
+
+    /// Reads a text by its format; true when it may hold no `${{ … }}`.
+    fn marked(&mut self, mark: &Mark<'_>, uses: &mut Uses) -> bool {
+        let Mark { format, setting, node } = mark;
+        let text = node.text().unwrap_or_default();
+        match format.as_str() {
+            "sql" => {
+                self.query(node, Own::Refused, uses);
+                true
+            }
+            "sql-expr" => {
+                self.row_expr(node, uses);
+                true
+            }
+            "template" => {
+                self.message(node);
+                true
+            }
+            "table" if node.holds_expr() => {
+                let message = format!(
+                    "setting {} names a table, so it cannot be an expression",
+                    quoted(setting)
+                );
+                self.report
+                    .error(&codes::WRONG_SETTING, node.place, message)
+                    .help("write the name: dependencies must be known before a run starts");
+                true
+            }
+            "table" => {
+                self.table(text, node.place, Own::Refused, uses);
+                true
+            }
+            "duration" if !node.holds_expr() => {
+                if parse_duration(text).is_err() {
+                    let what = format!("setting {}", quoted(setting));
+                    value::bad_duration(&what, text, node.place, self.report);
+                }
+                false
+            }
+            "connection" if !node.holds_expr() => {
+                self.connection(text, node.place);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Modifiers that have no meaning for the action.
+    fn modifiers_fit(&mut self, task: &TaskSpec<'_>) {
+        let Some(action) = task.action else { return };
+        let key = match action {
+            ActionSpec::Ingest(_) => "ingest",
+            ActionSpec::Transform(_) => "transform",
+            ActionSpec::Load(_) => "load",
+            ActionSpec::Run(_) => "run",
+            ActionSpec::Noop => "noop",
+            ActionSpec::Later(_) | ActionSpec::Broken(_) => return,
+        };
+        let mut refuse = |modifier: &str, place: Option<Place>, help: &str| {
+            if let Some(place) = place {
+                let message = format!("`{modifier}` has no meaning beside `{key}`");
+                self.report.error(&codes::NOT_HERE, place, message).help(help);
+            }
+        };
+        if matches!(key, "ingest" | "noop") {
+            refuse("from", task.from_place, "only to wait for a task, use `depends_on`");
+        }
+        if matches!(key, "load" | "run" | "noop") {
+            refuse("checks", task.checks_place, "check the table in the task that makes it");
+        }
+        if key != "run" {
+            refuse("env", task.env_place, "only a command has environment variables");
+        }
+        if let ActionSpec::Transform(entry) = action {
+            let outputs = transform_outputs(task, entry, self.catalog);
+            if let Some(place) = task.checks_place.filter(|_| !outputs.contains(&String::new())) {
+                let message = format!("task `{}` has no table of its own name to check", task.name);
+                self.report
+                    .error(&codes::CHECK, place, message)
+                    .help("check its tables in a task that reads them, with `sql`");
+            }
+            let rejects = task.checks.iter().find(|c| c.check.on_fail == OnFail::Quarantine);
+            if let (Some(check), Some(info)) = (rejects, self.catalog.transform(&entry.key))
+                && info.schema.get("x-outputs").and_then(Value::as_array).is_some_and(|outputs| {
+                    outputs.iter().any(|output| output.as_str() == Some("rejects"))
+                })
+            {
+                let message =
+                    format!("`{}` makes the table `{}.rejects` itself", entry.key, task.name);
+                self.report.error(&codes::CHECK, check.place, message).help(
+                    "use `stop` or `warn` here, or quarantine in a task that reads the table",
+                );
+            }
+        }
+    }
+}

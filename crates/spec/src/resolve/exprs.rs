@@ -1,0 +1,362 @@
+//! Control expressions: parsed, and every name in them looked up.
+
+use tidemill_model::decide::{RUN_FIELDS, TASK_FIELDS};
+use tidemill_model::expr::{Expr, FUNCTIONS, Path};
+use tidemill_model::template::{RawPiece, Template, split};
+
+use super::Resolver;
+use super::uses::Uses;
+use crate::codes;
+use crate::report::{Place, listed, quoted};
+use crate::yaml::node::{Data, Node};
+
+/// Where an expression stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot<'s> {
+    /// The reason of the dependencies that it makes: `when`, `bind least`.
+    pub(crate) why: &'s str,
+    /// Whether secrets and connections may be used here.
+    pub(crate) secrets: bool,
+}
+
+/// The roots of names.
+const ROOTS: &[&str] = &["params", "run", "tasks", "secrets", "connections"];
+/// Roots of the language that this version has no value for.
+const LATER_ROOTS: &[&str] = &["vars", "item", "trigger", "last_success", "error"];
+/// The names below `run.interval.`.
+const INTERVAL_FIELDS: &[&str] = &["start", "end"];
+
+impl Resolver<'_, '_, '_, '_> {
+    /// An expression that is a value of its own, as in `when`.
+    pub(crate) fn bare(&mut self, node: &Node, spot: Spot, uses: &mut Uses) -> Option<Expr> {
+        let text = match &node.data {
+            Data::Text(text) => text.clone(),
+            Data::Number(_) | Data::Bool(_) => node.to_json().to_string(),
+            _ => {
+                let message = format!("`{}` must be an expression, not {}", spot.why, node.kind());
+                self.report.error(&codes::WRONG_TYPE, node.place, message);
+                return None;
+            }
+        };
+        if text.contains("${{") {
+            let message = format!("`{}` is an expression as it stands", spot.why);
+            self.report
+                .error(&codes::EXPR_SYNTAX, node.place, message)
+                .help("leave out `${{` and `}}`");
+            return None;
+        }
+        self.expr(&text, node, 0, spot, uses)
+    }
+
+    /// An expression inside of a text, `base` bytes from its start.
+    pub(crate) fn expr(
+        &mut self,
+        source: &str,
+        node: &Node,
+        base: usize,
+        spot: Spot,
+        uses: &mut Uses,
+    ) -> Option<Expr> {
+        let trimmed = source.trim();
+        let base = base + (source.len() - source.trim_start().len());
+        let expr = match Expr::parse(source) {
+            Ok(expr) => expr,
+            Err(error) => {
+                let lead = source.len() - source.trim_start().len();
+                let place = match error.offset {
+                    Some(offset) => {
+                        let at = offset.saturating_sub(lead).min(trimmed.len().saturating_sub(1));
+                        node.part(&self.report.source, base + at, 1)
+                    }
+                    None => node.part(&self.report.source, base, trimmed.len()),
+                };
+                self.report
+                    .error(&codes::EXPR_SYNTAX, place, readable(&error.message))
+                    .maybe_help(error.help);
+                return None;
+            }
+        };
+        let mut good = true;
+        for error in expr.check_functions() {
+            good = false;
+            let name = error.message.split('`').nth(1).unwrap_or_default();
+            let (offset, length) = find_name(trimmed, name);
+            let place = node.part(&self.report.source, base + offset, length);
+            let names = FUNCTIONS.iter().map(|function| function.name);
+            let near = self.report.did_you_mean(name, names.filter(|known| *known != name));
+            let help = if error.message.starts_with("there is no") { near } else { None };
+            self.report
+                .error(&codes::EXPR_FUNCTION, place, error.message)
+                .maybe_help(help.or(error.help));
+        }
+        for path in expr.references() {
+            let (offset, length) = find_name(trimmed, &path.join("."));
+            let place = node.part(&self.report.source, base + offset, length);
+            good &= self.reference(&path, trimmed, place, spot, uses);
+        }
+        good.then_some(expr)
+    }
+
+    /// Looks a name up; false when it does not exist.
+    fn reference(
+        &mut self,
+        path: &Path,
+        source: &str,
+        place: Place,
+        spot: Spot,
+        uses: &mut Uses,
+    ) -> bool {
+        let root = path.first().map_or("", String::as_str);
+        let name = path.get(1).map(String::as_str);
+        match (root, name) {
+            ("params", Some(name)) => self.param_name(name, place),
+            ("run", Some(name)) => self.run_name(name, path, place),
+            ("tasks", Some(_)) => self.task_name(path, place, spot, uses),
+            ("secrets" | "connections", _) if !spot.secrets => {
+                let message = format!("{} cannot be used here", quoted(&path.join(".")));
+                self.report
+                    .error(&codes::SECRET_HERE, place, message)
+                    .help("it may stand in `env`, in `bind` and in the settings of a connector");
+                false
+            }
+            ("secrets", Some(_)) => true,
+            ("connections", Some(name)) => self.connection(name, place),
+            ("tasks", None) => {
+                self.report
+                    .error(&codes::EXPR_NAME, place, "`tasks` alone says not which task is meant")
+                    .help("write `tasks.NAME.rows`, so that the dependency can be seen");
+                false
+            }
+            ("params" | "run", None) => true,
+            ("secrets" | "connections", None) => {
+                let message = format!("`{root}` alone says not which one is meant");
+                self.report
+                    .error(&codes::EXPR_NAME, place, message)
+                    .help(format!("write `{root}.NAME`"));
+                false
+            }
+            (root, _) if LATER_ROOTS.contains(&root) => {
+                let message = format!("this version has no value for `{root}` yet");
+                self.report.later(&codes::LATER_NAME, place, message);
+                true
+            }
+            (root, _) => self.unknown_root(root, path, source, place, spot),
+        }
+    }
+
+    fn unknown_root(
+        &mut self,
+        root: &str,
+        path: &Path,
+        source: &str,
+        place: Place,
+        spot: Spot,
+    ) -> bool {
+        let near = self.report.nearest(root, ROOTS.iter().copied()).map(|near| {
+            let meant = [&[near.to_owned()], &path[1..]].concat().join(".");
+            format!("did you mean `{meant}`?")
+        });
+        let help = if self.names.task(root).is_some() {
+            let field = path.get(1).map_or("rows", String::as_str);
+            format!("a task is `tasks.{root}.{field}`")
+        } else if self.spec.param_names.contains(&root) {
+            format!("a param is `params.{root}`")
+        } else if let Some(near) = near {
+            near
+        } else if spot.why.starts_with("bind") && path.len() == 1 && source == root {
+            format!("a text in an expression has quotes: `\"'{root}'\"`")
+        } else {
+            format!("names start with one of {}", listed(ROOTS.iter().copied()))
+        };
+        let message = format!("there is no {}", quoted(&path.join(".")));
+        self.report.error(&codes::EXPR_NAME, place, message).help(help);
+        false
+    }
+
+    fn param_name(&mut self, name: &str, place: Place) -> bool {
+        let names = self.spec.param_names.clone();
+        if names.contains(&name) {
+            return true;
+        }
+        let help = self.report.did_you_mean(name, names.iter().copied());
+        let known = match names.as_slice() {
+            [] => "the DAG has no params".to_owned(),
+            names => format!("the DAG has {}", listed(names.iter().copied())),
+        };
+        let message = format!("there is no param {}", quoted(name));
+        self.report.error(&codes::EXPR_NAME, place, message).help(help.unwrap_or(known));
+        false
+    }
+
+    fn run_name(&mut self, name: &str, path: &Path, place: Place) -> bool {
+        if !RUN_FIELDS.contains(&name) {
+            return self.unknown_field("run", name, RUN_FIELDS, place);
+        }
+        match path.get(2).map(String::as_str) {
+            Some(field) if name == "interval" && !INTERVAL_FIELDS.contains(&field) => {
+                self.unknown_field("run.interval", field, INTERVAL_FIELDS, place)
+            }
+            Some(field) if name != "interval" => {
+                self.unknown_field(&format!("run.{name}"), field, &[], place)
+            }
+            _ => true,
+        }
+    }
+
+    fn task_name(&mut self, path: &Path, place: Place, spot: Spot, uses: &mut Uses) -> bool {
+        let name = path.get(1).map_or("", String::as_str);
+        let Some(upstream) = self.names.task(name) else {
+            let near = self.report.did_you_mean(name, self.names.tasks());
+            let message = format!("there is no task {}", quoted(name));
+            self.report
+                .error(&codes::UNKNOWN_TASK, place, message)
+                .label("no task has this name")
+                .maybe_help(near);
+            return false;
+        };
+        if upstream == uses.at {
+            let message = format!("task `{name}` reads its own result in `{}`", spot.why);
+            self.report
+                .error(&codes::READS_ITSELF, place, message)
+                .help("what a task gives is known when it has ended");
+            return false;
+        }
+        uses.edge(upstream, name, spot.why.to_owned(), place);
+        match (path.get(2).map(String::as_str), path.get(3)) {
+            (Some(field), _) if !TASK_FIELDS.contains(&field) => {
+                self.unknown_field(&format!("tasks.{name}"), field, TASK_FIELDS, place)
+            }
+            (Some(field), Some(below)) if field != "outputs" => {
+                self.unknown_field(&format!("tasks.{name}.{field}"), below, &[], place)
+            }
+            _ => true,
+        }
+    }
+
+    fn unknown_field(&mut self, owner: &str, name: &str, fields: &[&str], place: Place) -> bool {
+        let near = self.report.did_you_mean(name, fields.iter().copied());
+        let help = near.unwrap_or_else(|| match fields {
+            [] => "it is a single value".to_owned(),
+            fields => format!("it has {}", listed(fields.iter().copied())),
+        });
+        let message = format!("`{owner}` has no {}", quoted(name));
+        self.report.error(&codes::EXPR_NAME, place, message).help(help);
+        false
+    }
+
+    /// Checks that a connection exists, where that is known.
+    pub(crate) fn connection(&mut self, name: &str, place: Place) -> bool {
+        let Some(known) = &self.catalog.connections else { return true };
+        if known.iter().any(|connection| connection == name) {
+            return true;
+        }
+        let names = || known.iter().map(String::as_str);
+        let near = self.report.did_you_mean(name, names());
+        let help = near.unwrap_or_else(|| match known.as_slice() {
+            [] => "there are none: add it to `connections.yaml`".to_owned(),
+            _ => format!("there are {}", listed(names())),
+        });
+        let message = format!("there is no connection {}", quoted(name));
+        self.report.error(&codes::UNKNOWN_CONNECTION, place, message).help(help);
+        false
+    }
+
+    /// The expressions of a text; false when one is wrong.
+    pub(crate) fn text(&mut self, node: &Node, spot: Spot, uses: &mut Uses) -> bool {
+        let Some(text) = node.text().filter(|text| text.contains("${{")) else { return true };
+        let pieces = match split(text) {
+            Ok(pieces) => pieces,
+            Err(error) => {
+                let place = node.part(&self.report.source, error.offset.unwrap_or(0), 3);
+                self.report.error(&codes::EXPR_SYNTAX, place, error.message).maybe_help(error.help);
+                return false;
+            }
+        };
+        let mut good = true;
+        for piece in pieces {
+            if let RawPiece::Expr(source, offset) = piece {
+                good &= self.expr(source, node, offset, spot, uses).is_some();
+            }
+        }
+        good
+    }
+
+    /// A value with expressions anywhere inside; nodes in `skip` hold none.
+    pub(crate) fn template(
+        &mut self,
+        node: &Node,
+        skip: &[&Node],
+        spot: Spot,
+        uses: &mut Uses,
+    ) -> Option<Template> {
+        let good = self.texts_inside(node, skip, spot, uses);
+        // Everything inside parsed, so the whole does.
+        good.then(|| Template::parse(&node.to_json()).ok())?
+    }
+
+    fn texts_inside(&mut self, node: &Node, skip: &[&Node], spot: Spot, uses: &mut Uses) -> bool {
+        match &node.data {
+            Data::Text(_) if skip.iter().any(|skipped| std::ptr::eq(*skipped, node)) => {
+                !node.holds_expr()
+            }
+            Data::Text(_) => self.text(node, spot, uses),
+            // Every text is read, also after a wrong one.
+            Data::List(items) => {
+                let mut good = true;
+                for item in items {
+                    good &= self.texts_inside(item, skip, spot, uses);
+                }
+                good
+            }
+            Data::Map(entries) => {
+                let mut good = true;
+                for entry in entries {
+                    good &= self.texts_inside(&entry.node, skip, spot, uses);
+                }
+                good
+            }
+            Data::Null | Data::Bool(_) | Data::Number(_) => true,
+        }
+    }
+}
+
+/// The parser's message in the words of the house: it lists every token that it knows.
+fn readable(message: &str) -> String {
+    const LEAD: &str = "the expression does not parse: ";
+    let Some(detail) = message.strip_prefix(LEAD) else { return message.to_owned() };
+    let detail = detail.split(" expecting ").next().unwrap_or(detail);
+    let found = |text: &str| match text.trim_matches('\'') {
+        "<EOF>" => "it ends too early".to_owned(),
+        token => format!("unexpected {}", quoted(token)),
+    };
+    let starts = [
+        "mismatched input ",
+        "extraneous input ",
+        "no viable alternative at input ",
+        "token recognition error at: ",
+    ];
+    if let Some(rest) = starts.iter().find_map(|start| detail.strip_prefix(start)) {
+        return format!("{LEAD}{}", found(rest));
+    }
+    if let Some((missing, at)) = detail.strip_prefix("missing ").and_then(|d| d.split_once(" at "))
+    {
+        let at = match at.trim_matches('\'') {
+            "<EOF>" => "at the end".to_owned(),
+            token => format!("before {}", quoted(token)),
+        };
+        return format!("{LEAD}{} is missing {at}", quoted(missing.trim_matches('\'')));
+    }
+    format!("{LEAD}{detail}")
+}
+
+/// Where a name stands in an expression; the whole expression when it is written in another form.
+fn find_name(source: &str, written: &str) -> (usize, usize) {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let whole = |at: &usize| {
+        let before = source[..*at].chars().next_back();
+        let after = source[at + written.len()..].chars().next();
+        !before.is_some_and(|c| is_name(c) || c == '.') && !after.is_some_and(is_name)
+    };
+    let found = source.match_indices(written).map(|(at, _)| at).find(whole);
+    found.map_or((0, source.len()), |at| (at, written.len()))
+}

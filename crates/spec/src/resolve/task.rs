@@ -1,0 +1,168 @@
+//! A whole task: its action and what its modifiers mean.
+
+use indexmap::IndexMap;
+use tidemill_model::admission::DEFAULT_POOL;
+use tidemill_model::dag::{CheckRule, Task};
+use tidemill_model::expr::Expr;
+use tidemill_model::template::Template;
+use tidemill_model::{TaskName, VarName};
+
+use super::exprs::Spot;
+use super::texts::Own;
+use super::uses::Uses;
+use super::{LATER_VALUES, RUN_VALUES, Resolver};
+use crate::codes;
+use crate::read::value;
+use crate::report::{listed, quoted};
+use crate::spec::TaskSpec;
+
+impl<'n> Resolver<'_, 'n, '_, '_> {
+    /// Resolves the task at `at`. Where something is wrong, the report says so and the rest of
+    /// the task is resolved all the same.
+    pub(crate) fn task(&mut self, at: usize) -> (Task, Uses) {
+        let spec = self.spec;
+        let task = &spec.tasks[at];
+        let mut uses = Uses::new(at, task.name);
+        self.inputs(task, &mut uses);
+        let action = self.action(task, &mut uses);
+        self.checks(task, &mut uses);
+        self.depends_on(task, &mut uses);
+        let when = task
+            .when
+            .and_then(|node| self.bare(node, Spot { why: "when", secrets: false }, &mut uses));
+        let bind = self.bind(task, &mut uses);
+        let env = self.env(task, &mut uses);
+        self.pool(task);
+        let name = task.name.parse().unwrap_or_else(|_| stand_in(at));
+        let reads = std::mem::take(&mut uses.reads).into_iter().collect();
+        let task = Task {
+            name,
+            action,
+            upstream: uses.upstream(),
+            reads,
+            reads_run_tasks: uses.run_tasks,
+            bind,
+            when,
+            trigger_rule: task.trigger_rule,
+            retry: task.retry,
+            timeout: task.timeout,
+            checks: task.checks.iter().map(|check| check.check.clone()).collect(),
+            pool: task.pool.clone(),
+            env,
+        };
+        (task, uses)
+    }
+
+    fn inputs(&mut self, task: &TaskSpec<'n>, uses: &mut Uses) {
+        for input in &task.from {
+            self.table_as(input.alias, input.table, input.place, Own::Refused, uses);
+        }
+    }
+
+    fn checks(&mut self, task: &TaskSpec<'n>, uses: &mut Uses) {
+        for check in &task.checks {
+            match (&check.check.rule, check.sql) {
+                (CheckRule::Sql(_), Some(node)) => self.query(node, Own::Allowed, uses),
+                (CheckRule::Where(_), Some(node)) => self.row_expr(node, uses),
+                _ => {}
+            }
+        }
+    }
+
+    fn depends_on(&mut self, task: &TaskSpec<'n>, uses: &mut Uses) {
+        for (name, place) in &task.depends_on {
+            match self.names.task(name) {
+                Some(at) if at == uses.at => {
+                    let message = format!("task `{name}` depends on itself");
+                    self.report.error(&codes::READS_ITSELF, *place, message).help("remove it");
+                }
+                Some(at) => {
+                    let upstream = self.spec.tasks[at].name;
+                    uses.edge(at, upstream, "depends_on".to_owned(), *place);
+                }
+                None => {
+                    let near = self.report.did_you_mean(name, self.names.tasks());
+                    let message = format!(
+                        "task {} depends on {}, which does not exist",
+                        quoted(task.name),
+                        quoted(name)
+                    );
+                    self.report
+                        .error(&codes::UNKNOWN_TASK, *place, message)
+                        .label("no task has this name")
+                        .maybe_help(near);
+                }
+            }
+        }
+    }
+
+    fn bind(&mut self, task: &TaskSpec<'n>, uses: &mut Uses) -> IndexMap<VarName, Expr> {
+        let mut bind = IndexMap::new();
+        for entry in &task.bind {
+            let name: Option<VarName> = value::name(&entry.key, entry.place, self.report);
+            let taken = if self.spec.param_names.contains(&entry.key.as_str()) {
+                Some("a param")
+            } else if RUN_VALUES.contains(&entry.key.as_str())
+                || LATER_VALUES.contains(&entry.key.as_str())
+            {
+                Some("a value of the run")
+            } else {
+                None
+            };
+            if let Some(taken) = taken {
+                let message = format!("`bind` cannot redefine `{}`, which is {taken}", entry.key);
+                self.report
+                    .error(&codes::NAME_TAKEN, entry.place, message)
+                    .help("use another name");
+            }
+            let why = format!("bind {}", entry.key);
+            let expr = self.bare(&entry.node, Spot { why: &why, secrets: true }, uses);
+            if let (Some(name), Some(expr)) = (name, expr) {
+                bind.insert(name, expr);
+            }
+        }
+        bind
+    }
+
+    fn env(&mut self, task: &TaskSpec<'n>, uses: &mut Uses) -> IndexMap<String, Template> {
+        let is_command = matches!(task.action, Some(crate::spec::ActionSpec::Run(_)));
+        let mut env = IndexMap::new();
+        for entry in task.env.iter().filter(|_| is_command) {
+            let what = format!("variable {}", quoted(&entry.key));
+            let why = format!("env {}", entry.key);
+            let Some(text) = value::scalar(&what, &entry.node, entry.place, self.report) else {
+                continue;
+            };
+            if self.text(&entry.node, Spot { why: &why, secrets: true }, uses)
+                && let Ok(template) = Template::parse_text(&text)
+            {
+                env.insert(entry.key.clone(), template);
+            }
+        }
+        env
+    }
+
+    fn pool(&mut self, task: &TaskSpec<'n>) {
+        let Some(known) = &self.catalog.pools else { return };
+        let name = task.pool.as_str();
+        if name == DEFAULT_POOL || known.iter().any(|pool| pool == name) {
+            return;
+        }
+        let names = || known.iter().map(String::as_str);
+        let near = self.report.did_you_mean(name, names());
+        let help = near.unwrap_or_else(|| match known.as_slice() {
+            [] => "there are none: add it to `pools.yaml`".to_owned(),
+            _ => format!("there are {}", listed(names())),
+        });
+        let message =
+            format!("task `{}` uses the pool {}, which does not exist", task.name, quoted(name));
+        let place = task.pool_place.unwrap_or(task.place);
+        self.report.error(&codes::UNKNOWN_POOL, place, message).help(help);
+    }
+}
+
+/// A name for a task whose own is none, so that the graph can be looked at all the same.
+fn stand_in(at: usize) -> TaskName {
+    #[expect(clippy::expect_used, reason = "letters and digits are a name")]
+    format!("task_{at}").parse().expect("a task name")
+}

@@ -1,0 +1,79 @@
+//! What a task turns out to use while it is resolved.
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+use tidemill_model::TaskIx;
+use tidemill_model::dag::{Edge, Read};
+
+use crate::report::Place;
+
+/// Upstreams with their reasons, tables, and whether the built-in table is read.
+pub(crate) struct Uses {
+    /// The task.
+    pub(crate) name: String,
+    /// Its place in the list.
+    pub(crate) at: usize,
+    /// The tables of other tasks.
+    pub(crate) reads: BTreeSet<Read>,
+    pub(crate) run_tasks: bool,
+    edges: IndexMap<usize, Reasons>,
+    names: Vec<(usize, String)>,
+}
+
+struct Reasons {
+    why: Vec<String>,
+    place: Place,
+}
+
+impl Uses {
+    pub(crate) fn new(at: usize, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            at,
+            reads: BTreeSet::new(),
+            run_tasks: false,
+            edges: IndexMap::new(),
+            names: Vec::new(),
+        }
+    }
+
+    /// The task waits for the one at `upstream`.
+    pub(crate) fn edge(&mut self, upstream: usize, name: &str, why: String, place: Place) {
+        let reasons = self.edges.entry(upstream).or_insert_with(|| {
+            self.names.push((upstream, name.to_owned()));
+            Reasons { why: Vec::new(), place }
+        });
+        if !reasons.why.contains(&why) {
+            reasons.why.push(why);
+        }
+    }
+
+    /// The task reads a table of the one at `upstream`.
+    pub(crate) fn read(&mut self, alias: &str, table: &str, upstream: usize) {
+        let read = Read {
+            alias: alias.to_owned(),
+            table: table.to_owned(),
+            task: TaskIx(upstream as u32),
+        };
+        self.reads.insert(read);
+    }
+
+    /// Why it waits for a task, and where that is written.
+    pub(crate) fn why(&self, upstream: &str) -> Option<(String, Place)> {
+        let (at, _) = self.names.iter().find(|(_, name)| name == upstream)?;
+        let reasons = self.edges.get(at)?;
+        Some((reasons.why.join(", "), reasons.place))
+    }
+
+    /// The upstreams in the order of the file.
+    pub(crate) fn upstream(&self) -> Vec<Edge> {
+        let mut edges: Vec<Edge> = self
+            .edges
+            .iter()
+            .map(|(at, reasons)| Edge { task: TaskIx(*at as u32), why: reasons.why.clone() })
+            .collect();
+        edges.sort_by_key(|edge| edge.task);
+        edges
+    }
+}

@@ -1,0 +1,83 @@
+//! The version of a DAG: the hash of its canonical form.
+//!
+//! The canonical form is the DAG as meant: defaults applied, names resolved, keys sorted, the file's
+//! place left out. So the version stays when the text is laid out anew, and changes when the
+//! meaning does. Settings of connectors and transforms keep their order of keys, because for some
+//! of them it means something (the columns of a table, for example).
+
+use serde_json::{Value, json};
+use tidemill_model::Version;
+use tidemill_model::dag::{Action, Command, DagHead, Task};
+use tidemill_model::template::Template;
+
+/// The version of a DAG with this head and these tasks.
+pub(crate) fn of(head: &DagHead, schedule: Option<&str>, tasks: &[Task]) -> Version {
+    Version::of(canonical(head, schedule, tasks).to_string().as_bytes())
+}
+
+fn canonical(head: &DagHead, schedule: Option<&str>, tasks: &[Task]) -> Value {
+    // The outermost number changes when the language gives an old text a new meaning.
+    json!({
+        "dag": head.id.as_str(),
+        "description": head.description,
+        "language": 1,
+        "owner": head.owner,
+        "params": sorted(&json!(head.params)),
+        "schedule": schedule,
+        "start": head.start,
+        "tags": head.tags,
+        "tasks": tasks.iter().map(|task| task_form(task, tasks)).collect::<Vec<_>>(),
+        "timezone": head.timezone.name(),
+    })
+}
+
+fn task_form(task: &Task, tasks: &[Task]) -> Value {
+    let mut upstream: Vec<&str> =
+        task.upstream.iter().map(|edge| tasks[edge.task.at()].name.as_str()).collect();
+    upstream.sort_unstable();
+    let reads: Vec<[&str; 2]> =
+        task.reads.iter().map(|read| [read.alias.as_str(), read.table.as_str()]).collect();
+    json!({
+        "action": action_form(&task.action),
+        "bind": sorted(&json!(task.bind)),
+        "checks": task.checks,
+        "env": sorted(&json!(task.env)),
+        "name": task.name.as_str(),
+        "pool": task.pool.as_str(),
+        "reads": reads,
+        "reads_run_tasks": task.reads_run_tasks,
+        "retry": task.retry,
+        "timeout": task.timeout,
+        "trigger_rule": task.trigger_rule,
+        "upstream": upstream,
+        "when": task.when,
+    })
+}
+
+fn action_form(action: &Action) -> Value {
+    let settings = |kind: &str, config: &Template| json!([action.key(), kind, config]);
+    match action {
+        Action::Ingest { connector, config } | Action::Load { connector, config } => {
+            settings(connector, config)
+        }
+        Action::Transform { kind, config, outputs } => {
+            json!([action.key(), kind, config, outputs])
+        }
+        Action::Run(Command::Argv(words)) => json!(["run", words]),
+        Action::Run(Command::Shell { script, variables }) => json!(["run", script, variables]),
+        Action::Noop => json!(["noop"]),
+    }
+}
+
+/// The same value with the keys of all mappings sorted.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut keys: Vec<&String> = fields.keys().collect();
+            keys.sort_unstable();
+            Value::Object(keys.into_iter().map(|key| (key.clone(), sorted(&fields[key]))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}

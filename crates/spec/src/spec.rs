@@ -1,0 +1,93 @@
+//! A DAG file as written: [`DagSpec`], [`TaskSpec`].
+//!
+//! Every value has its type; no name has been looked up yet. What could not be read is left out,
+//! and in the report.
+
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use indexmap::IndexMap;
+use tidemill_model::dag::{Check, Param};
+use tidemill_model::retry::RetryPolicy;
+use tidemill_model::schedule::Schedule;
+use tidemill_model::trigger_rule::TriggerRule;
+use tidemill_model::{DagId, PoolName, Timestamp, VarName};
+
+use crate::report::Place;
+use crate::yaml::node::{Entry, Node};
+
+/// The file.
+pub(crate) struct DagSpec<'n> {
+    pub(crate) name: Option<DagId>,
+    pub(crate) description: Option<String>,
+    pub(crate) owner: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) timezone: Tz,
+    pub(crate) start: Option<Timestamp>,
+    pub(crate) schedule: Option<(Schedule, String)>,
+    pub(crate) params: IndexMap<VarName, Param>,
+    /// The names of all params, those that cannot be read included.
+    pub(crate) param_names: Vec<&'n str>,
+    pub(crate) tasks: Vec<TaskSpec<'n>>,
+}
+
+/// A task.
+pub(crate) struct TaskSpec<'n> {
+    /// The name as written, which may be none.
+    pub(crate) name: &'n str,
+    /// The place of the name.
+    pub(crate) place: Place,
+    /// Its action; `None` when there is not exactly one.
+    pub(crate) action: Option<ActionSpec<'n>>,
+    pub(crate) depends_on: Vec<(&'n str, Place)>,
+    pub(crate) from: Vec<InputSpec<'n>>,
+    /// The key of `from`.
+    pub(crate) from_place: Option<Place>,
+    pub(crate) bind: Vec<&'n Entry>,
+    pub(crate) when: Option<&'n Node>,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) trigger_rule: TriggerRule,
+    pub(crate) checks: Vec<CheckSpec<'n>>,
+    /// The key of `checks`.
+    pub(crate) checks_place: Option<Place>,
+    pub(crate) pool: PoolName,
+    /// Where the pool is named: by the task, or by `defaults`.
+    pub(crate) pool_place: Option<Place>,
+    pub(crate) env: Vec<&'n Entry>,
+    /// The key of the task's own `env`.
+    pub(crate) env_place: Option<Place>,
+}
+
+/// What a task does.
+#[derive(Clone, Copy)]
+pub(crate) enum ActionSpec<'n> {
+    /// `ingest: {CONNECTOR: SETTINGS}`
+    Ingest(&'n Entry),
+    /// `transform: {TRANSFORM: SETTINGS}`
+    Transform(&'n Entry),
+    /// `load: {CONNECTOR: SETTINGS}`
+    Load(&'n Entry),
+    /// `run: COMMAND`
+    Run(&'n Entry),
+    /// `noop: {}`
+    Noop,
+    /// An action that this version cannot run.
+    Later(&'n Entry),
+    /// The action is known, but what is below it cannot be read.
+    Broken(&'n Entry),
+}
+
+/// A table that `from` names.
+pub(crate) struct InputSpec<'n> {
+    pub(crate) alias: &'n str,
+    pub(crate) table: &'n str,
+    pub(crate) place: Place,
+}
+
+/// A check, and its SQL in the file.
+pub(crate) struct CheckSpec<'n> {
+    pub(crate) check: Check,
+    pub(crate) place: Place,
+    pub(crate) sql: Option<&'n Node>,
+}

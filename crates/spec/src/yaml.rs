@@ -1,0 +1,55 @@
+//! From text to a tree of values in which every key and value knows its place.
+//!
+//! Two readers look at the text. [`scan`] reads its events, holds it to the limits and finds the
+//! places; `serde_yaml` says what each value is. [`node`] is the tree they make together. No other
+//! module knows YAML.
+
+pub(crate) mod node;
+mod raw;
+mod scan;
+
+use crate::codes;
+use crate::report::{Place, Report};
+use node::Node;
+
+/// The largest file, in bytes.
+pub(crate) const FILE_BYTES_MAX: usize = 8 << 20;
+
+/// Reads the file that the report is about. `None` when there is no tree at all; what else is
+/// wrong is in the report, and what can be read is in the tree.
+pub(crate) fn parse(report: &mut Report) -> Option<Node> {
+    let text = report.source.text;
+    if text.len() > FILE_BYTES_MAX {
+        let mib = text.len() as f64 / f64::from(1 << 20);
+        report
+            .error(&codes::TOO_LARGE, Place::default(), format!("the file has {mib:.1} MiB"))
+            .help("a file has at most 8 MiB");
+        return None;
+    }
+    if let Some((at, c)) = text.char_indices().find(|(_, c)| is_forbidden(*c)) {
+        let place = Place::new(at, at + c.len_utf8());
+        let message = format!("the file holds the control character U+{:04X}", u32::from(c));
+        report.error(&codes::NOT_TEXT, place, message).help("save it as UTF-8 text");
+        return None;
+    }
+    let shape = scan::scan(report)?;
+    match serde_yaml::from_str::<raw::Raw>(text) {
+        Ok(raw) => Some(node::join(shape, raw)),
+        Err(error) => {
+            // The scan accepted it, so this is one of the few texts on which readers differ.
+            let at = error.location().map_or(0, |location| location.index());
+            let message = format!("this is not YAML: {error}");
+            report.error(&codes::SYNTAX, Place::new(at, at + 1), message);
+            None
+        }
+    }
+}
+
+/// The value of an example from a connector, if there is one.
+pub(crate) fn example(text: &str) -> Option<serde_json::Value> {
+    serde_yaml::from_str(text).ok().filter(|value: &serde_json::Value| !value.is_null())
+}
+
+fn is_forbidden(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}')) || c == '\u{feff}'
+}

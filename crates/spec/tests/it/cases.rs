@@ -1,0 +1,95 @@
+//! Texts and what must come of them, side by side in `cases/*.txt`.
+//!
+//! A case is a line `=== NAME`, the text, a line `>>>`, and the outcome. `UPDATE=1 cargo test -p
+//! tidemill-spec cases` writes the outcomes anew; read the difference before you keep it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::support::outcome;
+
+fn check(file: &str, expected_cases: usize) {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "it", "cases", file].iter().collect();
+    let written = std::fs::read_to_string(&path).expect("the file of cases");
+    let mut anew = String::new();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for case in written.split("=== ").skip(1) {
+        let (name, rest) = case.split_once('\n').expect("a name");
+        let (yaml, expected) = rest.split_once(">>>\n").unwrap_or((rest, ""));
+        let found = outcome(&unescape(yaml));
+        count += 1;
+        if found != expected.trim_end() {
+            wrong.push(format!("--- {name}\nexpected:\n{}\nfound:\n{found}", expected.trim_end()));
+        }
+        let _ = write!(anew, "=== {name}\n{yaml}>>>\n{found}\n\n");
+    }
+    assert_eq!(count, expected_cases, "cases in {file}");
+    if std::env::var_os("UPDATE").is_some() {
+        write(&path, anew.trim_end());
+        return;
+    }
+    assert!(wrong.is_empty(), "{file}:\n{}", wrong.join("\n\n"));
+}
+
+/// What an editor would not keep in a text file.
+fn unescape(yaml: &str) -> String {
+    yaml.replace("<TAB>", "\t")
+        .replace("<NUL>", "\0")
+        .replace("<CR>", "\r")
+        .replace("<BOM>", "\u{feff}")
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, format!("{text}\n")).expect("the file can be written");
+}
+
+#[test]
+fn yaml() {
+    check("yaml.txt", 25);
+}
+
+#[test]
+fn structure() {
+    check("structure.txt", 32);
+}
+
+#[test]
+fn graph() {
+    check("graph.txt", 14);
+}
+
+#[test]
+fn expressions() {
+    check("expressions.txt", 13);
+}
+
+#[test]
+fn sql() {
+    check("sql.txt", 9);
+}
+
+#[test]
+fn settings() {
+    check("settings.txt", 10);
+}
+
+#[test]
+fn time() {
+    check("time.txt", 13);
+}
+
+#[test]
+fn commands() {
+    check("commands.txt", 5);
+}
+
+#[test]
+fn later() {
+    check("later.txt", 3);
+}
+
+#[test]
+fn several_at_once() {
+    check("several.txt", 2);
+}

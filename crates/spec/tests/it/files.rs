@@ -1,0 +1,117 @@
+//! Connections, pools, and files that are no text.
+
+use std::path::Path;
+
+use serde_json::json;
+use tidemill_spec::{Diagnostic, SourceText, decode, parse_connections, parse_pools};
+
+fn source(text: &str) -> SourceText<'_> {
+    SourceText { path: Path::new("dags/connections.yaml"), text }
+}
+
+/// Each finding in one line.
+fn short(found: &[Diagnostic]) -> Vec<String> {
+    found.iter().map(|d| format!("{}:{} {} {}", d.line, d.column, d.code, d.message)).collect()
+}
+
+#[test]
+fn connections() {
+    let text = "\
+# where things are
+shop_api:
+  type: http
+  base_url: https://shop.test
+  retries: 3
+  token: {secret: shop_token}
+mail: {type: smtp}
+";
+    let (connections, found) = parse_connections(source(text));
+    assert_eq!(short(&found), Vec::<String>::new());
+    assert_eq!(connections.len(), 2);
+    assert_eq!((connections[0].name.as_str(), connections[0].kind.as_str()), ("shop_api", "http"));
+    assert_eq!(
+        serde_json::Value::Object(connections[0].fields.clone()),
+        json!({"base_url": "https://shop.test", "retries": 3})
+    );
+    assert_eq!(connections[0].secrets, [("token".to_owned(), "shop_token".to_owned())]);
+}
+
+#[test]
+fn wrong_connections_leave_the_good_ones() {
+    let text = "\
+Bad Name: {type: http}
+none:
+no_type: {base_url: a}
+type_list: {type: [http]}
+open: {type: http, password: hunter2}
+bad_secret: {type: http, token: {secret: 'a b'}, key: {secret: a, other: b}}
+good: {type: http}
+good: {type: smtp}
+";
+    let (connections, found) = parse_connections(source(text));
+    let names: Vec<&str> = connections.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["open", "bad_secret", "good"]);
+    assert_eq!(
+        short(&found),
+        [
+            "1:1 TM0104 `Bad Name` is not a connection name",
+            "2:1 TM0103 connection `none` must be a mapping, not nothing",
+            "3:1 TM0102 connection `no_type` has no `type`",
+            "4:19 TM0103 `type` must be a string, not a list",
+            "5:30 TM0409 `password` is written in the open",
+            "6:42 TM0104 `a b` is not the name of a secret",
+            "6:67 TM0101 a secret has only its name, not `other`",
+            "8:1 TM0005 the key `good` is given twice",
+        ]
+    );
+}
+
+#[test]
+fn pools() {
+    let (pools, found) = parse_pools(source("default: 8\nloads: {slots: 2}\n"));
+    assert_eq!(short(&found), Vec::<String>::new());
+    let pools: Vec<(String, u32)> = pools.into_iter().map(|(n, s)| (n.to_string(), s)).collect();
+    assert_eq!(pools, [("default".to_owned(), 8), ("loads".to_owned(), 2)]);
+
+    let text = "a: 0\nb: many\nc: {slot: 3}\nD: 3\ne: -1\nf: {slots: 2.5}\ng: 3\n";
+    let (pools, found) = parse_pools(source(text));
+    assert_eq!(pools.len(), 1);
+    assert_eq!(
+        short(&found),
+        [
+            "1:4 TM0105 a pool has at least one slot",
+            "2:4 TM0103 pool `b` must be an integer or a mapping, not a string",
+            "3:1 TM0102 pool `c` has no `slots`",
+            "3:5 TM0101 pool `c` has no key `slot`",
+            "4:1 TM0104 `D` is not a pool name",
+            "5:4 TM0105 `slots` must be at least 0 and at most 1000000, not -1",
+            "6:12 TM0103 `slots` must be an integer, not a number",
+        ]
+    );
+}
+
+#[test]
+fn empty_files_hold_nothing() {
+    for text in ["", "\n", "# nothing\n", "~\n", "{}\n", "x-note: a\n"] {
+        assert_eq!(parse_connections(source(text)), (Vec::new(), Vec::new()), "{text}");
+        assert_eq!(parse_pools(source(text)), (Vec::new(), Vec::new()), "{text}");
+    }
+    let (_, found) = parse_pools(source("- a\n"));
+    assert_eq!(short(&found), ["1:1 TM0103 the file is a list, not a mapping"]);
+}
+
+#[test]
+fn what_is_no_text() {
+    let path = Path::new("a.yaml");
+    assert_eq!(decode(path, "größe: 1".as_bytes()), Ok("größe: 1"));
+    let shown = |bytes: &[u8]| {
+        let found = decode(path, bytes).expect_err("no text");
+        short(&[*found]).remove(0)
+    };
+    assert_eq!(shown(b"a: 1\nb: \xc3\n"), "2:4 TM0003 the file is no UTF-8: byte 0xc3");
+    assert_eq!(shown(b"\xff\xfea\0"), "1:1 TM0003 it looks like UTF-16: byte 0xff");
+    assert_eq!(
+        shown("\u{feff}a: ".bytes().chain([0xf0]).collect::<Vec<_>>().as_slice()),
+        "1:4 TM0003 the file is no UTF-8: byte 0xf0"
+    );
+}

@@ -1,0 +1,12 @@
+//! The language as its users see it: text in, diagnostics and DAG out.
+
+#![allow(clippy::disallowed_methods, reason = "`UPDATE=1` rewrites the expected outcomes")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod big;
+mod cases;
+mod files;
+mod schema;
+mod support;
+mod survive;
+mod version;

@@ -1,0 +1,89 @@
+//! The installation that the tests pretend to have, and DAGs as text.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use tidemill_model::Dag;
+use tidemill_model::dag::Action;
+use tidemill_spec::{Catalog, ConnectorInfo, Loaded, SourceText, TransformInfo, load_dag};
+
+/// The schemas of a few real connectors and transforms, as `schemars` writes them.
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+    let all: Value = serde_json::from_str(include_str!("catalog.json")).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let schema = |value: &Value| (!value.is_null()).then(|| value.clone());
+    let connectors = all["connectors"].as_array().unwrap().iter().map(|c| ConnectorInfo {
+        name: text(&c["name"]),
+        summary: text(&c["summary"]),
+        source: schema(&c["source"]),
+        sink: schema(&c["sink"]),
+        source_example: text(&c["source_example"]),
+        sink_example: text(&c["sink_example"]),
+    });
+    let transforms = all["transforms"].as_array().unwrap().iter().map(|t| TransformInfo {
+        name: text(&t["name"]),
+        summary: text(&t["summary"]),
+        schema: t["schema"].clone(),
+        example: text(&t["example"]),
+    });
+    Catalog {
+        connectors: connectors.collect(),
+        transforms: transforms.collect(),
+        connections: Some(vec!["shop".to_owned(), "warehouse".to_owned()]),
+        pools: Some(vec!["default".to_owned(), "loads".to_owned()]),
+    }
+});
+
+pub(crate) fn catalog() -> &'static Catalog {
+    &CATALOG
+}
+
+pub(crate) fn load(yaml: &str) -> Loaded {
+    load_dag(SourceText { path: Path::new("dags/shop.yaml"), text: yaml }, catalog())
+}
+
+/// The DAG of a text that must be good.
+pub(crate) fn good(yaml: &str) -> std::sync::Arc<Dag> {
+    let loaded = load(yaml);
+    let found: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+    loaded.dag.unwrap_or_else(|| panic!("{}", found.join("\n\n")))
+}
+
+/// Everything that came of a file, as text.
+pub(crate) fn outcome(yaml: &str) -> String {
+    let loaded = load(yaml);
+    let mut parts: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+    if let Some(dag) = &loaded.dag {
+        parts.push(draw(dag, loaded.runnable().is_some()));
+    }
+    parts.join("\n\n")
+}
+
+/// A DAG as a few lines of text.
+fn draw(dag: &Dag, runnable: bool) -> String {
+    let mut text = format!("dag {}{}", dag.id, if runnable { "" } else { " (cannot run yet)" });
+    for task in dag.tasks() {
+        let _ = write!(text, "\n{}: {}", task.name, task.action.key());
+        if task.action.kind() != task.action.key() {
+            let _ = write!(text, " {}", task.action.kind());
+        }
+        if let Action::Transform { outputs, .. } = &task.action
+            && outputs.as_slice() != [""]
+        {
+            let _ = write!(text, " makes {outputs:?}");
+        }
+        for edge in &task.upstream {
+            let _ =
+                write!(text, "\n  after {} ({})", dag.task(edge.task).name, edge.why.join("; "));
+        }
+        for read in task.reads.iter().filter(|read| read.alias != read.table) {
+            let _ = write!(text, "\n  {} is {}", read.alias, read.table);
+        }
+        if task.reads_run_tasks {
+            text.push_str("\n  reads run_tasks");
+        }
+    }
+    text
+}

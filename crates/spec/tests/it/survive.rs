@@ -1,0 +1,167 @@
+//! Nothing panics, whatever the text; and every finding points into the text.
+
+use proptest::prelude::*;
+
+use crate::support::load;
+
+/// A file with something of everything.
+const FILE: &str = include_str!("everything.yaml");
+
+/// Loads a text and looks at what came out.
+fn survives(text: &str) {
+    let loaded = load(text);
+    assert_eq!(
+        loaded.dag.is_none(),
+        loaded.diagnostics.iter().any(|d| d.severity == tidemill_spec::Severity::Error),
+        "no DAG without an error, no error with a DAG"
+    );
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines: Vec<&str> = text.split('\n').collect();
+    for found in &loaded.diagnostics {
+        let line = lines.get(found.line as usize - 1).expect("a line of the text");
+        assert!(found.column as usize <= line.chars().count() + 1, "{found}");
+        assert!(!found.message.is_empty() && found.length >= 1);
+        assert_eq!(found.message.lines().count(), 1);
+        assert!(found.render(true).len() >= found.render(false).len());
+    }
+}
+
+#[test]
+fn the_file_is_good() {
+    let loaded = load(FILE);
+    let found: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+    assert!(loaded.runnable().is_some(), "{}", found.join("\n\n"));
+}
+
+#[test]
+fn every_cut_of_the_file() {
+    for (at, _) in FILE.char_indices().step_by(3) {
+        survives(&FILE[..at]);
+        survives(&FILE[at..]);
+    }
+}
+
+#[test]
+fn hostile_texts() {
+    let expr = |inner: &str| format!("tasks: {{a: {{noop: {{}}, when: \"{inner}\"}}}}");
+    let sql = |inner: &str| format!("tasks: {{a: {{transform: {{sql: \"{inner}\"}}}}}}");
+    let script = |inner: &str| format!("tasks:\n  a:\n    run: |\n      {inner}\n");
+    for text in [
+        "[".repeat(20_000),
+        "{a: ".repeat(20_000),
+        "- ".repeat(20_000),
+        "? ".repeat(20_000),
+        "&a ".repeat(2_000),
+        "!a ".repeat(2_000),
+        "\"".repeat(20_001),
+        "'".repeat(20_001),
+        "|\n".repeat(2_000),
+        ">\n \n".repeat(2_000),
+        "%YAML 1.2\n---\n".repeat(10),
+        "a: |9\n b\n".to_owned(),
+        "\u{feff}\u{feff}".to_owned(),
+        "\u{2028}: \u{85}".to_owned(),
+        "tasks: {? : ~, [a]: b, {c: d}: e, ~: f}".to_owned(),
+        "tasks: {a: {noop: {}, retry: .nan, timeout: .inf, pool: 1e400}}".to_owned(),
+        "tasks: {a: {noop: {}, retry: 99999999999999999999999999999}}".to_owned(),
+        expr(&"(".repeat(4_000)),
+        expr(&"!".repeat(4_000)),
+        expr(&"-".repeat(4_000)),
+        expr(&"[".repeat(4_000)),
+        expr(&format!("1{}", "+1".repeat(2_000))),
+        expr(&format!("a{}", ".a".repeat(2_000))),
+        expr(&format!("a{}", "[0]".repeat(1_300))),
+        expr(&"a ? b : ".repeat(500)),
+        sql(&"(".repeat(100_000)),
+        sql(&format!("select {}", "(select ".repeat(10_000))),
+        sql(&format!("select 1{}", "+1".repeat(9_000))),
+        sql(&format!("select * from a {}", "union select * from a ".repeat(3_000))),
+        sql(&format!("select {}", "$n,".repeat(9_000))),
+        sql(&format!("select 'é{}", "$n,".repeat(9_000))),
+        script(&"$(".repeat(10_000)),
+        script(&"\\\"$(\\\"${{ run.id }}".repeat(100)),
+        script(&"<<A ".repeat(2_000)),
+        script(&"`".repeat(10_001)),
+        script(&"${{ ".repeat(1_000)),
+    ] {
+        survives(&text);
+    }
+}
+
+/// Pieces that matter to one of the readers.
+const PIECES: &[&str] = &[
+    "${{",
+    "}}",
+    "$(",
+    "`",
+    "'",
+    "\"",
+    "|\n",
+    ">\n",
+    "- ",
+    ": ",
+    "? ",
+    "&a ",
+    "*a",
+    "!t ",
+    "<<: ",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "\n",
+    "  ",
+    "\t",
+    "#",
+    "---\n",
+    "...\n",
+    "%",
+    "é",
+    "\u{1f980}",
+    "\0",
+    "\r",
+    "~",
+    "null",
+    "5",
+    "-1",
+    "1.5",
+    "yes",
+    "tasks",
+    "select ",
+    "from a",
+    "$x",
+    "<<E\n",
+    "where ",
+    "\\",
+    "0 2 * * *",
+    "99d",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_text(text in any::<String>()) {
+        survives(&text);
+    }
+
+    #[test]
+    fn any_pieces(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..60)) {
+        survives(&pieces.concat());
+    }
+
+    #[test]
+    fn any_change_of_the_file(
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), 0usize..12, prop::sample::select(PIECES)), 1..6),
+    ) {
+        let mut text: Vec<char> = FILE.chars().collect();
+        for (at, removed, piece) in changes {
+            let at = at.index(text.len() + 1);
+            let end = (at + removed).min(text.len());
+            text.splice(at..end, piece.chars());
+        }
+        survives(&text.into_iter().collect::<String>());
+    }
+}
