@@ -1,0 +1,201 @@
+//! A [`Table`] as the engine reads it: one stream of batches, in row order.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, Statistics};
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::{
+    RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter,
+};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+};
+use tidemill_connector::Table;
+
+use crate::error::pass;
+use crate::types::plain;
+
+/// Batches read ahead from a table that lies in a file.
+const READ_AHEAD_BATCHES: usize = 2;
+
+/// What a query may read under one name.
+#[derive(Debug)]
+pub(crate) struct Readable {
+    schema: SchemaRef,
+    /// Nothing when a query is only planned.
+    table: Option<Arc<dyn Table>>,
+}
+
+impl Readable {
+    pub(crate) fn table(table: Arc<dyn Table>) -> Self {
+        Self { schema: plain(&table.schema()), table: Some(table) }
+    }
+
+    pub(crate) fn schema_only(schema: &SchemaRef) -> Self {
+        Self { schema: plain(schema), table: None }
+    }
+}
+
+#[async_trait]
+impl TableProvider for Readable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let columns: Arc<[usize]> = match projection {
+            Some(columns) => columns.as_slice().into(),
+            None => (0..self.schema.fields().len()).collect(),
+        };
+        let schema = Arc::new(self.schema.project(&columns)?);
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema.clone()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        let of = self.schema.fields().len();
+        let table = self.table.clone();
+        Ok(Arc::new(Scan { table, columns, of, schema, limit, properties: Arc::new(properties) }))
+    }
+}
+
+/// The scan of one table.
+#[derive(Debug)]
+struct Scan {
+    table: Option<Arc<dyn Table>>,
+    /// The columns that the query uses, out of `of`.
+    columns: Arc<[usize]>,
+    of: usize,
+    schema: SchemaRef,
+    limit: Option<usize>,
+    properties: Arc<PlanProperties>,
+}
+
+impl DisplayAs for Scan {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Scan")
+    }
+}
+
+impl ExecutionPlan for Scan {
+    fn name(&self) -> &'static str {
+        "Scan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let Some(table) = self.table.clone() else {
+            return Ok(stream(self.schema.clone(), futures::stream::empty()));
+        };
+        let (columns, schema, limit) = (self.columns.clone(), self.schema.clone(), self.limit);
+        if table.path().is_none() {
+            let batches = batches(table.as_ref(), columns, schema.clone(), limit)?;
+            return Ok(stream(schema, futures::stream::iter(batches)));
+        }
+        // Reading and unpacking a file runs beside the query, a few batches ahead of it.
+        let mut builder = RecordBatchReceiverStreamBuilder::new(schema.clone(), READ_AHEAD_BATCHES);
+        let sender = builder.tx();
+        builder.spawn_blocking(move || {
+            for batch in batches(table.as_ref(), columns, schema, limit)? {
+                if sender.blocking_send(batch).is_err() {
+                    break; // The query wants no more.
+                }
+            }
+            Ok(())
+        });
+        Ok(builder.build())
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        _: &[Arc<Statistics>],
+        _: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        if let Some(table) = &self.table {
+            let rows = usize::try_from(table.rows()).unwrap_or(usize::MAX);
+            let bytes = table.bytes() as usize / self.of.max(1) * self.columns.len();
+            statistics = statistics
+                .with_num_rows(Precision::Exact(self.limit.map_or(rows, |limit| limit.min(rows))))
+                .with_total_byte_size(Precision::Inexact(bytes));
+        }
+        Ok(Arc::new(statistics))
+    }
+}
+
+fn stream(
+    schema: SchemaRef,
+    batches: impl futures::Stream<Item = Result<RecordBatch>> + Send + 'static,
+) -> SendableRecordBatchStream {
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+}
+
+/// The batches of a table with these columns, at most `limit` rows.
+fn batches(
+    table: &dyn Table,
+    columns: Arc<[usize]>,
+    schema: SchemaRef,
+    limit: Option<usize>,
+) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
+    let scan = table.scan().map_err(pass)?;
+    let mut left = limit.unwrap_or(usize::MAX);
+    let mut done = false;
+    Ok(scan.map_while(move |batch| {
+        if left == 0 || done {
+            return None;
+        }
+        let batch = batch.map_err(pass).and_then(|batch| {
+            let rows = batch.num_rows().min(left);
+            left -= rows;
+            let batch = batch.slice(0, rows);
+            let columns = columns.iter().map(|i| batch.column(*i).clone()).collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(rows));
+            Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+        });
+        done = batch.is_err();
+        Some(batch)
+    }))
+}

@@ -1,0 +1,13 @@
+//! The engine from outside: real queries over real tables.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test that cannot go on should stop.
+
+mod checks;
+mod clean;
+mod errors;
+mod expressions;
+mod functions;
+mod language;
+mod queries;
+mod repeatable;
+mod spill;
+mod support;
