@@ -1,0 +1,447 @@
+//! The kernel: every live run, every DAG and admission, as one value.
+//!
+//! A step is: inputs ([`Kernel::trigger`], [`Kernel::report`], …) change the state and leave
+//! events; [`Kernel::settle`] adds whatever follows from them, until nothing does;
+//! [`Kernel::take_batch`] hands over what must become durable and what must happen afterwards. If
+//! the commit fails for good, the kernel is thrown away and restored from the store.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tidemill_model::dag::BadParam;
+use tidemill_model::decide::{settle_failure, settle_lost};
+use tidemill_model::run::IllegalEvent;
+use tidemill_model::schedule::due;
+use tidemill_model::{
+    Admission, AttemptReport, Dag, DagEvent, DagId, DagRecord, DagRun, DataInterval, Effect, Event,
+    Limits, PoolName, ReportOutcome, RunEvent, RunId, RunState, SmallTable, Timestamp, Trigger,
+    Version, decide, effects,
+};
+
+/// What one step leaves: to make durable, and to do afterwards.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The events, in order.
+    pub events: Vec<Event>,
+    /// Small tables that the events refer to.
+    pub small_tables: Vec<SmallTable>,
+    /// What the world must do once the events are durable.
+    pub effects: Vec<Effect>,
+}
+
+impl Batch {
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// A run that somebody asks for.
+#[derive(Debug, Clone)]
+pub struct TriggerRequest {
+    /// Of this DAG.
+    pub dag: DagId,
+    /// With these params; the others take their defaults.
+    pub params: Map<String, Value>,
+    /// About these data; `None`: the last whole interval of the schedule, if there is one.
+    pub interval: Option<DataInterval>,
+    /// Who asks, as far as is known.
+    pub who: String,
+}
+
+/// Why a command was not carried out. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No such DAG.
+    #[error("there is no DAG `{0}`")]
+    UnknownDag(DagId),
+    /// The DAG's file is gone, or does not load.
+    #[error("DAG `{0}` has no version that can run: its file is gone or does not load")]
+    NotDeployed(DagId),
+    /// A param is wrong.
+    #[error(transparent)]
+    Param(#[from] BadParam),
+    /// No such run among those that are not finished.
+    #[error("run {0} is not there, or is already finished")]
+    NotLive(RunId),
+}
+
+/// A DAG as the kernel knows it.
+#[derive(Debug, Clone, Default)]
+pub struct DagEntry {
+    /// The fold of its events.
+    pub record: DagRecord,
+    /// The version that new runs take; `None` while its file does not load.
+    pub dag: Option<Arc<Dag>>,
+    /// The next due instant, while it is scheduled.
+    pub next: Option<Timestamp>,
+}
+
+/// The whole state that decisions are made on.
+#[derive(Debug, Default)]
+pub struct Kernel {
+    pub(crate) dags: BTreeMap<DagId, DagEntry>,
+    pub(crate) runs: HashMap<RunId, DagRun>,
+    pub(crate) admission: Admission,
+    ticks: BTreeSet<(Timestamp, DagId)>,
+    timers: BTreeSet<(Timestamp, RunId)>,
+    timer_of: HashMap<RunId, Timestamp>,
+    dirty: BTreeSet<RunId>,
+    finished: Vec<RunId>,
+    changed_dags: BTreeSet<DagId>,
+    batch: Batch,
+    refused_reports: u64,
+}
+
+impl Kernel {
+    /// An empty world.
+    pub fn new(limits: Limits, pools: impl IntoIterator<Item = (PoolName, u32)>) -> Self {
+        Self { admission: Admission::new(limits, pools), ..Self::default() }
+    }
+
+    /// The DAGs.
+    pub fn dags(&self) -> &BTreeMap<DagId, DagEntry> {
+        &self.dags
+    }
+
+    /// A run that is not finished, or finished in this step.
+    pub fn run(&self, id: &RunId) -> Option<&DagRun> {
+        self.runs.get(id)
+    }
+
+    /// Every run that is not finished, in no order.
+    pub fn runs(&self) -> impl Iterator<Item = &DagRun> {
+        self.runs.values()
+    }
+
+    /// Queues, pools and limits.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// Reports that carried an old token, since the start.
+    pub fn refused_reports(&self) -> u64 {
+        self.refused_reports
+    }
+
+    /// The next instant at which time alone makes something happen.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        let tick = self.ticks.first().map(|(at, _)| *at);
+        let timer = self.timers.first().map(|(at, _)| *at);
+        match (tick, timer) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    // ---- inputs -------------------------------------------------------------------------------
+
+    /// Makes a version the one that new runs take. Its text is already durable.
+    pub fn deploy(&mut self, dag: Arc<Dag>, now: Timestamp) {
+        let id = dag.id.clone();
+        let entry = self.dags.entry(id.clone()).or_default();
+        let known = entry.record.version.as_ref() == Some(&dag.version) && !entry.record.retired;
+        let version = dag.version.clone();
+        entry.dag = Some(dag);
+        if !known {
+            self.record_dag(&id, DagEvent::Deployed { version, at: now });
+        }
+        self.plan_tick(&id, now);
+    }
+
+    /// The DAG's file is gone: no new runs; running ones go on.
+    pub fn retire(&mut self, id: &DagId, now: Timestamp) {
+        let Some(entry) = self.dags.get_mut(id) else { return };
+        entry.dag = None;
+        if !entry.record.retired {
+            self.record_dag(id, DagEvent::Retired { at: now });
+        }
+        self.plan_tick(id, now);
+    }
+
+    /// Stops a DAG's schedule, or lets it go on.
+    pub fn pause(
+        &mut self,
+        id: &DagId,
+        paused: bool,
+        who: &str,
+        now: Timestamp,
+    ) -> Result<(), CommandError> {
+        let entry = self.dags.get(id).ok_or_else(|| CommandError::UnknownDag(id.clone()))?;
+        if entry.record.paused != paused {
+            self.record_dag(id, DagEvent::Paused { paused, who: who.to_owned(), at: now });
+            self.plan_tick(id, now);
+        }
+        Ok(())
+    }
+
+    /// Changes the slots of pools.
+    pub fn set_pools(&mut self, pools: impl IntoIterator<Item = (PoolName, u32)>) {
+        self.admission.set_pools(pools);
+    }
+
+    /// Creates a run that somebody asks for.
+    pub fn trigger(
+        &mut self,
+        request: &TriggerRequest,
+        now: Timestamp,
+    ) -> Result<RunId, CommandError> {
+        let id = &request.dag;
+        let entry = self.dags.get(id).ok_or_else(|| CommandError::UnknownDag(id.clone()))?;
+        let dag = entry.dag.clone().ok_or_else(|| CommandError::NotDeployed(id.clone()))?;
+        let params = dag.params_of(&request.params)?;
+        let interval = request.interval.or_else(|| {
+            let schedule = dag.schedule.as_ref()?;
+            Some(schedule.interval_of(schedule.previous(now)?))
+        });
+        let trigger = Trigger::Manual { who: request.who.clone() };
+        Ok(self.create(dag, trigger, params, interval, now))
+    }
+
+    /// Asks to end a run.
+    pub fn cancel(&mut self, id: &RunId, who: &str, now: Timestamp) -> Result<(), CommandError> {
+        let run = self.runs.get(id).ok_or_else(|| CommandError::NotLive(id.clone()))?;
+        if !run.head.cancel_requested {
+            let event = RunEvent::CancelRequested { who: who.to_owned(), at: now };
+            self.record(id, event).map_err(|_| CommandError::NotLive(id.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// Takes in how an attempt ended. A report whose token is not the current one is refused:
+    /// the answer is `false` and nothing changes.
+    pub fn report(&mut self, report: AttemptReport, now: Timestamp) -> bool {
+        let AttemptReport { id, outcome, small_tables } = report;
+        let Some(run) = self.runs.get(&id.run) else {
+            self.refused_reports += 1;
+            return false;
+        };
+        let (task, attempt) = (id.task, id.attempt);
+        let event = match outcome {
+            ReportOutcome::Succeeded(result) => {
+                RunEvent::AttemptSucceeded { task, attempt, result, at: now }
+            }
+            ReportOutcome::Skipped(reason) => {
+                RunEvent::AttemptSkipped { task, attempt, reason, at: now }
+            }
+            ReportOutcome::Cancelled => RunEvent::AttemptCancelled { task, attempt, at: now },
+            ReportOutcome::Failed(error) => match run.tasks().get(task.at()) {
+                Some(state) if state.attempts == attempt => settle_failure(run, task, error, now),
+                _ => {
+                    self.refused_reports += 1;
+                    return false;
+                }
+            },
+        };
+        let accepted = self.record(&id.run, event).is_ok();
+        if accepted {
+            self.batch.small_tables.extend(small_tables);
+        } else {
+            self.refused_reports += 1;
+        }
+        accepted
+    }
+
+    /// Settles every attempt that was under way when the server ended: whoever ran it is gone.
+    pub fn settle_lost_attempts(&mut self, now: Timestamp) {
+        let lost: Vec<(RunId, RunEvent)> = self
+            .runs
+            .values()
+            .flat_map(|run| run.running().map(move |task| (run, task)))
+            .map(|(run, task)| (run.head.id.clone(), settle_lost(run, task, now)))
+            .collect();
+        for (id, event) in lost {
+            // A running attempt can always be lost; the matrix says so.
+            let _ = self.record(&id, event);
+        }
+    }
+
+    /// Deals with everything that time alone makes happen: due ticks and due retries.
+    pub fn wake(&mut self, now: Timestamp) {
+        while let Some((_, id)) = self.ticks.first().filter(|(at, _)| *at <= now).cloned() {
+            self.tick(&id, now);
+        }
+        while let Some((at, id)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() {
+            self.timers.remove(&(at, id.clone()));
+            self.timer_of.remove(&id);
+            self.dirty.insert(id);
+        }
+    }
+
+    // ---- steps --------------------------------------------------------------------------------
+
+    /// Adds what follows from the events so far, until nothing does.
+    pub fn settle(&mut self, now: Timestamp) {
+        loop {
+            while let Some(id) = self.dirty.pop_first() {
+                self.settle_run(&id, now);
+            }
+            let started = self.admission.admit(now);
+            if started.is_empty() {
+                break;
+            }
+            for event in started {
+                if let Event::Run(id, event) = event {
+                    // Admission is the fold of the same events, so what it starts can start.
+                    let _ = self.record(&id, event);
+                }
+            }
+        }
+    }
+
+    fn settle_run(&mut self, id: &RunId, now: Timestamp) {
+        while let Some(run) = self.runs.get(id) {
+            let events = decide(run, now);
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                // `decide` gives legal events; an illegal one would be asked for again for ever.
+                if self.record(id, event).is_err() {
+                    self.dirty.remove(id);
+                    return;
+                }
+            }
+        }
+        self.dirty.remove(id);
+        self.plan_timer(id);
+    }
+
+    /// What has to be committed, and the effects that wait for it.
+    pub fn take_batch(&mut self) -> Batch {
+        std::mem::take(&mut self.batch)
+    }
+
+    /// DAGs whose definition or next tick changed since the last call.
+    pub fn take_changed_dags(&mut self) -> BTreeSet<DagId> {
+        std::mem::take(&mut self.changed_dags)
+    }
+
+    /// Forgets the runs that finished: call it after their commit was published.
+    pub fn forget_finished(&mut self) {
+        for id in std::mem::take(&mut self.finished) {
+            if self.runs.get(&id).is_some_and(|run| run.head.state.is_final()) {
+                self.runs.remove(&id);
+                if let Some(at) = self.timer_of.remove(&id) {
+                    self.timers.remove(&(at, id));
+                }
+            }
+        }
+    }
+
+    // ---- inside -------------------------------------------------------------------------------
+
+    fn create(
+        &mut self,
+        dag: Arc<Dag>,
+        trigger: Trigger,
+        params: Map<String, Value>,
+        interval: Option<DataInterval>,
+        at: Timestamp,
+    ) -> RunId {
+        let entry = self.dags.entry(dag.id.clone()).or_default();
+        let id = RunId { dag: dag.id.clone(), number: entry.record.last_run + 1 };
+        entry.record.created(id.number);
+        let version: Version = dag.version.clone();
+        let event = RunEvent::Created { version, trigger, params, interval, at };
+        if let Ok(run) = DagRun::create(dag, id.clone(), &event) {
+            self.admission.apply(&run, &event);
+            self.runs.insert(id.clone(), run);
+            self.batch.events.push(Event::Run(id.clone(), event));
+            self.dirty.insert(id.clone());
+        }
+        id
+    }
+
+    /// Applies an event to its run and to admission, and keeps it with its effects.
+    fn record(&mut self, id: &RunId, event: RunEvent) -> Result<(), IllegalEvent> {
+        let Some(run) = self.runs.get_mut(id) else {
+            return Err(IllegalEvent {
+                event: event.name(),
+                what: format!("run {id}"),
+                state: "not live",
+            });
+        };
+        run.apply(&event)?;
+        self.admission.apply(run, &event);
+        self.batch.effects.extend(effects(run, &event));
+        if matches!(event, RunEvent::Finished { .. }) {
+            self.finished.push(id.clone());
+        }
+        self.batch.events.push(Event::Run(id.clone(), event));
+        self.dirty.insert(id.clone());
+        Ok(())
+    }
+
+    fn record_dag(&mut self, id: &DagId, event: DagEvent) {
+        self.dags.entry(id.clone()).or_default().record.apply(&event);
+        self.batch.events.push(Event::Dag(id.clone(), event));
+    }
+
+    /// Fires or passes over the due ticks of one DAG and plans its next.
+    fn tick(&mut self, id: &DagId, now: Timestamp) {
+        if let Some(entry) = self.dags.get(id)
+            && let Some(dag) = entry.dag.clone()
+            && let Some(schedule) = dag.schedule.as_ref().filter(|_| !entry.record.paused)
+        {
+            let due = due(schedule, dag.start, entry.record.last_tick, now);
+            for (tick, fire) in due.ticks {
+                // A scheduled run has nobody to give it params, so without defaults it cannot be.
+                let params = dag.params_of(&Map::new()).ok().filter(|_| fire);
+                let fired = params.is_some();
+                self.record_dag(id, DagEvent::Ticked { tick, fired, at: now });
+                if let Some(params) = params {
+                    let interval = Some(schedule.interval_of(tick));
+                    self.create(Arc::clone(&dag), Trigger::Cron { tick }, params, interval, now);
+                }
+            }
+        }
+        self.plan_tick(id, now);
+    }
+
+    fn plan_tick(&mut self, id: &DagId, now: Timestamp) {
+        let Some(entry) = self.dags.get_mut(id) else { return };
+        self.changed_dags.insert(id.clone());
+        if let Some(at) = entry.next.take() {
+            self.ticks.remove(&(at, id.clone()));
+        }
+        let schedule = entry.dag.as_ref().and_then(|dag| Some((dag.schedule.as_ref()?, dag.start)));
+        if let Some((schedule, start)) = schedule
+            && !entry.record.paused
+            && !entry.record.retired
+        {
+            let due = due(schedule, start, entry.record.last_tick, now);
+            // What is due already is dealt with at the next wake, which is at once.
+            let next = if due.ticks.is_empty() { due.next } else { Some(now) };
+            entry.next = next;
+            if let Some(at) = next {
+                self.ticks.insert((at, id.clone()));
+            }
+        }
+    }
+
+    fn plan_timer(&mut self, id: &RunId) {
+        let next = self.runs.get(id).and_then(DagRun::next_timer);
+        if self.timer_of.get(id).copied() == next {
+            return;
+        }
+        if let Some(at) = self.timer_of.remove(id) {
+            self.timers.remove(&(at, id.clone()));
+        }
+        if let Some(at) = next {
+            self.timers.insert((at, id.clone()));
+            self.timer_of.insert(id.clone(), at);
+        }
+    }
+
+    /// Takes in a run as it was, when the server starts.
+    pub(crate) fn adopt(&mut self, run: DagRun) {
+        let id = run.head.id.clone();
+        if run.head.state == RunState::Queued || run.head.state == RunState::Running {
+            self.admission.adopt(&run);
+            self.dirty.insert(id.clone());
+            self.runs.insert(id, run);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Asks what should happen next, commits it, and hands out the effects.
+//!
+//! Read in this order:
+//!
+//! * [`kernel`]: every live run, every DAG and admission, as one value: inputs in, a [`Batch`] of
+//!   events and effects out. It does no IO and reads no clock;
+//! * [`restore`]: the kernel as it was, from what the store gives back after a crash;
+//! * [`live`]: the committed state, for readers and for the projector;
+//! * [`service`]: the one thread that owns the kernel: take what has queued, step, commit, publish,
+//!   acknowledge, then let the effects go.
+//!
+//! **Invariants.** Nobody sees a state, and no effect leaves, before the commit that holds it is
+//! durable. One thread writes. The scheduler does not know the executor: it emits
+//! [`Effect`](tidemill_model::Effect)s and takes [`AttemptReport`](tidemill_model::AttemptReport)s.
+
+pub mod kernel;
+pub mod live;
+pub mod restore;
+pub mod service;
+pub mod stats;
+pub mod versions;
+
+pub use kernel::{Batch, CommandError, Kernel, TriggerRequest};
+pub use live::{DagView, Live, PoolView, RunView};
+pub use service::{
+    Clock, DeployError, Halted, Outlets, Refused, Scheduler, Settings, Started, Stats,
+};
+pub use versions::{Resolver, Versions};

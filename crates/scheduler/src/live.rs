@@ -1,0 +1,389 @@
+//! The committed state, for readers and for the projector.
+//!
+//! Live runs are served from here; finished ones stay until the records behind the journal hold
+//! them. The scheduler's thread writes after each commit, so a reader never sees what is not
+//! durable; nobody holds the lock across a disk access.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tidemill_model::admission::WaitReason;
+use tidemill_model::run::StoredRun;
+use tidemill_model::{
+    Dag, DagId, DagRecord, DagRun, Event, PoolName, Position, RunHead, RunId, RunState, TaskIx,
+    TaskRun, TaskState, Timestamp,
+};
+use tidemill_store::{Record, RunQuery, RunSummary};
+
+use crate::kernel::Kernel;
+
+/// A run for readers.
+#[derive(Debug, Clone)]
+pub struct RunView {
+    /// The run.
+    pub head: RunHead,
+    /// Its tasks, in the order of its DAG version.
+    pub tasks: Vec<TaskRun>,
+    /// Its DAG version, if that still loads.
+    pub dag: Option<Arc<Dag>>,
+    /// Why each of its waiting tasks waits, and why the run itself does, in words.
+    pub waits: Vec<(Option<TaskIx>, String)>,
+}
+
+/// A DAG for readers.
+#[derive(Debug, Clone)]
+pub struct DagView {
+    /// Which.
+    pub id: DagId,
+    /// What is known.
+    pub record: DagRecord,
+    /// The version that new runs take.
+    pub dag: Option<Arc<Dag>>,
+    /// The next due instant.
+    pub next: Option<Timestamp>,
+}
+
+/// A pool for readers.
+#[derive(Debug, Clone)]
+pub struct PoolView {
+    /// Its name.
+    pub name: PoolName,
+    /// Its slots; `None` when it is not configured.
+    pub slots: Option<u32>,
+    /// Slots in use.
+    pub used: u32,
+    /// Tasks that wait for one.
+    pub queued: usize,
+    /// Why they wait.
+    pub why: Option<WaitReason>,
+}
+
+#[derive(Debug)]
+struct LiveRun {
+    head: RunHead,
+    dag: Arc<Dag>,
+    tasks: Vec<TaskRun>,
+    changed: Vec<Position>,
+    position: Position,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    position: Position,
+    runs: HashMap<RunId, LiveRun>,
+    dags: BTreeMap<DagId, (DagView, Position)>,
+    pools: Vec<PoolView>,
+    why_runs: Option<WaitReason>,
+}
+
+/// The committed state. Cheap to share.
+#[derive(Debug, Default)]
+pub struct Live {
+    state: RwLock<State>,
+}
+
+impl Live {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last committed event.
+    pub fn position(&self) -> Position {
+        self.read().position
+    }
+
+    /// How many runs are held, finished ones that wait for the projector included.
+    pub fn len(&self) -> usize {
+        self.read().runs.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes in a restored run.
+    pub(crate) fn adopt(&self, run: &DagRun, position: Position) {
+        let live = LiveRun {
+            head: run.head.clone(),
+            dag: Arc::clone(run.dag()),
+            tasks: run.tasks().to_vec(),
+            changed: vec![position; run.tasks().len()],
+            position,
+        };
+        self.write().runs.insert(run.head.id.clone(), live);
+    }
+
+    /// Takes in the restored DAG records and the position that the store has reached.
+    pub(crate) fn adopt_dags(
+        &self,
+        kernel: &Kernel,
+        positions: &HashMap<DagId, Position>,
+        last: Position,
+    ) {
+        let mut state = self.write();
+        state.position = last;
+        for (id, entry) in kernel.dags() {
+            let view = DagView {
+                id: id.clone(),
+                record: entry.record.clone(),
+                dag: entry.dag.clone(),
+                next: entry.next,
+            };
+            let position = positions.get(id).copied().unwrap_or_default();
+            state.dags.insert(id.clone(), (view, position));
+        }
+    }
+
+    /// Publishes a commit: `events` are those after the published position, and `kernel` has them
+    /// applied.
+    pub(crate) fn publish(&self, kernel: &Kernel, first: Position, events: &[Event]) {
+        let mut state = self.write();
+        let mut runs: HashSet<&RunId> = HashSet::new();
+        let mut dags: HashSet<&DagId> = HashSet::new();
+        for (i, event) in events.iter().enumerate() {
+            let position = Position(first.0 + i as u64);
+            state.position = position;
+            match event {
+                Event::Run(id, event) => {
+                    let Some(run) = kernel.run(id) else { continue };
+                    runs.insert(id);
+                    let live = state.runs.entry(id.clone()).or_insert_with(|| LiveRun {
+                        head: run.head.clone(),
+                        dag: Arc::clone(run.dag()),
+                        tasks: run.tasks().to_vec(),
+                        changed: vec![position; run.tasks().len()],
+                        position,
+                    });
+                    live.position = position;
+                    if let Some(task) = event.task() {
+                        live.changed[task.at()] = position;
+                        live.tasks[task.at()].clone_from(run.task(task));
+                    } else if matches!(event, tidemill_model::RunEvent::Created { .. }) {
+                        dags.insert(&id.dag);
+                        if let Some((_, at)) = state.dags.get_mut(&id.dag) {
+                            *at = position;
+                        }
+                    }
+                }
+                Event::Dag(id, _) => {
+                    dags.insert(id);
+                    let entry = state.dags.entry(id.clone()).or_insert_with(|| {
+                        (
+                            DagView {
+                                id: id.clone(),
+                                record: DagRecord::default(),
+                                dag: None,
+                                next: None,
+                            },
+                            position,
+                        )
+                    });
+                    entry.1 = position;
+                }
+            }
+        }
+        for id in runs {
+            if let (Some(live), Some(run)) = (state.runs.get_mut(id), kernel.run(id)) {
+                live.head.clone_from(&run.head);
+            }
+        }
+        for id in dags {
+            if let (Some((view, _)), Some(entry)) = (state.dags.get_mut(id), kernel.dags().get(id))
+            {
+                view.record = entry.record.clone();
+            }
+        }
+    }
+
+    /// Publishes what is no event: the definitions and next ticks of these DAGs.
+    pub(crate) fn publish_dags(&self, kernel: &Kernel, changed: &BTreeSet<DagId>) {
+        if changed.is_empty() {
+            return;
+        }
+        let mut state = self.write();
+        for id in changed {
+            if let (Some((view, _)), Some(entry)) = (state.dags.get_mut(id), kernel.dags().get(id))
+            {
+                view.next = entry.next;
+                view.dag.clone_from(&entry.dag);
+            }
+        }
+    }
+
+    /// Publishes why things wait.
+    pub(crate) fn publish_waits(&self, kernel: &Kernel) {
+        let admission = kernel.admission();
+        let pools = admission
+            .pools()
+            .map(|(name, slots, used, queued)| PoolView {
+                name: name.clone(),
+                slots,
+                used,
+                queued,
+                why: admission.why_task(name),
+            })
+            .collect();
+        let mut state = self.write();
+        state.pools = pools;
+        state.why_runs = admission.why_run();
+    }
+
+    /// A run that is held here.
+    pub fn run(&self, id: &RunId) -> Option<RunView> {
+        let state = self.read();
+        let live = state.runs.get(id)?;
+        Some(RunView {
+            head: live.head.clone(),
+            tasks: live.tasks.clone(),
+            dag: Some(Arc::clone(&live.dag)),
+            waits: waits_of(&state, live),
+        })
+    }
+
+    /// The state of a run that is held here.
+    pub fn run_state(&self, id: &RunId) -> Option<RunState> {
+        self.read().runs.get(id).map(|live| live.head.state)
+    }
+
+    /// Runs that are held here and match, newest first, at most `query.limit`.
+    pub fn runs(&self, query: &RunQuery) -> Vec<RunSummary> {
+        let state = self.read();
+        let mut found: Vec<&LiveRun> = state
+            .runs
+            .values()
+            .filter(|live| {
+                let head = &live.head;
+                query.dag.as_ref().is_none_or(|dag| *dag == head.id.dag)
+                    && (query.states.is_empty() || query.states.contains(&head.state))
+                    && query
+                        .after
+                        .as_ref()
+                        .is_none_or(|(at, id)| (head.created_at, &head.id) < (*at, id))
+            })
+            .collect();
+        found.sort_by(|a, b| (b.head.created_at, &b.head.id).cmp(&(a.head.created_at, &a.head.id)));
+        found.truncate(query.limit);
+        found.into_iter().map(summary_of).collect()
+    }
+
+    /// Every DAG.
+    pub fn dags(&self) -> Vec<DagView> {
+        self.read().dags.values().map(|(view, _)| view.clone()).collect()
+    }
+
+    /// A DAG.
+    pub fn dag(&self, id: &DagId) -> Option<DagView> {
+        self.read().dags.get(id).map(|(view, _)| view.clone())
+    }
+
+    /// The pools.
+    pub fn pools(&self) -> Vec<PoolView> {
+        self.read().pools.clone()
+    }
+
+    /// Runs by state: queued, running.
+    pub fn run_counts(&self) -> (usize, usize) {
+        let state = self.read();
+        let count = |wanted| state.runs.values().filter(|run| run.head.state == wanted).count();
+        (count(RunState::Queued), count(RunState::Running))
+    }
+
+    /// Finished runs that are still held, with the position of their last event.
+    pub fn finished(&self) -> Vec<(RunId, Position)> {
+        self.read()
+            .runs
+            .values()
+            .filter(|live| live.head.state.is_final())
+            .map(|live| (live.head.id.clone(), live.position))
+            .collect()
+    }
+
+    /// Lets go of a finished run that the records hold up to `position`.
+    pub fn forget(&self, id: &RunId, position: Position) {
+        let mut state = self.write();
+        if state.runs.get(id).is_some_and(|l| l.head.state.is_final() && l.position <= position) {
+            state.runs.remove(id);
+        }
+    }
+
+    /// The record of a run with the tasks that changed after `since`.
+    pub fn run_record(&self, id: &RunId, since: Position) -> Option<Record> {
+        let state = self.read();
+        let live = state.runs.get(id)?;
+        let tasks = (live.changed.iter().zip(&live.tasks).enumerate())
+            .filter(|(_, (changed, _))| **changed > since)
+            .map(|(i, (_, task))| (TaskIx(i as u32), task.clone()))
+            .collect();
+        Some(Record::Run { position: live.position, summary: summary_of(live), tasks })
+    }
+
+    /// The record of a DAG.
+    pub fn dag_record(&self, id: &DagId) -> Option<Record> {
+        let state = self.read();
+        let (view, position) = state.dags.get(id)?;
+        Some(Record::Dag { position: *position, id: id.clone(), record: view.record.clone() })
+    }
+}
+
+fn summary_of(live: &LiveRun) -> RunSummary {
+    let mut counts = [0_u32; 11];
+    for task in &live.tasks {
+        counts[task.state as usize] += 1;
+    }
+    RunSummary { head: live.head.clone(), counts }
+}
+
+/// Why a run's waiting tasks wait, in words.
+fn waits_of(state: &State, live: &LiveRun) -> Vec<(Option<TaskIx>, String)> {
+    if live.head.state == RunState::Queued {
+        let why = state.why_runs.as_ref().map(ToString::to_string);
+        return vec![(None, why.unwrap_or_else(|| "it starts in the next step".to_owned()))];
+    }
+    let mut waits = Vec::new();
+    for (i, task) in live.tasks.iter().enumerate() {
+        let ix = TaskIx(i as u32);
+        let why = match task.state {
+            TaskState::Pending => {
+                let open: Vec<&str> = (live.dag.task(ix).upstream.iter())
+                    .filter(|edge| !live.tasks[edge.task.at()].state.is_final())
+                    .map(|edge| live.dag.task(edge.task).name.as_str())
+                    .collect();
+                match open.as_slice() {
+                    [] => continue,
+                    [one] => format!("waits for `{one}`"),
+                    many => format!("waits for {}", quoted(many)),
+                }
+            }
+            TaskState::Queued => {
+                let pool = &live.dag.task(ix).pool;
+                match state.pools.iter().find(|p| p.name == *pool).and_then(|p| p.why.as_ref()) {
+                    Some(why) => why.to_string(),
+                    None => format!("waits for its turn in pool `{pool}`"),
+                }
+            }
+            TaskState::UpForRetry => match task.retry_at {
+                Some(at) => format!("is tried again at {}", at.to_seconds_text()),
+                None => continue,
+            },
+            TaskState::Waiting => task.reason.clone().unwrap_or_default(),
+            _ => continue,
+        };
+        waits.push((Some(ix), why));
+    }
+    waits
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// A stored run as readers see it.
+pub(crate) fn view_of(stored: StoredRun, dag: Option<Arc<Dag>>) -> RunView {
+    let StoredRun { head, tasks } = stored;
+    RunView { head, tasks, dag, waits: Vec::new() }
+}

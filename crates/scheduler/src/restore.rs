@@ -1,0 +1,189 @@
+//! The kernel as it was, from what the store gives back.
+//!
+//! Stored records say how far they reach, so an event that a record contains is passed over: the
+//! journal's tail may be replayed any number of times.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidemill_model::{
+    Dag, DagRun, Event, Limits, PoolName, Position, RunEvent, RunId, Timestamp, Version,
+};
+use tidemill_store::{Recovered, StoreError, StoredRunAt};
+
+use crate::kernel::{DagEntry, Kernel};
+
+/// Where a restored kernel finds what the recovery data only name.
+pub trait Past {
+    /// A DAG version, if its text still loads.
+    fn dag(&self, version: &Version) -> Option<Arc<Dag>>;
+    /// A stored run in any state.
+    fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError>;
+}
+
+/// A kernel and what the operator should know about how it came back.
+#[derive(Debug)]
+pub struct Restored {
+    /// The kernel. Its lost attempts are not settled yet.
+    pub kernel: Kernel,
+    /// The last event of each live run.
+    pub positions: HashMap<RunId, Position>,
+    /// The last event of each DAG.
+    pub dag_positions: HashMap<tidemill_model::DagId, Position>,
+    /// Runs that finished after their stored record was written: readers need them until the
+    /// projector has caught up.
+    pub finished: Vec<DagRun>,
+    /// In words.
+    pub notes: Vec<String>,
+}
+
+/// Puts the kernel together again.
+pub fn restore(
+    recovered: Recovered,
+    past: &dyn Past,
+    limits: Limits,
+    pools: impl IntoIterator<Item = (PoolName, u32)>,
+) -> Result<Restored, StoreError> {
+    let mut fold = Fold {
+        past,
+        dags: HashMap::new(),
+        kernel: Kernel::new(limits, pools),
+        runs: HashMap::new(),
+        lost: HashMap::new(),
+        notes: recovered.notes,
+    };
+    for dag in recovered.dags {
+        let entry = DagEntry { record: dag.record, ..DagEntry::default() };
+        fold.kernel.dags.insert(dag.id.clone(), entry);
+        fold.dags.insert(dag.id, dag.position);
+    }
+    for stored in recovered.unfinished {
+        fold.take_in(stored);
+    }
+    for (position, event) in &recovered.tail {
+        match event {
+            Event::Run(id, event) => fold.run_event(*position, id, event)?,
+            Event::Dag(id, event) => {
+                let at = fold.dags.entry(id.clone()).or_default();
+                if *position > *at {
+                    *at = *position;
+                    fold.kernel.dags.entry(id.clone()).or_default().record.apply(event);
+                }
+            }
+        }
+    }
+    Ok(fold.finish())
+}
+
+struct Fold<'a> {
+    past: &'a dyn Past,
+    kernel: Kernel,
+    dags: HashMap<tidemill_model::DagId, Position>,
+    runs: HashMap<RunId, (Position, DagRun)>,
+    /// Runs that cannot be followed, and the position up to which their events are known.
+    lost: HashMap<RunId, Position>,
+    notes: Vec<String>,
+}
+
+impl Fold<'_> {
+    fn take_in(&mut self, stored: StoredRunAt) {
+        let StoredRunAt { position, run } = stored;
+        let (id, version) = (run.head.id.clone(), run.head.version.clone());
+        match self.past.dag(&version) {
+            Some(dag) => {
+                self.runs.insert(id, (position, DagRun::restore(dag, run)));
+            }
+            None => self.give_up(&id, &version, Position(u64::MAX)),
+        }
+    }
+
+    fn give_up(&mut self, id: &RunId, version: &Version, until: Position) {
+        self.notes.push(format!(
+            "run {id} cannot go on: its DAG version {} does not load in this release",
+            version.short()
+        ));
+        self.lost.insert(id.clone(), until);
+    }
+
+    fn run_event(
+        &mut self,
+        position: Position,
+        id: &RunId,
+        event: &RunEvent,
+    ) -> Result<(), StoreError> {
+        if let RunEvent::Created { version, .. } = event {
+            let at = self.dags.entry(id.dag.clone()).or_default();
+            *at = (*at).max(position);
+            self.kernel.dags.entry(id.dag.clone()).or_default().record.created(id.number);
+            if self.runs.contains_key(id) || self.lost.contains_key(id) {
+                return Ok(());
+            }
+            match self.past.dag(version) {
+                None => self.give_up(id, version, Position(u64::MAX)),
+                Some(dag) => match DagRun::create(dag, id.clone(), event) {
+                    Ok(run) => {
+                        self.runs.insert(id.clone(), (position, run));
+                    }
+                    Err(error) => self.notes.push(error.to_string()),
+                },
+            }
+            return Ok(());
+        }
+        let unknown = self.lost.get(id).is_none_or(|until| position > *until);
+        if !self.runs.contains_key(id) && unknown {
+            // Its first event is before the checkpoint, so its record is stored; and it is not
+            // among the unfinished ones, so the record is that of a finished run.
+            match self.past.run(id)? {
+                Some(stored) if stored.position >= position => {
+                    self.lost.insert(id.clone(), stored.position);
+                }
+                Some(stored) => self.take_in(stored),
+                None => {
+                    self.notes.push(format!("the journal knows run {id}, the records do not"));
+                    self.lost.insert(id.clone(), Position(u64::MAX));
+                }
+            }
+        }
+        if let Some((at, run)) = self.runs.get_mut(id)
+            && position > *at
+        {
+            *at = position;
+            let applied = match event {
+                RunEvent::Reopened { version, .. } if *version != run.head.version => {
+                    match self.past.dag(version) {
+                        Some(dag) => run.reopen(dag, event),
+                        None => run.apply(event),
+                    }
+                }
+                _ => run.apply(event),
+            };
+            if let Err(error) = applied {
+                self.notes.push(format!("event {} of the journal: {error}", position.0));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Restored {
+        let Self { mut kernel, dags, runs, notes, .. } = self;
+        let mut positions = HashMap::new();
+        let mut finished = Vec::new();
+        for (id, (position, run)) in runs {
+            positions.insert(id, position);
+            if run.head.state.is_final() {
+                finished.push(run);
+            } else {
+                kernel.adopt(run);
+            }
+        }
+        Restored { kernel, positions, dag_positions: dags, finished, notes }
+    }
+}
+
+/// Brings a restored kernel to rest: attempts that were under way are lost, due retries and ticks
+/// are dealt with. What it leaves in its batch is the first commit after the start.
+pub fn settle_restart(kernel: &mut Kernel, now: Timestamp) {
+    kernel.settle_lost_attempts(now);
+    kernel.wake(now);
+    kernel.settle(now);
+}

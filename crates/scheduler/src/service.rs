@@ -1,0 +1,531 @@
+//! The one thread that owns the kernel.
+//!
+//! Its loop: take what has queued, step the kernel, commit, publish, acknowledge, let the effects
+//! go. It never waits for company: what arrives during a sync is the next batch.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tidemill_model::{
+    AttemptReport, Dag, DagId, Effect, Event, Limits, PoolName, Position, RunId, RunState,
+    Timestamp, Version,
+};
+use tidemill_store::{Commit, DagSource, RunPage, RunQuery, Store, StoreError, StoredRunAt};
+use tokio::sync::{oneshot, watch};
+
+use crate::kernel::{CommandError, Kernel, TriggerRequest};
+use crate::live::{Live, RunView, view_of};
+use crate::restore::{Past, Restored, restore, settle_restart};
+use crate::versions::{Resolver, Versions};
+
+pub use crate::stats::{COMMIT_BUCKETS_US, Stats};
+
+/// The wall clock, so that tests can bring their own.
+pub trait Clock: Send + Sync + 'static {
+    /// The current instant.
+    fn now(&self) -> Timestamp;
+}
+
+/// Inputs that one step takes in at most.
+const STEP_INPUTS_MAX: usize = 4_096;
+
+/// The thread looks at the clock at least this often, so that a stepped clock is noticed.
+const WAKE_MAX: Duration = Duration::from_secs(1);
+
+/// The wait before a commit to a full disk is tried again.
+const DISK_FULL_WAIT: Duration = Duration::from_millis(250);
+
+/// What a scheduler is started with.
+pub struct Settings {
+    /// Limits over all runs.
+    pub limits: Limits,
+    /// Pools and their slots.
+    pub pools: Vec<(PoolName, u32)>,
+    /// Loads a DAG version from its stored text.
+    pub resolver: Resolver,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The scheduler stopped, or its store broke: nothing is taken in any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Halted(pub String);
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It makes no sense now.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The scheduler stands still.
+    #[error(transparent)]
+    Halted(#[from] Halted),
+}
+
+type Ack = Box<dyn FnOnce() + Send>;
+type Call = Box<dyn FnOnce(&mut Kernel, Timestamp) -> Ack + Send>;
+
+enum Input {
+    Report(Box<AttemptReport>),
+    Call(Call),
+    Stop,
+}
+
+struct Shared {
+    inputs: Sender<Input>,
+    live: Arc<Live>,
+    store: Arc<dyn Store>,
+    versions: Versions,
+    waiters: Mutex<HashMap<RunId, Vec<oneshot::Sender<RunState>>>>,
+    stats: Stats,
+    stopping: AtomicBool,
+    halted: watch::Sender<Option<Halted>>,
+    position: watch::Sender<Position>,
+}
+
+/// A handle to the scheduler. Cheap to clone.
+#[derive(Clone)]
+pub struct Scheduler {
+    shared: Arc<Shared>,
+}
+
+/// Called with each effect.
+pub type OnEffect = Box<dyn FnMut(Effect) + Send>;
+
+/// Called with the position of a commit's last event and its events.
+pub type OnCommit = Box<dyn FnMut(Position, &[Event]) + Send>;
+
+/// Where committed things go.
+pub struct Outlets {
+    /// Called for each effect, in order, after its commit. Must not block.
+    pub effect: OnEffect,
+    /// Called after each commit. Must not block.
+    pub committed: OnCommit,
+}
+
+/// A started scheduler.
+pub struct Started {
+    /// The handle.
+    pub scheduler: Scheduler,
+    /// Joins when the thread has ended.
+    pub thread: JoinHandle<()>,
+    /// What the operator should know about how the state came back.
+    pub notes: Vec<String>,
+}
+
+impl Shared {
+    fn new(store: Arc<dyn Store>, resolver: Resolver) -> (Arc<Self>, Receiver<Input>) {
+        let (inputs, receiver) = channel();
+        let shared = Self {
+            inputs,
+            live: Arc::default(),
+            versions: Versions::new(Arc::clone(&store), resolver),
+            store,
+            waiters: Mutex::default(),
+            stats: Stats::default(),
+            stopping: AtomicBool::new(false),
+            halted: watch::channel(None).0,
+            position: watch::channel(Position::default()).0,
+        };
+        (Arc::new(shared), receiver)
+    }
+
+    /// Shows a restored state to readers.
+    fn show(&self, restored: &Restored, last: Position) {
+        for run in restored.kernel.runs().chain(&restored.finished) {
+            let position = restored.positions.get(&run.head.id).copied().unwrap_or(last);
+            self.live.adopt(run, position);
+        }
+        self.live.adopt_dags(&restored.kernel, &restored.dag_positions, last);
+        self.live.publish_waits(&restored.kernel);
+    }
+}
+
+struct StoredPast<'a>(&'a Shared);
+
+impl Past for StoredPast<'_> {
+    fn dag(&self, version: &Version) -> Option<Arc<Dag>> {
+        self.0.versions.get(version)
+    }
+
+    fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
+        self.0.store.run(id)
+    }
+}
+
+impl Scheduler {
+    /// Restores the state and starts the thread. Blocks until the state is back; DAGs are then
+    /// deployed by [`Scheduler::deploy`].
+    ///
+    /// `outlets` is given the live state, which the projector behind `committed` reads.
+    pub fn start(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        outlets: impl FnOnce(&Arc<Live>) -> Outlets,
+    ) -> Result<Started, StoreError> {
+        let (shared, receiver) = Shared::new(store, settings.resolver);
+        let recovered = shared.store.recover()?;
+        let last = recovered.last;
+        // What the records do not contain yet has to be marked for the projector again.
+        let tail: Vec<Event> = recovered.tail.iter().map(|(_, event)| event.clone()).collect();
+        let restored = restore(recovered, &StoredPast(&shared), settings.limits, settings.pools)?;
+        shared.show(&restored, last);
+        let Restored { kernel, notes, .. } = restored;
+        let mut outlets = outlets(&shared.live);
+        if !tail.is_empty() {
+            (outlets.committed)(last, &tail);
+        }
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            kernel,
+            clock: settings.clock,
+            outlets,
+            receiver,
+            next: last.next(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("scheduler".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| StoreError::Broken {
+                path: "the scheduler's thread".into(),
+                error: error.to_string(),
+            })?;
+        Ok(Started { scheduler: Self { shared }, thread, notes })
+    }
+
+    /// Brings the state back to look at it. Nothing is decided, committed or started; commands are
+    /// refused.
+    pub fn look(store: Arc<dyn Store>, settings: Settings) -> Result<Self, StoreError> {
+        let (shared, _) = Shared::new(store, settings.resolver);
+        let recovered = shared.store.recover()?;
+        let last = recovered.last;
+        let restored = restore(recovered, &StoredPast(&shared), settings.limits, settings.pools)?;
+        shared.show(&restored, last);
+        let reason = "this home is only looked at; start a server with `tidemill serve`";
+        shared.halted.send_replace(Some(Halted(reason.to_owned())));
+        Ok(Self { shared })
+    }
+
+    // ---- commands -----------------------------------------------------------------------------
+
+    /// Makes these versions the ones that new runs take. Blocks while their texts become durable.
+    pub fn deploy(&self, dags: Vec<(Arc<Dag>, DagSource)>) -> Result<(), DeployError> {
+        self.shared.versions.put(&dags)?;
+        self.call_blocking(move |kernel, now| {
+            for (dag, _) in dags {
+                kernel.deploy(dag, now);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// The files of these DAGs are gone.
+    pub fn retire(&self, ids: Vec<DagId>) -> Result<(), Halted> {
+        self.call_blocking(move |kernel, now| ids.iter().for_each(|id| kernel.retire(id, now)))
+    }
+
+    /// Creates a run; on return it is durable.
+    pub async fn trigger(&self, request: TriggerRequest) -> Result<RunId, Refused> {
+        Ok(self.call(move |kernel, now| kernel.trigger(&request, now)).await??)
+    }
+
+    /// Asks to end a run; on return the wish is durable.
+    pub async fn cancel(&self, run: RunId, who: String) -> Result<(), Refused> {
+        Ok(self.call(move |kernel, now| kernel.cancel(&run, &who, now)).await??)
+    }
+
+    /// Stops a DAG's schedule, or lets it go on.
+    pub async fn pause(&self, dag: DagId, paused: bool, who: String) -> Result<(), Refused> {
+        Ok(self.call(move |kernel, now| kernel.pause(&dag, paused, &who, now)).await??)
+    }
+
+    /// Changes the slots of pools.
+    pub fn set_pools(&self, pools: Vec<(PoolName, u32)>) -> Result<(), Halted> {
+        self.call_blocking(move |kernel, _| kernel.set_pools(pools))
+    }
+
+    /// Takes in how an attempt ended. Never blocks.
+    pub fn report(&self, report: AttemptReport) {
+        let _ = self.shared.inputs.send(Input::Report(Box::new(report)));
+    }
+
+    /// Ends the thread after the commit that is under way.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        let _ = self.shared.inputs.send(Input::Stop);
+    }
+
+    /// Resolves when the scheduler has halted by itself, with the reason.
+    pub async fn halted(&self) -> Halted {
+        let mut halted = self.shared.halted.subscribe();
+        loop {
+            if let Some(reason) = halted.borrow_and_update().clone() {
+                return reason;
+            }
+            if halted.changed().await.is_err() {
+                return Halted("the scheduler is gone".to_owned());
+            }
+        }
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(&mut Kernel, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, Halted> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command, move |value| _ = reply.send(value))?;
+        answer.await.map_err(|_| self.why_halted())
+    }
+
+    fn call_blocking<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(&mut Kernel, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, Halted> {
+        let (reply, answer) = channel();
+        self.send(command, move |value| _ = reply.send(value))?;
+        answer.recv().map_err(|_| self.why_halted())
+    }
+
+    /// Sends a command; `reply` is called with its answer once that is durable.
+    fn send<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(&mut Kernel, Timestamp) -> T + Send + 'static,
+        reply: impl FnOnce(T) + Send + 'static,
+    ) -> Result<(), Halted> {
+        let call = move |kernel: &mut Kernel, now: Timestamp| -> Ack {
+            let value = command(kernel, now);
+            Box::new(move || reply(value))
+        };
+        self.shared.inputs.send(Input::Call(Box::new(call))).map_err(|_| self.why_halted())
+    }
+
+    fn why_halted(&self) -> Halted {
+        let reason = self.shared.halted.borrow().clone();
+        reason.unwrap_or_else(|| Halted("the scheduler has stopped".to_owned()))
+    }
+
+    // ---- questions ----------------------------------------------------------------------------
+
+    /// The committed state.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.shared.live
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// The position of the last commit, and every change of it.
+    pub fn position(&self) -> watch::Receiver<Position> {
+        self.shared.position.subscribe()
+    }
+
+    /// A run, live or stored. May block on disk.
+    pub fn run(&self, id: &RunId) -> Result<Option<RunView>, StoreError> {
+        if let Some(view) = self.shared.live.run(id) {
+            return Ok(Some(view));
+        }
+        let stored = self.shared.store.run(id)?;
+        Ok(stored.map(|stored| {
+            let dag = self.shared.versions.get(&stored.run.head.version);
+            view_of(stored.run, dag)
+        }))
+    }
+
+    /// Runs, newest first, live and stored. May block on disk.
+    pub fn runs(&self, query: &RunQuery) -> Result<RunPage, StoreError> {
+        let mut page = self.shared.store.runs(query)?;
+        // Live ones are read afterwards: a run may be in both, never in neither.
+        // One more than asked for tells whether there is a further page.
+        let live = self.shared.live.runs(&RunQuery { limit: query.limit + 1, ..query.clone() });
+        let known: std::collections::HashSet<RunId> =
+            live.iter().map(|run| run.head.id.clone()).collect();
+        // A stored record may be older than the live run, and no longer match.
+        page.runs.retain(|run| {
+            !known.contains(&run.head.id) && self.shared.live.run_state(&run.head.id).is_none()
+        });
+        let more = page.next.is_some() || page.runs.len() + live.len() > query.limit;
+        page.runs.extend(live);
+        page.runs
+            .sort_by(|a, b| (b.head.created_at, &b.head.id).cmp(&(a.head.created_at, &a.head.id)));
+        page.runs.truncate(query.limit);
+        page.next =
+            page.runs.last().filter(|_| more).map(|run| (run.head.created_at, run.head.id.clone()));
+        Ok(page)
+    }
+
+    /// A DAG version, if its text still loads. May block on disk.
+    pub fn version(&self, version: &Version) -> Option<Arc<Dag>> {
+        self.shared.versions.get(version)
+    }
+
+    /// The final state of a run, as soon as it has one; `None` when there is no such run.
+    pub async fn wait(&self, id: &RunId) -> Result<Option<RunState>, Halted> {
+        let (reply, answer) = oneshot::channel();
+        self.lock_waiters().entry(id.clone()).or_default().push(reply);
+        // The run may have finished before the waiter was there.
+        let shared = Arc::clone(&self.shared);
+        let run = id.clone();
+        let now = tokio::task::spawn_blocking(move || -> Option<RunState> {
+            shared.live.run_state(&run).or_else(|| {
+                shared.store.run(&run).ok().flatten().map(|stored| stored.run.head.state)
+            })
+        })
+        .await
+        .unwrap_or_default();
+        match now {
+            None => Ok(None),
+            Some(state) if state.is_final() => Ok(Some(state)),
+            Some(_) => answer.await.map(Some).map_err(|_| self.why_halted()),
+        }
+    }
+
+    fn lock_waiters(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<RunId, Vec<oneshot::Sender<RunState>>>> {
+        self.shared.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a deployment failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The text could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The scheduler stands still.
+    #[error(transparent)]
+    Halted(#[from] Halted),
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    kernel: Kernel,
+    clock: Arc<dyn Clock>,
+    outlets: Outlets,
+    receiver: Receiver<Input>,
+    next: Position,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let now = self.clock.now();
+        settle_restart(&mut self.kernel, now);
+        let mut inputs = Vec::new();
+        let mut acks: Vec<Ack> = Vec::new();
+        loop {
+            if let Err(reason) = self.commit() {
+                tracing::error!(%reason, "the scheduler has halted");
+                self.shared.halted.send_replace(Some(Halted(reason)));
+                self.shared.waiters.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                return;
+            }
+            acks.drain(..).for_each(|ack| ack());
+            if !self.take(&mut inputs) {
+                return;
+            }
+            let now = self.clock.now();
+            for input in inputs.drain(..) {
+                match input {
+                    Input::Report(report) => {
+                        self.kernel.report(*report, now);
+                    }
+                    Input::Call(call) => acks.push(call(&mut self.kernel, now)),
+                    Input::Stop => {}
+                }
+            }
+            self.kernel.wake(now);
+            self.kernel.settle(now);
+        }
+    }
+
+    /// Waits for inputs or for the time; `false` when the thread shall end.
+    fn take(&self, inputs: &mut Vec<Input>) -> bool {
+        if self.shared.stopping.load(Ordering::Relaxed) {
+            return false;
+        }
+        let now = self.clock.now();
+        let wait = self.kernel.next_wake().map_or(WAKE_MAX, |at| at.since(now).min(WAKE_MAX));
+        match self.receiver.recv_timeout(wait) {
+            Ok(input) => inputs.push(input),
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        inputs.extend(self.receiver.try_iter().take(STEP_INPUTS_MAX - 1));
+        true
+    }
+
+    /// Makes the batch durable, shows it, and lets its effects go.
+    fn commit(&mut self) -> Result<(), String> {
+        let batch = self.kernel.take_batch();
+        if !batch.is_empty() {
+            let commit = Commit { events: batch.events, small_tables: batch.small_tables };
+            let started = Instant::now();
+            self.make_durable(&commit)?;
+            let first = self.next;
+            let last = Position(first.0 + commit.events.len() as u64 - 1);
+            self.next = last.next();
+            self.shared.live.publish(&self.kernel, first, &commit.events);
+            self.shared.stats.committed(&commit.events, started.elapsed());
+            (self.outlets.committed)(last, &commit.events);
+        }
+        let changed = self.kernel.take_changed_dags();
+        self.shared.live.publish_dags(&self.kernel, &changed);
+        self.shared.live.publish_waits(&self.kernel);
+        // Whoever waits for the position finds all of the above.
+        self.shared.position.send_if_modified(|position| {
+            let moved = position.next() != self.next;
+            *position = Position(self.next.0 - 1);
+            moved
+        });
+        self.kernel.forget_finished();
+        let refused = self.kernel.refused_reports();
+        self.shared.stats.refused_reports.store(refused, Ordering::Relaxed);
+        for effect in batch.effects {
+            if let Effect::RunFinished(id) = &effect {
+                self.tell_waiters(id);
+            }
+            (self.outlets.effect)(effect);
+        }
+        Ok(())
+    }
+
+    /// A full disk is waited out: nothing is acknowledged meanwhile, and nothing is lost.
+    fn make_durable(&self, commit: &Commit) -> Result<(), String> {
+        let full = &self.shared.stats.disk_full;
+        loop {
+            match self.shared.store.commit(commit) {
+                Ok(_) => {
+                    if full.swap(false, Ordering::Relaxed) {
+                        tracing::info!("the disk has space again; work goes on");
+                    }
+                    return Ok(());
+                }
+                Err(error @ StoreError::Full { .. }) => {
+                    if self.shared.stopping.load(Ordering::Relaxed) {
+                        return Err(error.to_string());
+                    }
+                    if !full.swap(true, Ordering::Relaxed) {
+                        tracing::error!(%error, "a commit waits");
+                    }
+                    std::thread::sleep(DISK_FULL_WAIT);
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    fn tell_waiters(&self, id: &RunId) {
+        let waiting = self.shared.waiters.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let state = self.shared.live.run_state(id).unwrap_or(RunState::Failed);
+        for waiter in waiting.into_iter().flatten() {
+            let _ = waiter.send(state);
+        }
+    }
+}
