@@ -1,0 +1,151 @@
+//! What an attempt of each action does.
+
+pub(crate) mod command;
+mod ingest;
+mod inputs;
+mod load;
+mod rejects;
+mod transform;
+
+use std::sync::Arc;
+
+use tidemill_connector::ErrorKind;
+use tidemill_model::dag::Task;
+use tidemill_model::{
+    Action, AttemptOrder, AttemptReport, Counts, ReportOutcome, SmallTable, TaskError, TaskResult,
+};
+
+use tracing::Instrument;
+
+use crate::executor::Shared;
+use crate::flag::{Stop, StopFlag};
+use crate::logs::AttemptLog;
+use crate::scope::task_error;
+use crate::tables::AttemptOutputs;
+
+/// What an attempt works with.
+pub(crate) struct Attempt {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) order: Arc<AttemptOrder>,
+    pub(crate) stop: StopFlag,
+    pub(crate) log: AttemptLog,
+}
+
+/// How the work of an attempt ended, before it is known whether it was asked to stop.
+pub(crate) enum Ended {
+    /// With a result.
+    Done(TaskResult, Vec<SmallTable>),
+    /// There was nothing to do.
+    Skipped(String),
+    /// With an error.
+    Failed(TaskError),
+    /// It stopped, as it was asked to.
+    Stopped,
+    /// It was to stop, and something of it would not.
+    Unkillable(TaskError),
+}
+
+impl Attempt {
+    /// The task.
+    pub(crate) fn task(&self) -> &Task {
+        self.order.dag.task(self.order.id.task)
+    }
+
+    /// Does the work, from the first note of the log to the report. `None`: nobody wants one.
+    pub(crate) async fn run(self) -> Option<AttemptReport> {
+        let task = self.task();
+        let action = format!("{} {}", task.action.key(), task.action.kind());
+        self.log.note(&format!("attempt {} of `{}`: {action}", self.order.id.attempt, task.name));
+        let ended = match &task.action {
+            Action::Noop => Ended::Done(TaskResult::default(), Vec::new()),
+            Action::Run(command) => command::run(&self, command).await,
+            Action::Ingest { connector, config } => {
+                self.ingest(connector, config).instrument(self.span()).await
+            }
+            Action::Transform { kind, config, .. } => {
+                self.transform(kind, config).instrument(self.span()).await
+            }
+            Action::Load { connector, config } => {
+                self.load(connector, config).instrument(self.span()).await
+            }
+        };
+        let Some((outcome, small_tables)) = self.outcome(ended) else {
+            self.log.note("ended, because the server is being shut down");
+            self.log.finish();
+            return None;
+        };
+        self.log.note(&summary(&outcome));
+        self.log.finish();
+        Some(AttemptReport { id: self.order.id.clone(), outcome, small_tables })
+    }
+
+    fn span(&self) -> tracing::Span {
+        tracing::info_span!("connector", kind = self.task().action.kind())
+    }
+
+    /// A result that came in spite of a wish to stop stands.
+    fn outcome(&self, ended: Ended) -> Option<(ReportOutcome, Vec<SmallTable>)> {
+        let outcome = match (ended, self.stop.reason()) {
+            (_, Some(Stop::Shutdown)) => return None,
+            (Ended::Done(result, small), _) => {
+                return Some((ReportOutcome::Succeeded(result), small));
+            }
+            (Ended::Skipped(reason), _) => ReportOutcome::Skipped(reason),
+            (Ended::Unkillable(error), _) => ReportOutcome::Failed(error),
+            (_, Some(Stop::Timeout)) => ReportOutcome::Failed(self.timeout_error()),
+            (Ended::Stopped, _) => ReportOutcome::Cancelled,
+            (Ended::Failed(_), Some(Stop::Cancel)) => ReportOutcome::Cancelled,
+            (Ended::Failed(error), None) => ReportOutcome::Failed(error),
+        };
+        Some((outcome, Vec::new()))
+    }
+
+    fn timeout_error(&self) -> TaskError {
+        let limit = self.task().timeout.unwrap_or_default();
+        let message = format!(
+            "took longer than its timeout of {}",
+            tidemill_model::time::human_duration(limit)
+        );
+        TaskError::new(tidemill_model::FailureKind::Timeout, message)
+            .help(Some("give the task more time with `timeout`, or less to do".to_owned()))
+    }
+
+    /// The result of work that made tables.
+    pub(crate) fn done(outputs: &AttemptOutputs, counts: Counts, warnings: Vec<String>) -> Ended {
+        let (tables, small) = outputs.for_report();
+        let result = TaskResult { tables, counts, warnings, ..TaskResult::default() };
+        Ended::Done(result, small)
+    }
+
+    /// A connector's error as the end of the attempt.
+    pub(crate) fn failed(error: &tidemill_connector::ConnectorError) -> Ended {
+        match error.kind {
+            ErrorKind::Cancelled => Ended::Stopped,
+            _ => Ended::Failed(task_error(error)),
+        }
+    }
+}
+
+/// How an attempt ended, as the last lines of its log say it.
+pub(crate) fn summary(outcome: &ReportOutcome) -> String {
+    match outcome {
+        ReportOutcome::Succeeded(result) => {
+            let counts = &result.counts;
+            let mut text =
+                format!("succeeded: {} rows in, {} rows out", counts.rows_in, counts.rows_out);
+            if counts.duplicates > 0 {
+                text.push_str(&format!(", {} duplicates", counts.duplicates));
+            }
+            for (reason, rows) in counts.rejected.iter().filter(|(_, rows)| *rows > 0) {
+                text.push_str(&format!(", {rows} rejected: {reason}"));
+            }
+            for warning in &result.warnings {
+                text.push_str(&format!("\nwarning: {warning}"));
+            }
+            text
+        }
+        ReportOutcome::Failed(error) => format!("failed: {error}"),
+        ReportOutcome::Skipped(reason) => format!("skipped: {reason}"),
+        ReportOutcome::Cancelled => "cancelled".to_owned(),
+    }
+}

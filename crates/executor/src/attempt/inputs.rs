@@ -1,0 +1,81 @@
+//! The tables that an attempt reads, and the built-in one.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::record_batch::RecordBatch;
+use indexmap::IndexMap;
+use tidemill_connector::{ConnectorError, MemoryTable, Table};
+use tidemill_model::effect::RunTask;
+
+use super::Attempt;
+
+/// The name of the built-in table.
+const RUN_TASKS: &str = "run_tasks";
+
+impl Attempt {
+    /// Tables by the names that the task's settings use.
+    pub(crate) fn inputs(&self) -> Result<IndexMap<String, Arc<dyn Table>>, ConnectorError> {
+        let mut tables: IndexMap<String, Arc<dyn Table>> = IndexMap::new();
+        for (alias, table) in &self.order.inputs {
+            tables.insert(alias.clone(), self.shared.tables.open(table)?);
+        }
+        // A table whose task was skipped is not among the inputs.
+        for read in &self.task().reads {
+            if !tables.contains_key(&read.alias) {
+                return Err(ConnectorError::misconfigured(format!(
+                    "table `{}` is not there: its task was skipped or made no such table",
+                    read.table
+                ))
+                .help("give this task a `when`, or a `trigger_rule` that waits for the table"));
+            }
+        }
+        if let Some(rows) = &self.order.run_tasks {
+            tables.insert(RUN_TASKS.to_owned(), Arc::new(run_tasks(rows)?));
+        }
+        Ok(tables)
+    }
+}
+
+/// `run_tasks(task, state, attempts, rows_in, rows_out, duplicates, rejected, reasons)`: the tasks
+/// of this run that have ended; `reasons` is a JSON object from reason to rows.
+fn run_tasks(rows: &[RunTask]) -> Result<MemoryTable, ConnectorError> {
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
+    let number = |name: &str| Field::new(name, DataType::Int64, false);
+    let schema = Arc::new(Schema::new(vec![
+        text("task"),
+        text("state"),
+        number("attempts"),
+        number("rows_in"),
+        number("rows_out"),
+        number("duplicates"),
+        number("rejected"),
+        text("reasons"),
+    ]));
+    let texts = |of: fn(&RunTask) -> String| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(of(row))).collect::<StringArray>())
+    };
+    let numbers = |of: fn(&RunTask) -> u64| -> Result<ArrayRef, ConnectorError> {
+        let values: UInt64Array = rows.iter().map(|row| Some(of(row))).collect();
+        Ok(arrow::compute::cast(&values, &DataType::Int64)?)
+    };
+    let reasons = |row: &RunTask| {
+        let pairs = row.counts.rejected.iter().map(|(reason, n)| (reason.clone(), (*n).into()));
+        serde_json::Value::Object(pairs.collect()).to_string()
+    };
+    let batch = RecordBatch::try_new(
+        schema.clone(),
+        vec![
+            texts(|row| row.task.clone()),
+            texts(|row| row.state.label().to_owned()),
+            numbers(|row| row.attempts.into())?,
+            numbers(|row| row.counts.rows_in)?,
+            numbers(|row| row.counts.rows_out)?,
+            numbers(|row| row.counts.duplicates)?,
+            numbers(|row| row.counts.rejected_total())?,
+            texts(reasons),
+        ],
+    )?;
+    Ok(MemoryTable::new(schema, vec![batch]))
+}

@@ -1,0 +1,309 @@
+//! [`Executor`]: starts and ends attempts, and reports how they ended.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidemill_connector::Registry;
+use tidemill_model::{
+    Action, AttemptId, AttemptOrder, AttemptReport, FailureKind, ReportOutcome, Secret, TaskError,
+    TaskResult,
+};
+use tidemill_sql::Engine;
+use tokio::sync::Notify;
+use tracing::Instrument;
+
+use crate::attempt::command::INPUTS;
+use crate::attempt::{Attempt, summary};
+use crate::flag::{Stop, StopFlag};
+use crate::logs::{AttemptLog, LogLimits, path_of};
+use crate::mask::Masker;
+use crate::outside::{Clock, Connections, HomePaths, Secrets, SmallTables};
+use crate::process::spawn::Spawner;
+use crate::process::tree::adopt_orphans;
+use crate::tables::TableStore;
+
+/// Limits of attempts.
+#[derive(Debug, Clone, Copy)]
+pub struct ExecLimits {
+    /// Rows that a source gives at once.
+    pub batch_rows: usize,
+    /// The time between TERM and KILL.
+    pub grace: Duration,
+    /// How large a log may grow.
+    pub log: LogLimits,
+}
+
+impl Default for ExecLimits {
+    fn default() -> Self {
+        Self { batch_rows: 8_192, grace: Duration::from_secs(10), log: LogLimits::default() }
+    }
+}
+
+/// What an executor works with.
+pub struct ExecutorConfig {
+    /// Connectors and transforms.
+    pub registry: Registry,
+    /// The SQL engine.
+    pub engine: Arc<Engine>,
+    /// Where things go.
+    pub home: HomePaths,
+    /// Small tables.
+    pub small: Arc<dyn SmallTables>,
+    /// Named endpoints.
+    pub connections: Arc<dyn Connections>,
+    /// Secrets.
+    pub secrets: Arc<dyn Secrets>,
+    /// This program's own file, whose `main` begins with [`crate::process::entry`].
+    pub program: PathBuf,
+    /// Limits.
+    pub limits: ExecLimits,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// An executor that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// A folder cannot be made.
+    #[error("cannot create the folder `{}`: {error}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The system gives no thread.
+    #[error("cannot start the thread that starts processes: {0}")]
+    Thread(std::io::Error),
+    /// It was made outside a runtime.
+    #[error("there is no runtime to run attempts on: {0}")]
+    Runtime(#[from] tokio::runtime::TryCurrentError),
+}
+
+/// Takes reports. Called once for each attempt that was started.
+pub type OnReport = Arc<dyn Fn(AttemptReport) + Send + Sync>;
+
+/// What all attempts share.
+pub(crate) struct Shared {
+    pub(crate) registry: Registry,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) home: HomePaths,
+    pub(crate) tables: TableStore,
+    pub(crate) connections: Arc<dyn Connections>,
+    pub(crate) secrets: Arc<dyn Secrets>,
+    pub(crate) spawner: Spawner,
+    pub(crate) limits: ExecLimits,
+    clock: Arc<dyn Clock>,
+    report: OnReport,
+    runtime: tokio::runtime::Handle,
+    under_way: Mutex<HashMap<AttemptId, StopFlag>>,
+    idle: Notify,
+}
+
+/// Runs attempts. Cheap to clone.
+#[derive(Clone)]
+pub struct Executor {
+    shared: Arc<Shared>,
+}
+
+impl Executor {
+    /// An executor on the runtime of the caller. Processes whose parents end fall to this process
+    /// from now on, so that they can be found and ended.
+    pub fn new(config: ExecutorConfig, report: OnReport) -> Result<Self, ExecutorError> {
+        let runtime = tokio::runtime::Handle::try_current()?;
+        let home = absolute(&config.home)?;
+        for path in [&home.tables, &home.logs, &home.processes, &home.spill] {
+            std::fs::create_dir_all(path)
+                .map_err(|error| ExecutorError::Folder { path: path.clone(), error })?;
+        }
+        // What a crash left. A home belongs to one process, so nobody writes there now.
+        crate::tables::sweep(&home.tables);
+        let _ = std::fs::remove_dir_all(home.spill.join(INPUTS));
+        adopt_orphans();
+        let spawner = Spawner::new(config.program, home.processes.clone(), runtime.clone())
+            .map_err(ExecutorError::Thread)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                registry: config.registry,
+                engine: config.engine,
+                tables: TableStore::new(home.tables.clone(), config.small),
+                connections: config.connections,
+                secrets: config.secrets,
+                spawner,
+                home,
+                limits: config.limits,
+                clock: config.clock,
+                report,
+                runtime,
+                under_way: Mutex::default(),
+                idle: Notify::new(),
+            }),
+        })
+    }
+
+    /// Where tables are.
+    pub fn tables(&self) -> &TableStore {
+        &self.shared.tables
+    }
+
+    /// Starts an attempt. Never blocks; its end is reported.
+    pub fn start(&self, order: Arc<AttemptOrder>) {
+        let shared = &self.shared;
+        let task = order.dag.task(order.id.task);
+        if matches!(task.action, Action::Noop) {
+            let outcome = ReportOutcome::Succeeded(TaskResult::default());
+            let id = order.id.clone();
+            (shared.report)(AttemptReport { id, outcome, small_tables: Vec::new() });
+            return;
+        }
+        let stop = StopFlag::default();
+        shared.lock().insert(order.id.clone(), stop.clone());
+        let span = tracing::info_span!("dag_run", run = %order.id.run).in_scope(
+            || tracing::info_span!("task_run", task = %task.name, attempt = order.id.attempt),
+        );
+        // A command's inputs are written to files first, and that may take its time.
+        let writes_inputs = !task.reads.is_empty() || task.reads_run_tasks;
+        let blocking = writes_inputs || !matches!(task.action, Action::Run(_));
+        let this = self.clone();
+        shared.runtime.spawn(
+            async move {
+                let id = order.id.clone();
+                let clock = this.watch_time(&order, &stop);
+                let work = this.work(order, stop.clone(), blocking).await;
+                if let Some(clock) = clock {
+                    clock.abort();
+                }
+                this.shared.ended(&id, work, &stop);
+            }
+            .instrument(span),
+        );
+    }
+
+    /// Raises the flag when the task's time is over.
+    fn watch_time(
+        &self,
+        order: &AttemptOrder,
+        stop: &StopFlag,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        let limit = order.dag.task(order.id.task).timeout?;
+        let stop = stop.clone();
+        Some(self.shared.runtime.spawn(async move {
+            tokio::time::sleep(limit).await;
+            stop.raise(Stop::Timeout);
+        }))
+    }
+
+    /// The attempt's work, on a thread of its own where it may block.
+    async fn work(
+        &self,
+        order: Arc<AttemptOrder>,
+        stop: StopFlag,
+        blocking: bool,
+    ) -> Option<AttemptReport> {
+        let shared = Arc::clone(&self.shared);
+        let id = order.id.clone();
+        let task = order.dag.task(order.id.task).name.clone();
+        let path = path_of(&shared.home.logs, &order.id, task.as_str());
+        let clock = Arc::clone(&shared.clock);
+        let log = AttemptLog::create(&path, shared.limits.log, &*shared.secrets, clock);
+        let work = Attempt { shared, order, stop, log: log.clone() }.run();
+        let joined = if blocking {
+            let runtime = self.shared.runtime.clone();
+            let span = tracing::Span::current();
+            tokio::task::spawn_blocking(move || runtime.block_on(work.instrument(span))).await
+        } else {
+            self.shared.runtime.spawn(work.in_current_span()).await
+        };
+        joined.unwrap_or_else(|error| {
+            let report = panic_report(id, error);
+            log.note(&summary(&report.outcome));
+            log.finish();
+            Some(report)
+        })
+    }
+
+    /// Asks an attempt to end. When it has, that is reported.
+    pub fn cancel(&self, id: &AttemptId) {
+        if let Some(stop) = self.shared.lock().get(id) {
+            stop.raise(Stop::Cancel);
+        }
+    }
+
+    /// How many attempts are under way.
+    pub fn under_way(&self) -> usize {
+        self.shared.lock().len()
+    }
+
+    /// Ends all attempts, without reports, and waits until they have ended.
+    pub async fn shutdown(&self) {
+        self.shared.lock().values().for_each(|stop| stop.raise(Stop::Shutdown));
+        loop {
+            let idle = self.shared.idle.notified();
+            if self.under_way() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, StopFlag>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self, id: &AttemptId, report: Option<AttemptReport>, stop: &StopFlag) {
+        self.lock().remove(id);
+        self.idle.notify_waiters();
+        if stop.reason() == Some(Stop::Shutdown) {
+            return;
+        }
+        if let Some(mut report) = report {
+            mask(&mut report, &self.secrets.values());
+            (self.report)(report);
+        }
+    }
+}
+
+/// The same folders, whatever the folder that a command runs in.
+fn absolute(home: &HomePaths) -> Result<HomePaths, ExecutorError> {
+    let absolute = |path: &PathBuf| {
+        std::path::absolute(path)
+            .map_err(|error| ExecutorError::Folder { path: path.clone(), error })
+    };
+    Ok(HomePaths {
+        tables: absolute(&home.tables)?,
+        logs: absolute(&home.logs)?,
+        processes: absolute(&home.processes)?,
+        spill: absolute(&home.spill)?,
+    })
+}
+
+/// Errors may quote what another side said, secrets included.
+fn mask(report: &mut AttemptReport, secrets: &[Secret]) {
+    if let ReportOutcome::Failed(error) = &mut report.outcome
+        && !secrets.is_empty()
+    {
+        error.message = Masker::text(secrets, &error.message);
+        error.place = error.place.take().map(|text| Masker::text(secrets, &text));
+        error.help = error.help.take().map(|text| Masker::text(secrets, &text));
+    }
+}
+
+/// A panic ends its attempt and nothing else.
+fn panic_report(id: AttemptId, error: tokio::task::JoinError) -> AttemptReport {
+    let what = match error.try_into_panic() {
+        Ok(panic) => panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned()),
+        Err(error) => error.to_string(),
+    };
+    let error = TaskError::new(FailureKind::Internal, format!("this program has a bug: {what}"))
+        .help(Some("please report it with the run's log".to_owned()));
+    let outcome = ReportOutcome::Failed(error);
+    AttemptReport { id, outcome, small_tables: Vec::new() }
+}

@@ -1,0 +1,46 @@
+//! The small traits through which the outside comes in.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tidemill_connector::{Connection, ConnectorError};
+use tidemill_model::{Secret, Timestamp};
+
+/// Where small tables are kept.
+pub trait SmallTables: Send + Sync {
+    /// The bytes of a small table by its hash; the error says why they cannot be read.
+    fn get(&self, hash: &str) -> Result<Option<Bytes>, String>;
+}
+
+/// The named endpoints.
+pub trait Connections: Send + Sync {
+    /// The connection of this name for DAGs in `folder`, its secrets resolved.
+    fn get(&self, folder: &Path, name: &str) -> Result<Connection, ConnectorError>;
+}
+
+/// The secrets.
+pub trait Secrets: Send + Sync {
+    /// The secret of this name.
+    fn get(&self, name: &str) -> Result<Secret, ConnectorError>;
+    /// Every value, so that logs can be masked.
+    fn values(&self) -> Vec<Secret>;
+}
+
+/// The wall clock, for the times in logs. Time limits do not depend on it.
+pub trait Clock: Send + Sync {
+    /// The current instant.
+    fn now(&self) -> Timestamp;
+}
+
+/// The folders of a home that the executor writes to.
+#[derive(Debug, Clone)]
+pub struct HomePaths {
+    /// Tables too large for the slab.
+    pub tables: PathBuf,
+    /// Logs of attempts.
+    pub logs: PathBuf,
+    /// Records of running commands.
+    pub processes: PathBuf,
+    /// Files of attempts under way.
+    pub spill: PathBuf,
+}

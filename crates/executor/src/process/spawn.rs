@@ -1,0 +1,140 @@
+//! From a command to a process that has been recorded and given its go-ahead.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc;
+
+use sha2::{Digest, Sha256};
+use tidemill_model::AttemptId;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::sync::oneshot;
+
+use super::entry::MARK;
+use super::record::{ProcessRecord, Recorded, boot_id};
+use super::tree::{TOKEN_VARIABLE, Tree, started};
+
+/// Variables of the server's own environment that commands are given.
+/// Those that begin with `LC_` are too.
+const PASSED_ON: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
+
+/// A command, ready to be started.
+pub(crate) struct Order<'a> {
+    /// The attempt.
+    pub(crate) id: &'a AttemptId,
+    /// The task's name.
+    pub(crate) task: &'a str,
+    /// The program and its arguments.
+    pub(crate) words: Vec<OsString>,
+    /// Its own variables, besides those that are passed on.
+    pub(crate) env: Vec<(String, OsString)>,
+    /// Where it runs.
+    pub(crate) folder: &'a Path,
+}
+
+/// A started command.
+pub(crate) struct Started {
+    pub(crate) child: Child,
+    pub(crate) stdout: ChildStdout,
+    pub(crate) stderr: ChildStderr,
+    pub(crate) tree: Tree,
+    /// Removes the record when it is dropped, which is when the tree has ended.
+    pub(crate) recorded: Recorded,
+}
+
+/// A command, and who waits for its process.
+type Request = (Command, oneshot::Sender<std::io::Result<Child>>);
+
+/// Starts commands: knows this program and where records go.
+///
+/// Its processes are the children of one thread that lives as long as the spawner: the system ends
+/// them with that thread, and the children of the main thread are orphans and nothing else.
+#[derive(Debug)]
+pub(crate) struct Spawner {
+    program: PathBuf,
+    records: PathBuf,
+    boot: String,
+    thread: mpsc::Sender<Request>,
+}
+
+impl Spawner {
+    /// Starts the thread. `runtime` is where the ends of processes are noticed.
+    pub(crate) fn new(
+        program: PathBuf,
+        records: PathBuf,
+        runtime: tokio::runtime::Handle,
+    ) -> std::io::Result<Self> {
+        let (thread, requests) = mpsc::channel::<Request>();
+        std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
+            let _inside = runtime.enter();
+            for (mut command, reply) in requests {
+                // An attempt that waits no more drops its end, and with it the process.
+                let _ = reply.send(command.spawn());
+            }
+        })?;
+        Ok(Self { program, records, boot: boot_id(), thread })
+    }
+
+    /// Starts a command: first a process that waits, then its record, then the go-ahead.
+    pub(crate) async fn start(&self, order: Order<'_>) -> std::io::Result<Started> {
+        let name = format!("{}.{}.{}", order.id.run, order.task, order.id.attempt);
+        let token = token(&name);
+        let mut command = Command::new(&self.program);
+        command
+            .arg(MARK)
+            .args(&order.words)
+            .env_clear()
+            .envs(passed_on())
+            .envs(order.env)
+            .env(TOKEN_VARIABLE, &token)
+            .current_dir(order.folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let gone = || std::io::Error::other("the thread that starts processes has ended");
+        let (reply, started_child) = oneshot::channel();
+        self.thread.send((command, reply)).map_err(|_| gone())?;
+        let mut child = started_child.await.map_err(|_| gone())??;
+        let missing = || std::io::Error::other("the new process has no pipes");
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or_else(missing)?;
+        let mut stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let stderr = child.stderr.take().ok_or_else(missing)?;
+        let record = ProcessRecord {
+            attempt: format!("{}/{}#{}", order.id.run, order.task, order.id.attempt),
+            boot: self.boot.clone(),
+            pid,
+            started: started(pid).unwrap_or_default(),
+            token: token.clone(),
+        };
+        let begun = record.started;
+        let records = self.records.clone();
+        let written = tokio::task::spawn_blocking(move || record.write(&records, &name));
+        let recorded = written.await.map_err(std::io::Error::other)??;
+        // If the process is gone already, its exit code tells; the pipe's error does not.
+        let _ = stdin.write_all(b"g").await;
+        Ok(Started { child, stdout, stderr, tree: Tree::new(pid, begun, token), recorded })
+    }
+}
+
+fn passed_on() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| {
+        name.to_str().is_some_and(|name| PASSED_ON.contains(&name) || name.starts_with("LC_"))
+    })
+}
+
+/// A text that no other attempt's processes carry.
+fn token(name: &str) -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let mut hash = Sha256::new();
+    hash.update(name);
+    hash.update(std::process::id().to_le_bytes());
+    hash.update(COUNTER.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+    // Address-space randomness keeps two servers with the same process id apart.
+    hash.update((&raw const COUNTER as usize).to_le_bytes());
+    hash.update(boot_id());
+    hex::encode(&hash.finalize()[..16])
+}

@@ -1,0 +1,210 @@
+//! Which processes belong to an attempt, and their verified end.
+//!
+//! A process belongs when it is in the session of the attempt's leader, descends from one that
+//! does, or carries the attempt's token in its environment: so a daemon that left its session and
+//! its parent is still found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+
+/// The variable that every process of a tree carries.
+pub(crate) const TOKEN_VARIABLE: &str = "TIDEMILL_ATTEMPT_TOKEN";
+
+/// After a KILL a process may take this long to go; one that stays longer is reported.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// A process that is just becoming another program has no environment for a moment. When one may
+/// be ours, it is looked at so many times more.
+const LOOKS_MAX: u32 = 5;
+
+/// How often a dying tree is looked at: the system does not tell when strangers' children end.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The tree of an attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct Tree {
+    leader: i32,
+    started: u64,
+    token: String,
+}
+
+/// What a look at a tree found.
+#[derive(Default)]
+struct Census {
+    /// Its living processes.
+    living: BTreeSet<i32>,
+    /// Whether a process had no environment to tell by.
+    unsure: bool,
+}
+
+/// A line of `/proc/PID/stat`.
+#[derive(Debug, Clone, Copy)]
+struct Stat {
+    parent: i32,
+    group: i32,
+    session: i32,
+    started: u64,
+    zombie: bool,
+}
+
+impl Tree {
+    /// The tree that `leader` leads, which started at `started`.
+    pub(crate) fn new(leader: i32, started: u64, token: String) -> Self {
+        Self { leader, started, token }
+    }
+
+    /// Whether anything may be left after the leader has ended. Cheap; may say yes for nothing.
+    pub(crate) fn may_be_left(&self) -> bool {
+        let group = Pid::from_raw(self.leader);
+        let in_group = group.is_some_and(|g| rustix::process::test_kill_process_group(g).is_ok());
+        in_group || living_orphans().is_none_or(|living| living > 0)
+    }
+
+    /// Ends the tree: TERM, the grace, KILL. Gives how many processes were ended; `Err` holds
+    /// those that would not end.
+    pub(crate) async fn end(&self, grace: Duration) -> Result<usize, Vec<i32>> {
+        let begun = Instant::now();
+        let mut killed = None;
+        let mut told: BTreeSet<i32> = BTreeSet::new();
+        let mut seen: BTreeSet<i32> = BTreeSet::new();
+        let mut looks = 0;
+        loop {
+            let Census { living: alive, unsure } = self.members();
+            seen.extend(&alive);
+            if alive.is_empty() {
+                looks += 1;
+                if unsure && looks < LOOKS_MAX {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    continue;
+                }
+                // The dead that fell to us are collected, or they would stay in the table.
+                let _ = living_orphans();
+                return Ok(seen.len());
+            }
+            let past_grace = begun.elapsed() >= grace;
+            for pid in alive.iter().copied() {
+                if past_grace {
+                    send(pid, Signal::KILL);
+                } else if told.insert(pid) {
+                    send(pid, Signal::TERM);
+                    // A stopped process acts on TERM only once it goes on.
+                    send(pid, Signal::CONT);
+                }
+            }
+            if past_grace {
+                let since = *killed.get_or_insert_with(Instant::now);
+                if since.elapsed() >= KILL_WAIT {
+                    return Err(alive.into_iter().collect());
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Looks at every process of the machine.
+    fn members(&self) -> Census {
+        let all = processes();
+        let own = i32::try_from(std::process::id()).unwrap_or_default();
+        let needle = format!("{TOKEN_VARIABLE}={}", self.token);
+        // A process of the leader's number that started at another time is a stranger.
+        let leader = match all.get(&self.leader) {
+            Some(stat) if stat.started != self.started => i32::MAX,
+            _ => self.leader,
+        };
+        let mut census = Census::default();
+        let mut belongs = BTreeSet::new();
+        for (pid, stat) in &all {
+            if stat.session == leader || stat.group == leader {
+                belongs.insert(*pid);
+            } else if !stat.zombie {
+                match carries(*pid, &needle) {
+                    Some(true) => {
+                        belongs.insert(*pid);
+                    }
+                    Some(false) => {}
+                    // Threads of the kernel never have one.
+                    None => census.unsure |= stat.started >= self.started && stat.parent != 2,
+                }
+            }
+        }
+        loop {
+            let more: Vec<i32> = (all.iter())
+                .filter(|(pid, stat)| belongs.contains(&stat.parent) && !belongs.contains(pid))
+                .map(|(pid, _)| *pid)
+                .collect();
+            if more.is_empty() {
+                break;
+            }
+            belongs.extend(more);
+        }
+        belongs.retain(|pid| *pid != own && all.get(pid).is_some_and(|stat| !stat.zombie));
+        census.living = belongs;
+        census
+    }
+}
+
+fn send(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// How many processes that fell to us when their parents ended still live; the dead among them are
+/// collected. They are the children of the main thread, which starts none itself. `None` where the
+/// system does not tell.
+fn living_orphans() -> Option<usize> {
+    let own = std::process::id();
+    let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()?;
+    let mut living = 0;
+    for pid in text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
+        if stat(pid).is_none_or(|stat| !stat.zombie) {
+            living += 1;
+        } else if let Some(pid) = Pid::from_raw(pid) {
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
+    Some(living)
+}
+
+/// Lets orphans fall to this process instead of the first one, so that they can be found.
+pub(crate) fn adopt_orphans() {
+    let _ = rustix::process::set_child_subreaper(Pid::from_raw(1));
+}
+
+fn processes() -> BTreeMap<i32, Stat> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeMap::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| Some((pid, stat(pid)?)))
+        .collect()
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    let bytes = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    // The name stands in parentheses and may hold anything, parentheses too.
+    let rest = &text[text.rfind(')')? + 1..];
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    Some(Stat {
+        zombie: matches!(*fields.first()?, "Z" | "X"),
+        parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+        started: fields.get(19)?.parse().ok()?,
+    })
+}
+
+/// When a process started, in clock ticks since boot; `None` when it is gone.
+pub(crate) fn started(pid: i32) -> Option<u64> {
+    stat(pid).filter(|stat| !stat.zombie).map(|stat| stat.started)
+}
+
+/// Whether a process has the needle in its environment; `None` when it has no environment.
+fn carries(pid: i32, needle: &str) -> Option<bool> {
+    let bytes = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let found = bytes.split(|byte| *byte == 0).any(|entry| entry == needle.as_bytes());
+    (!bytes.is_empty()).then_some(found)
+}

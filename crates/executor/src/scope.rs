@@ -1,0 +1,103 @@
+//! What an attempt's expressions may see: the order's scope, and the secrets they name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+use tidemill_connector::ConnectorError;
+use tidemill_model::dag::{Command, ParamKind, Task};
+use tidemill_model::expr::{Expr, ExprError, Path, Scope};
+use tidemill_model::template::Template;
+use tidemill_model::{Action, AttemptOrder, FailureKind, TaskError};
+
+use crate::outside::Secrets;
+
+/// The scope with the secrets that the task's expressions name.
+pub(crate) fn with_secrets(
+    order: &AttemptOrder,
+    task: &Task,
+    secrets: &dyn Secrets,
+) -> Result<Scope, ConnectorError> {
+    let mut scope = order.scope.clone();
+    let mut named = Map::new();
+    for path in references(task) {
+        if let [root, name, ..] = path.as_slice()
+            && root == "secrets"
+            && !named.contains_key(name)
+        {
+            let secret = secrets.get(name)?;
+            named.insert(name.clone(), Value::from(secret.expose()));
+        }
+    }
+    if !named.is_empty() {
+        scope.insert("secrets".to_owned(), Value::Object(named));
+    }
+    Ok(scope)
+}
+
+fn references(task: &Task) -> BTreeSet<Path> {
+    let mut paths: BTreeSet<Path> = task.bind.values().flat_map(Expr::references).collect();
+    paths.extend(task.env.values().flat_map(Template::references));
+    match &task.action {
+        Action::Ingest { config, .. }
+        | Action::Transform { config, .. }
+        | Action::Load { config, .. } => paths.extend(config.references()),
+        Action::Run(Command::Argv(words)) => {
+            paths.extend(words.iter().flat_map(Template::references));
+        }
+        Action::Run(Command::Shell { variables, .. }) => {
+            paths.extend(variables.iter().flat_map(|(_, expr)| expr.references()));
+        }
+        Action::Noop => {}
+    }
+    paths
+}
+
+/// The values of `$names` in SQL: params, the run's own, and what the task binds.
+pub(crate) fn binds(
+    order: &AttemptOrder,
+    task: &Task,
+    scope: &Scope,
+) -> Result<BTreeMap<String, Value>, ExprError> {
+    let instant = |at: tidemill_model::Timestamp| json!({"$timestamp": at.as_micros()});
+    let mut binds = BTreeMap::new();
+    for (name, value) in &order.params {
+        let kind = order.dag.params.get(name.as_str()).map(|param| param.kind);
+        let text = value.as_str().unwrap_or_default();
+        let value = match kind {
+            Some(ParamKind::Timestamp) => text.parse().map_or(Value::Null, instant),
+            Some(ParamKind::Date) => json!({"$date": text}),
+            _ => value.clone(),
+        };
+        binds.insert(name.clone(), value);
+    }
+    let interval =
+        order.interval.map_or((order.logical_time, order.logical_time), |i| (i.start, i.end));
+    binds.insert("interval_start".to_owned(), instant(interval.0));
+    binds.insert("interval_end".to_owned(), instant(interval.1));
+    binds.insert("logical_time".to_owned(), instant(order.logical_time));
+    binds.insert("run_id".to_owned(), Value::from(order.id.run.to_string()));
+    for (name, expr) in &task.bind {
+        binds.insert(name.to_string(), expr.eval(scope)?);
+    }
+    Ok(binds)
+}
+
+/// The error of an expression that has no value.
+pub(crate) fn expression_error(task: &Task, key: &str, error: &ExprError) -> TaskError {
+    TaskError::new(FailureKind::Expression, &error.message)
+        .at(Some(format!("`{key}` of task `{}`", task.name)))
+        .help(error.help.clone())
+}
+
+/// A connector's error as the run keeps it.
+pub(crate) fn task_error(error: &ConnectorError) -> TaskError {
+    use tidemill_connector::ErrorKind;
+    let kind = match error.kind {
+        ErrorKind::Retryable { .. } => FailureKind::Transient,
+        ErrorKind::Refused => FailureKind::Refused,
+        ErrorKind::Misconfigured => FailureKind::Misconfigured,
+        ErrorKind::Data => FailureKind::Data,
+        ErrorKind::Internal | ErrorKind::Cancelled => FailureKind::Internal,
+    };
+    TaskError::new(kind, &error.message).at(error.place.clone()).help(error.help.clone())
+}
