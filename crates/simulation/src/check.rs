@@ -1,0 +1,99 @@
+//! What must hold between two steps: the kernel is what is durable, and nothing is stuck.
+
+use tidemill_model::{Admission, AttemptId, DagRun, RunState, TaskIx, TaskState, Timestamp};
+use tidemill_scheduler::Kernel;
+
+use crate::truth::{Truth, same};
+use crate::{Rule, hold};
+
+/// The kernel's runs and DAGs are those of the journal.
+pub(crate) fn kernel_is_true(kernel: &Kernel, truth: &Truth) -> Rule {
+    let (live, expected) = (kernel.runs().count(), truth.unfinished().count());
+    hold!(live == expected, "{live} runs are live, {expected} are not finished");
+    for run in truth.unfinished() {
+        let live = kernel.run(&run.head.id);
+        same(live.ok_or_else(|| format!("run {} is not live", run.head.id))?, run)?;
+    }
+    for (id, record) in &truth.dags {
+        let live = kernel.dags().get(id).map(|entry| &entry.record);
+        hold!(live == Some(record), "DAG {id}: {live:?} is not {record:?}");
+    }
+    admission_is_true(kernel.admission(), truth)
+}
+
+/// Admission counts what the runs say.
+fn admission_is_true(admission: &Admission, truth: &Truth) -> Rule {
+    let count = |state| truth.runs.values().filter(|run| run.head.state == state).count();
+    let (queued, running) = (admission.queued_runs(), admission.running_runs() as usize);
+    hold!(queued == count(RunState::Queued), "{queued} runs queue");
+    hold!(running == count(RunState::Running), "{running} runs run");
+    hold!(admission.running_attempts() as usize == truth.open.len(), "slots leak");
+    for (name, _, used, queue) in admission.pools() {
+        let tasks = |state| {
+            let runs = truth.unfinished();
+            let states = runs.flat_map(|run| run.tasks().iter().zip(run.dag().tasks()));
+            states.filter(|(task, spec)| task.state == state && spec.pool == *name).count()
+        };
+        hold!(used as usize == tasks(TaskState::Running), "pool {name}: {used} slots in use");
+        hold!(queue == tasks(TaskState::Queued), "pool {name}: {queue} tasks queue");
+    }
+    Ok(())
+}
+
+/// Every run waits for something that is there: an attempt under way, an instant to come, a slot
+/// that another has, an operator who put a limit.
+pub(crate) fn nothing_is_stuck(
+    kernel: &Kernel,
+    now: Timestamp,
+    under_way: impl Fn(&AttemptId) -> bool,
+) -> Rule {
+    for run in kernel.runs() {
+        waits_for_something(kernel, run, now, &under_way)
+            .map_err(|what| format!("run {} is stuck: {what}", run.head.id))?;
+    }
+    let wake = kernel.next_wake();
+    hold!(
+        wake.is_none_or(|wake| wake > now),
+        "what was due at {wake:?} is not dealt with at {now}"
+    );
+    for (id, entry) in kernel.dags() {
+        let scheduled = entry.dag.as_ref().is_some_and(|dag| dag.schedule.is_some());
+        let wanted = scheduled && !entry.record.paused && !entry.record.retired;
+        hold!(entry.next.is_some() == wanted, "DAG {id}: its next tick is {:?}", entry.next);
+    }
+    Ok(())
+}
+
+fn waits_for_something(
+    kernel: &Kernel,
+    run: &DagRun,
+    now: Timestamp,
+    under_way: &impl Fn(&AttemptId) -> bool,
+) -> Rule {
+    let admission = kernel.admission();
+    if run.head.state == RunState::Queued {
+        hold!(admission.why_run().is_some(), "it queues, and may run");
+        return Ok(());
+    }
+    hold!(run.ready().next().is_none(), "a ready task is not settled");
+    hold!(run.next_timer().is_none_or(|at| at > now), "a retry is overdue");
+    let mut reasons = usize::from(run.next_timer().is_some());
+    for (i, task) in run.tasks().iter().enumerate() {
+        let ix = TaskIx(i as u32);
+        match task.state {
+            TaskState::Queued => {
+                let why = admission.why_task(&run.dag().task(ix).pool);
+                hold!(why.is_some(), "task {i} queues, and may run");
+                reasons += 1;
+            }
+            TaskState::Running => {
+                let id = AttemptId { run: run.head.id.clone(), task: ix, attempt: task.attempts };
+                hold!(under_way(&id), "nobody works on attempt {} of task {i}", id.attempt);
+                reasons += 1;
+            }
+            _ => {}
+        }
+    }
+    hold!(reasons > 0, "it waits for nothing");
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! DAGs to run: small ones, with every trigger rule, retries, two pools, and schedules in zones
+//! whose clocks are about to change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use indexmap::IndexMap;
+use tidemill_model::dag::{DagHead, Edge, Task};
+use tidemill_model::retry::RetryPolicy;
+use tidemill_model::schedule::Schedule;
+use tidemill_model::trigger_rule::TriggerRule;
+use tidemill_model::{Action, Dag, PoolName, TaskIx, Timestamp, Version};
+
+use crate::draw::Draw;
+
+/// What may be drawn of a DAG.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Traits {
+    /// Whether it may have a schedule.
+    pub(crate) scheduled: bool,
+    /// About when it lives.
+    pub(crate) around: Timestamp,
+}
+
+/// A story begins a little before a clock change, or on a plain day.
+pub(crate) fn begin(draw: &mut Draw) -> Timestamp {
+    let instants = [
+        "2026-03-28T22:00:00Z",
+        "2026-10-24T22:00:00Z",
+        "2026-11-01T03:00:00Z",
+        "2027-03-14T05:00:00Z",
+        "2026-06-10T08:59:30Z",
+    ];
+    draw.pick(&instants).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// The slots of the two pools; some tasks name a third, which does not exist.
+pub(crate) fn pools(slots: [u32; 2]) -> Vec<(PoolName, u32)> {
+    ["default", "narrow"]
+        .iter()
+        .zip(slots)
+        .filter_map(|(p, n)| Some((p.parse().ok()?, n)))
+        .collect()
+}
+
+/// A DAG with this name; `salt` tells its versions apart.
+pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) -> Option<Arc<Dag>> {
+    let n = 1 + draw.below(7);
+    let tasks = (0..n).map(|i| any_task(draw, i)).collect::<Option<Vec<_>>>()?;
+    let zone = draw.pick(&[Tz::UTC, Tz::Europe__Zurich, Tz::America__New_York])?;
+    let schedule = if traits.scheduled { any_schedule(draw, zone) } else { None };
+    let later = Duration::from_mins(draw.below(240));
+    let start = draw.permille(300).then(|| traits.around.plus(later));
+    let head = DagHead {
+        id: name.parse().ok()?,
+        version: Version::of(format!("{name} {salt}").as_bytes()),
+        description: None,
+        owner: None,
+        tags: Vec::new(),
+        timezone: zone,
+        start,
+        schedule,
+        params: IndexMap::new(),
+        folder: ".".into(),
+    };
+    Dag::new(head, tasks).ok().map(Arc::new)
+}
+
+fn any_schedule(draw: &mut Draw, zone: Tz) -> Option<Schedule> {
+    let texts =
+        ["*/5 * * * *", "0 * * * *", "*/30 1-3 * * *", "30 2 * * *", "30 1 * * *", "@daily"];
+    let text = draw.permille(700).then(|| draw.pick(&texts)).flatten()?;
+    Schedule::parse(text, zone).ok()
+}
+
+fn any_task(draw: &mut Draw, place: u64) -> Option<Task> {
+    let mut upstream: Vec<u64> = Vec::new();
+    if place > 0 {
+        upstream.extend((0..draw.below(4)).map(|_| draw.below(place)));
+        upstream.sort_unstable();
+        upstream.dedup();
+    }
+    let rule =
+        if draw.permille(650) { TriggerRule::AllSuccess } else { draw.pick(&TriggerRule::ALL)? };
+    let pool = match draw.below(100) {
+        0..70 => "default",
+        70..98 => "narrow",
+        _ => "gone",
+    };
+    Some(Task {
+        name: format!("t{place}").parse().ok()?,
+        action: Action::Noop,
+        upstream: (upstream.into_iter())
+            .map(|up| Edge { task: TaskIx(up as u32), why: vec!["depends_on".to_owned()] })
+            .collect(),
+        reads: Vec::new(),
+        reads_run_tasks: false,
+        bind: IndexMap::new(),
+        when: None,
+        trigger_rule: rule,
+        retry: RetryPolicy {
+            limit: draw.below(3) as u32,
+            delay: Duration::from_secs(10),
+            ..RetryPolicy::default()
+        },
+        timeout: None,
+        checks: Vec::new(),
+        pool: pool.parse().ok()?,
+        env: IndexMap::new(),
+    })
+}

@@ -1,0 +1,209 @@
+//! What is durable, folded a second time by the model alone, and what must hold of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tidemill_model::trigger_rule::{Upstreams, Verdict};
+use tidemill_model::{
+    AttemptId, Dag, DagEvent, DagId, DagRecord, DagRun, Event, Limits, PoolName, RunEvent, RunId,
+    RunState, TaskIx, TaskState, Timestamp, Trigger, Version,
+};
+
+use crate::{Rule, hold};
+
+/// The limits that a commit was decided under, and the versions it may name.
+pub(crate) struct Terms<'a> {
+    pub(crate) versions: &'a HashMap<Version, Arc<Dag>>,
+    pub(crate) limits: Limits,
+    pub(crate) pools: &'a [(PoolName, u32)],
+}
+
+/// The fold of every durable event.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    pub(crate) events: Vec<Event>,
+    pub(crate) runs: BTreeMap<RunId, DagRun>,
+    pub(crate) dags: BTreeMap<DagId, DagRecord>,
+    /// Attempts that started and have not ended.
+    pub(crate) open: BTreeSet<AttemptId>,
+    /// Ticks that fired in the commit under way, whose run is still missing.
+    owed: BTreeMap<DagId, Timestamp>,
+    pub(crate) fired: u64,
+    pub(crate) passed_over: u64,
+}
+
+impl Truth {
+    /// Takes in a commit that is durable.
+    pub(crate) fn commit(&mut self, events: &[Event], terms: &Terms<'_>) -> Rule {
+        for event in events {
+            self.take(event, terms).map_err(|what| format!("{what}, at {event:?}"))?;
+            self.events.push(event.clone());
+        }
+        hold!(self.owed.is_empty(), "ticks fired without a run: {:?}", self.owed);
+        Ok(())
+    }
+
+    /// Runs that are not finished.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &DagRun> {
+        self.runs.values().filter(|run| !run.head.state.is_final())
+    }
+
+    fn take(&mut self, event: &Event, terms: &Terms<'_>) -> Rule {
+        match event {
+            Event::Dag(id, event) => self.dag_event(id, event, terms),
+            Event::Run(id, event @ RunEvent::Created { version, trigger, .. }) => {
+                self.created(id, event, version, trigger, terms)
+            }
+            Event::Run(id, event) => self.run_event(id, event, terms),
+        }
+    }
+
+    fn dag_event(&mut self, id: &DagId, event: &DagEvent, terms: &Terms<'_>) -> Rule {
+        let record = self.dags.entry(id.clone()).or_default();
+        match event {
+            DagEvent::Ticked { tick, fired, at } => {
+                let version = record.version.as_ref().and_then(|v| terms.versions.get(v));
+                let dag = version.ok_or("a tick of a DAG that is not deployed")?;
+                let schedule = dag.schedule.as_ref().ok_or("a tick without a schedule")?;
+                hold!(!record.paused && !record.retired, "a tick of a DAG that stands still");
+                hold!(record.last_tick.is_none_or(|last| *tick > last), "a tick is repeated");
+                hold!(dag.start.is_none_or(|start| *tick >= start), "a tick before the start");
+                hold!(*tick <= *at, "a tick of the future");
+                hold!(schedule.previous(*tick) == Some(*tick), "{schedule:?} has no such tick");
+                if *fired {
+                    self.fired += 1;
+                    self.owed.insert(id.clone(), *tick);
+                } else {
+                    self.passed_over += 1;
+                }
+            }
+            DagEvent::Deployed { version, .. } => {
+                hold!(terms.versions.contains_key(version), "a version that nobody wrote");
+            }
+            DagEvent::Retired { .. } | DagEvent::Paused { .. } => {}
+        }
+        record.apply(event);
+        Ok(())
+    }
+
+    fn created(
+        &mut self,
+        id: &RunId,
+        event: &RunEvent,
+        version: &Version,
+        trigger: &Trigger,
+        terms: &Terms<'_>,
+    ) -> Rule {
+        let record = self.dags.entry(id.dag.clone()).or_default();
+        hold!(
+            id.number == record.last_run + 1,
+            "run {} follows run {}",
+            id.number,
+            record.last_run
+        );
+        hold!(record.version.as_ref() == Some(version), "a run of a version that is not deployed");
+        if let Trigger::Cron { tick } = trigger {
+            let owed = self.owed.remove(&id.dag);
+            hold!(owed == Some(*tick), "a run for tick {tick}, due is {owed:?}");
+        }
+        record.created(id.number);
+        let dag = terms.versions.get(version).ok_or("a version that nobody wrote")?;
+        let run = DagRun::create(Arc::clone(dag), id.clone(), event).map_err(|e| e.to_string())?;
+        self.runs.insert(id.clone(), run);
+        Ok(())
+    }
+
+    fn run_event(&mut self, id: &RunId, event: &RunEvent, terms: &Terms<'_>) -> Rule {
+        let run = self.runs.get_mut(id).ok_or("an event of a run that was not created")?;
+        if let RunEvent::TaskQueued { task, .. } = event {
+            let pending = run.task(*task).state == TaskState::Pending;
+            let rule = run.dag().task(*task).trigger_rule;
+            let ups = upstreams(run, *task);
+            hold!(
+                !pending || rule.verdict(ups) == Verdict::Run,
+                "{rule:?} does not hold of {ups:?}"
+            );
+        }
+        if let RunEvent::Finished { .. } = event {
+            let open = run.tasks().iter().filter(|task| !task.state.is_final()).count();
+            hold!(open == 0, "a run ends with {open} tasks that have not");
+        }
+        run.apply(event).map_err(|e| e.to_string())?;
+        let number = |task: TaskIx, attempt: u32| AttemptId { run: id.clone(), task, attempt };
+        match event {
+            RunEvent::Started { .. } => self.check_runs(terms),
+            RunEvent::AttemptStarted { task, attempt, .. } => {
+                hold!(self.open.insert(number(*task, *attempt)), "an attempt starts twice");
+                self.check_attempts(id, *task, terms)
+            }
+            RunEvent::AttemptSucceeded { task, attempt, .. }
+            | RunEvent::AttemptFailed { task, attempt, .. }
+            | RunEvent::AttemptSkipped { task, attempt, .. }
+            | RunEvent::AttemptCancelled { task, attempt, .. }
+            | RunEvent::AttemptLost { task, attempt, .. } => {
+                hold!(
+                    self.open.remove(&number(*task, *attempt)),
+                    "an attempt ends that is not open"
+                );
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_runs(&self, terms: &Terms<'_>) -> Rule {
+        let running = self.runs.values().filter(|run| run.head.state == RunState::Running).count();
+        let limit = terms.limits.running_runs_max;
+        hold!(running <= limit as usize, "{running} runs are running, {limit} may");
+        Ok(())
+    }
+
+    fn check_attempts(&self, id: &RunId, task: TaskIx, terms: &Terms<'_>) -> Rule {
+        let limit = terms.limits.running_attempts_max;
+        let open = self.open.len();
+        hold!(open <= limit as usize, "{open} attempts are running, {limit} may");
+        let pool_of = |run: &RunId, task: TaskIx| {
+            self.runs.get(run).map(|run| run.dag().task(task).pool.clone())
+        };
+        let pool = pool_of(id, task);
+        let used = self.open.iter().filter(|open| pool_of(&open.run, open.task) == pool).count();
+        let slots = terms.pools.iter().find(|(name, _)| Some(name) == pool.as_ref());
+        let slots = slots.map_or(0, |(_, slots)| *slots);
+        hold!(used <= slots as usize, "{used} slots of {slots} are taken in pool {pool:?}");
+        Ok(())
+    }
+}
+
+/// How a task's upstreams ended, counted anew.
+fn upstreams(run: &DagRun, task: TaskIx) -> Upstreams {
+    let mut ups = Upstreams::default();
+    for edge in &run.dag().task(task).upstream {
+        ups.total += 1;
+        match run.task(edge.task).state {
+            TaskState::Succeeded => ups.succeeded += 1,
+            TaskState::Skipped => ups.skipped += 1,
+            TaskState::Failed | TaskState::Cancelled => ups.failed += 1,
+            TaskState::UpstreamFailed => ups.upstream_failed += 1,
+            TaskState::Removed => ups.total -= 1,
+            _ => {}
+        }
+    }
+    ups
+}
+
+/// Two runs are the same, with all that is derived from their records.
+pub(crate) fn same(one: &DagRun, other: &DagRun) -> Rule {
+    let id = &one.head.id;
+    hold!(one.head == other.head, "run {id}: {:?} is not {:?}", one.head, other.head);
+    for (a, b) in one.tasks().iter().zip(other.tasks()) {
+        hold!(a == b, "run {id}: {a:?} is not {b:?}");
+    }
+    let derived = |run: &DagRun| {
+        let sets: [Vec<TaskIx>; 3] =
+            [run.ready().collect(), run.running().collect(), run.due(Timestamp::MAX).collect()];
+        (sets, run.next_timer(), run.unfinished(), run.tasks().len())
+    };
+    let (a, b) = (derived(one), derived(other));
+    hold!(a == b, "run {id}: derived {a:?} is not {b:?}");
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! What comes in: operators, time, files, and the reports of the executor.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Map;
+use tidemill_model::{
+    AttemptId, AttemptReport, Counts, DagId, Effect, FailureKind, PoolName, ReportOutcome, RunId,
+    RunState, SmallTable, TableRef, TaskError, TaskResult, Version,
+};
+use tidemill_scheduler::TriggerRequest;
+
+use super::{Work, World};
+use crate::plan::{Traits, pools};
+use crate::{Rule, hold};
+
+impl World {
+    // ---- inputs -------------------------------------------------------------------------------
+
+    pub(super) fn input(&mut self) -> Rule {
+        match self.draw.below(100) {
+            0..45 => self.report_some()?,
+            45..50 => self.report_old()?,
+            50..72 => self.pass_time(),
+            72..80 => self.trigger_some(),
+            80..84 => self.cancel_some(),
+            84..88 => self.pause_some(),
+            88..93 => self.change_file()?,
+            93..96 => {
+                let slots = self.draw.pick(&[[3, 1], [1, 1], [0, 2], [4, 0]]);
+                self.set_pools(slots.unwrap_or([3, 1]));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn pass_time(&mut self) {
+        let minutes = |n: u64| Duration::from_mins(n);
+        self.now = match self.draw.below(20) {
+            0..8 => self.now.plus(Duration::from_millis(self.draw.below(30_000))),
+            8..14 => self.kernel.next_wake().map_or(self.now, |wake| wake.max(self.now)),
+            14..17 => self.now.plus(minutes(self.draw.below(30))),
+            17 | 18 => self.now.plus(minutes(self.draw.below(360))),
+            // A clock that is set back.
+            _ => self.now.minus(minutes(self.draw.below(150))),
+        };
+    }
+
+    fn trigger_some(&mut self) {
+        let names = self.dag_names();
+        if let Some(dag) = self.draw.pick(&names) {
+            self.trigger(dag);
+        }
+    }
+
+    /// Asks for a run, and says whether there will be one once the commit is durable.
+    pub(crate) fn trigger(&mut self, dag: DagId) -> bool {
+        let request =
+            TriggerRequest { dag, params: Map::new(), interval: None, who: "ada".to_owned() };
+        match self.kernel.trigger(&request, self.now) {
+            Ok(id) => {
+                self.say(format!("trigger {id}"));
+                true
+            }
+            Err(refused) => {
+                self.say(refused.to_string());
+                false
+            }
+        }
+    }
+
+    fn cancel_some(&mut self) {
+        let mut live: Vec<RunId> = self.kernel.runs().map(|run| run.head.id.clone()).collect();
+        live.sort();
+        if let Some(id) = self.draw.pick(&live) {
+            self.say(format!("cancel {id}"));
+            // A run that this step has finished is refused, which is an answer too.
+            let _ = self.kernel.cancel(&id, "ada", self.now);
+        }
+    }
+
+    fn pause_some(&mut self) {
+        let names = self.dag_names();
+        let paused = self.draw.permille(400);
+        if let Some(id) = self.draw.pick(&names) {
+            self.say(format!("pause {id}: {paused}"));
+            let _ = self.kernel.pause(&id, paused, "ada", self.now);
+        }
+    }
+
+    fn change_file(&mut self) -> Rule {
+        let names = self.dag_names();
+        let Some(id) = self.draw.pick(&names) else { return Ok(()) };
+        if self.draw.permille(300) {
+            self.say(format!("the file of {id} is gone"));
+            self.files.insert(id.clone(), None);
+            self.kernel.retire(&id, self.now);
+            return Ok(());
+        }
+        self.asked += 1;
+        let salt = 1_000 + self.asked;
+        let traits = Traits { scheduled: true, around: self.now };
+        self.write_file(id.as_str(), salt, traits);
+        self.say(format!("the file of {id} changes"));
+        match self.files.get(&id).cloned().flatten() {
+            Some(dag) => self.deploy(&dag),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn set_pools(&mut self, slots: [u32; 2]) {
+        self.say(format!("pools {slots:?}"));
+        self.pools = pools(slots);
+        self.kernel.set_pools(self.pools.clone());
+    }
+
+    /// Adds a pool that nobody configured so far.
+    pub(crate) fn add_pool(&mut self, pool: Option<(PoolName, u32)>) {
+        self.pools.extend(pool);
+        self.kernel.set_pools(self.pools.clone());
+    }
+
+    /// The projector catches up, and now and then makes a checkpoint.
+    pub(crate) fn step_behind(&mut self) -> Rule {
+        if self.draw.permille(300) {
+            self.put()?;
+        }
+        if self.draw.permille(200) {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    // ---- the executor -------------------------------------------------------------------------
+
+    fn report_some(&mut self) -> Rule {
+        let ready: Vec<AttemptId> = (self.work.iter())
+            .filter(|(_, work)| {
+                work.cancelled || work.hangs_until.is_none_or(|until| until <= self.now)
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        let Some(id) = self.draw.pick(&ready) else { return Ok(()) };
+        let work = self.work.get(&id).copied();
+        let outcome = match (work, self.draw.below(100)) {
+            (Some(Work { cancelled: true, .. }), 0..80) => ReportOutcome::Cancelled,
+            (Some(Work { hangs_until: Some(_), .. }), _) => failed(FailureKind::Timeout),
+            (_, 0..70) => ReportOutcome::Succeeded(TaskResult::default()),
+            (_, 70..90) => failed(FailureKind::Exit),
+            (_, 90..94) => failed(FailureKind::Refused),
+            _ => ReportOutcome::Skipped("nothing new".to_owned()),
+        };
+        self.report(&id, outcome)
+    }
+
+    /// An attempt that somebody works on ends, with a small table if it succeeds.
+    pub(crate) fn report(&mut self, id: &AttemptId, outcome: ReportOutcome) -> Rule {
+        let mut small_tables = Vec::new();
+        let outcome = match outcome {
+            ReportOutcome::Succeeded(mut result) => {
+                let text = format!("{id:?}");
+                let hash = Version::of(text.as_bytes()).to_string();
+                let bytes = text.len() as u64;
+                let name = format!("t{}", id.task.0);
+                let table =
+                    TableRef { name, hash: hash.clone(), rows: 1, bytes, schema: String::new() };
+                result.tables.push(table);
+                result.counts = Counts { rows_in: 1, rows_out: 1, ..Counts::default() };
+                small_tables.push(SmallTable { hash, bytes: Bytes::from(text) });
+                ReportOutcome::Succeeded(result)
+            }
+            other => other,
+        };
+        self.say(format!("{} t{} #{}: {}", id.run, id.task.0, id.attempt, word(&outcome)));
+        self.work.remove(id);
+        self.over.push(id.clone());
+        let report = AttemptReport { id: id.clone(), outcome, small_tables };
+        let accepted = self.kernel.report(report, self.now);
+        hold!(accepted, "the report of attempt {id:?} is refused, and it is the current one");
+        Ok(())
+    }
+
+    /// An attempt that is over reports again, or for the first time after a crash.
+    fn report_old(&mut self) -> Rule {
+        let Some(id) = self.draw.pick(&self.over) else { return Ok(()) };
+        let before = self.kernel.refused_reports();
+        let outcome = ReportOutcome::Succeeded(TaskResult::default());
+        let report = AttemptReport { id: id.clone(), outcome, small_tables: Vec::new() };
+        let accepted = self.kernel.report(report, self.now);
+        hold!(!accepted, "attempt {id:?} is over, and its report is accepted");
+        hold!(self.kernel.refused_reports() == before + 1, "a refused report is not counted");
+        self.figures.refused += 1;
+        Ok(())
+    }
+
+    pub(super) fn effect(&mut self, effect: Effect) -> Rule {
+        match effect {
+            Effect::StartAttempt(order) => {
+                let id = order.id.clone();
+                hold!(
+                    self.truth.open.contains(&id),
+                    "attempt {id:?} is ordered before it is durable"
+                );
+                hold!(self.ordered.insert(id.clone()), "attempt {id:?} is ordered twice");
+                let hangs = self.weather.crashes > 0 && self.draw.permille(80);
+                let hangs_until = hangs.then(|| self.now.plus(Duration::from_mins(10)));
+                self.work.insert(id, Work { cancelled: false, hangs_until });
+            }
+            Effect::CancelAttempt(id) => {
+                if let Some(work) = self.work.get_mut(&id) {
+                    work.cancelled = true;
+                }
+            }
+            Effect::RunFinished(id) => {
+                let state = self.truth.runs.get(&id).map(|run| run.head.state);
+                hold!(
+                    state.is_some_and(RunState::is_final),
+                    "run {id} is told to be over: {state:?}"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(kind: FailureKind) -> ReportOutcome {
+    ReportOutcome::Failed(TaskError::new(kind, "it did not go well"))
+}
+
+fn word(outcome: &ReportOutcome) -> &'static str {
+    match outcome {
+        ReportOutcome::Succeeded(_) => "succeeded",
+        ReportOutcome::Failed(error) if error.kind == FailureKind::Timeout => "timed out",
+        ReportOutcome::Failed(_) => "failed",
+        ReportOutcome::Skipped(_) => "skipped",
+        ReportOutcome::Cancelled => "cancelled",
+    }
+}
