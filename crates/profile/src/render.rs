@@ -1,0 +1,48 @@
+//! `render`: message texts, one a row, from templates.
+//!
+//! * [`config`]: the settings; `template`: one compiled template, with its limits and errors;
+//! * `context`: the columns of a batch as values that templates read; `pass`: one pass over a table.
+
+mod config;
+mod context;
+mod pass;
+mod template;
+
+use async_trait::async_trait;
+use tidemill_connector::{ConnectorError, Transform, TransformContext};
+
+pub use config::{Escape, FullSource, Nulls, RenderConfig, TemplateSource};
+
+/// The transform.
+#[derive(Debug, Clone, Copy)]
+pub struct Render;
+
+#[async_trait]
+impl Transform for Render {
+    type Config = RenderConfig;
+
+    const NAME: &'static str = "render";
+    const SUMMARY: &'static str = "Writes message texts, one a row, from Jinja templates over the \
+        columns of a table.";
+    const EXAMPLE: &'static str = r#"
+from: audience
+id: customer_id
+json: [recs]
+columns:
+  subject: "{{ first_name or 'Hello' }}, {{ recs | length }} ideas for you"
+  text: |
+    {% for rec in recs %}* {{ rec.title }}
+    {% endfor %}
+  html: "<ul>{% for rec in recs %}<li>{{ rec.title }}</li>{% endfor %}</ul>"
+keep: [customer_id, email]
+"#;
+
+    async fn run(&self, config: RenderConfig, cx: TransformContext) -> Result<(), ConnectorError> {
+        let table = cx.table(&config.from)?;
+        let mut pass = pass::Pass::new(&config, &table.schema(), &cx)?;
+        for batch in table.scan()? {
+            pass.take(&batch?)?;
+        }
+        pass.finish()
+    }
+}
