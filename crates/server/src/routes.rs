@@ -1,0 +1,159 @@
+//! [`Routes`]: the only way to add a route, and it asks for a permission.
+//!
+//! A handler without a [`Permission`] does not compile, so no route can be forgotten. Who has which
+//! permission is for the [`Gate`] to say, asked anew for each request, on the route that matched
+//! and never on the text of the path.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+
+use crate::app::App;
+use crate::error::{ApiError, ErrorCode};
+
+/// What a caller must be allowed for a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Permission {
+    /// Nothing: the route tells no more than that a server is here. A closed list.
+    Public,
+    /// Look at DAGs and their source.
+    ViewDags,
+    /// Look at runs, params, states and errors.
+    ViewRuns,
+    /// Read what tasks wrote to their logs.
+    ViewLogs,
+    /// Look at rows of tables.
+    ViewData,
+    /// Look at profiles: personal data.
+    ViewProfiles,
+    /// Look at metrics.
+    ViewSystem,
+    /// Start runs of DAGs that are there.
+    TriggerRuns,
+    /// End runs.
+    CancelRuns,
+    /// Pause and resume schedules.
+    PauseDags,
+    /// Run any file of this machine: the same as a login.
+    RunFiles,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Caller {
+    /// The request carried this server's own token, which only its operating-system user can read.
+    pub token: bool,
+}
+
+impl Caller {
+    /// For the records of who did what.
+    pub fn who(self) -> &'static str {
+        if self.token { "cli" } else { "browser" }
+    }
+}
+
+/// Says who may do what.
+pub trait Gate: Send + Sync + 'static {
+    /// Nothing, or why not.
+    fn check(&self, caller: Caller, permission: Permission) -> Result<(), ApiError>;
+}
+
+/// The gate of a server on loopback, before there are users: everybody who reaches it may do
+/// everything, except run files, which takes the token.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Loopback;
+
+impl Gate for Loopback {
+    fn check(&self, caller: Caller, permission: Permission) -> Result<(), ApiError> {
+        if permission == Permission::RunFiles && !caller.token {
+            let detail = "running a file takes the token of this server";
+            return Err(ApiError::new(ErrorCode::Unauthorized, detail)
+                .help("use the command line as the user who started the server"));
+        }
+        Ok(())
+    }
+}
+
+/// One line of the table of routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The method; `GET` answers `HEAD` too.
+    pub method: Method,
+    /// The path, with `{names}` for its parts.
+    pub path: &'static str,
+    /// What it takes.
+    pub permission: Permission,
+}
+
+/// Routes with their permissions.
+pub struct Routes {
+    gate: Arc<dyn Gate>,
+    table: Vec<Route>,
+    router: Router<App>,
+}
+
+impl Routes {
+    /// No routes yet.
+    pub fn new(gate: Arc<dyn Gate>) -> Self {
+        Self { gate, table: Vec::new(), router: Router::new() }
+    }
+
+    /// A route that changes nothing.
+    #[must_use]
+    pub fn get<H, T>(self, path: &'static str, permission: Permission, handler: H) -> Self
+    where
+        H: Handler<T, App>,
+        T: 'static,
+    {
+        self.add(Method::GET, path, permission, get(handler))
+    }
+
+    /// A route that changes something.
+    #[must_use]
+    pub fn post<H, T>(self, path: &'static str, permission: Permission, handler: H) -> Self
+    where
+        H: Handler<T, App>,
+        T: 'static,
+    {
+        self.add(Method::POST, path, permission, post(handler))
+    }
+
+    fn add(
+        mut self,
+        method: Method,
+        path: &'static str,
+        permission: Permission,
+        handler: MethodRouter<App>,
+    ) -> Self {
+        let gate = Arc::clone(&self.gate);
+        let handler = handler.route_layer(middleware::from_fn_with_state((gate, permission), ask));
+        self.table.push(Route { method, path, permission });
+        self.router = self.router.route(path, handler);
+        self
+    }
+
+    /// The table and the router, which hold the same.
+    pub(crate) fn finish(self) -> (Vec<Route>, Router<App>) {
+        (self.table, self.router)
+    }
+}
+
+type Asked = (Arc<dyn Gate>, Permission);
+
+async fn ask(
+    State((gate, permission)): State<Asked>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if permission != Permission::Public {
+        let caller = request.extensions().get::<Caller>().copied().unwrap_or_default();
+        gate.check(caller, permission)?;
+    }
+    Ok(next.run(request).await)
+}
