@@ -1,0 +1,162 @@
+//! How a command reaches a home: through the server that works on it, or by opening it itself.
+//!
+//! Either way the command speaks the API: to the server's address, or to the same routes in this
+//! process. So there is one way to ask for anything.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tidemill_server::InProcess;
+use tidemill_spec::Catalog;
+use tidemill_store::{Layout, ServerInfo};
+
+use crate::backend::NodeBackend;
+use crate::catalog::catalog;
+use crate::commands::Globals;
+use crate::failure::Failure;
+use crate::node::{Mode, Node, Toolbox};
+
+/// A server that does not answer within this time is taken for gone.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// A home, reached one way or the other.
+pub(crate) enum Access {
+    /// Through the server at this address.
+    Remote(Remote),
+    /// In this process.
+    Local(Arc<Node>, InProcess),
+}
+
+/// The server of a home.
+pub(crate) struct Remote {
+    base: String,
+    token: String,
+    http: reqwest::Client,
+    registry: Toolbox,
+}
+
+impl Access {
+    /// Reaches the home: to look at it, or to work on it.
+    pub(crate) async fn open(
+        globals: &Globals,
+        folder: Option<PathBuf>,
+        mode: Mode,
+    ) -> Result<Self, Failure> {
+        if let Some(info) = Layout::new(&globals.home).server()
+            && let Some(remote) = Remote::connect(globals, &info).await?
+        {
+            return Ok(Self::Remote(remote));
+        }
+        let settings = globals.node(folder);
+        let node = tokio::task::spawn_blocking(move || Node::open(&settings, mode))
+            .await
+            .map_err(Failure::said)??;
+        let backend = Arc::new(NodeBackend::new(Arc::clone(&node)));
+        Ok(Self::Local(node, InProcess::new(backend, crate::node::VERSION)))
+    }
+
+    /// What DAG files are checked against.
+    pub(crate) fn catalog(&self) -> Catalog {
+        match self {
+            Self::Remote(remote) => catalog(&remote.registry.registry, None),
+            Self::Local(node, _) => (*node.catalog).clone(),
+        }
+    }
+
+    /// Where a browser can look, if a server runs.
+    pub(crate) fn address(&self) -> Option<&str> {
+        match self {
+            Self::Remote(remote) => Some(&remote.base),
+            Self::Local(..) => None,
+        }
+    }
+
+    /// Asks.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.call("GET", path, None).await
+    }
+
+    /// Asks for something to be done.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call("POST", path, Some(body)).await
+    }
+
+    async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let (status, bytes) = self.bytes(method, path, body).await?;
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if (200..300).contains(&status) { Ok(value) } else { Err(problem(status, &value)) }
+    }
+
+    /// Asks, and gives the answer's status and bytes.
+    pub(crate) async fn bytes(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Vec<u8>), Failure> {
+        match self {
+            Self::Local(_, routes) => {
+                let (status, bytes) = routes.call(method, path, body).await;
+                Ok((status, bytes.to_vec()))
+            }
+            Self::Remote(remote) => remote.bytes(method, path, body).await,
+        }
+    }
+
+    /// Lets the home go: what was begun here is ended.
+    pub(crate) async fn close(self) {
+        if let Self::Local(node, _) = self {
+            node.stop().await;
+        }
+    }
+}
+
+fn problem(status: u16, problem: &Value) -> Failure {
+    let detail = problem["detail"]
+        .as_str()
+        .map_or_else(|| format!("the server answered with status {status}"), ToOwned::to_owned);
+    match problem["help"].as_str() {
+        Some(help) => Failure::Said(format!("{detail}; {help}")),
+        None => Failure::Said(detail),
+    }
+}
+
+impl Remote {
+    /// The server, if it answers; one that was killed leaves its address behind.
+    async fn connect(globals: &Globals, info: &ServerInfo) -> Result<Option<Self>, Failure> {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECT_MAX)
+            .build()
+            .map_err(Failure::said)?;
+        let base = format!("http://{}", info.address);
+        if http.get(format!("{base}/health")).timeout(CONNECT_MAX).send().await.is_err() {
+            return Ok(None);
+        }
+        let registry = Toolbox::open(globals)?;
+        Ok(Some(Self { base, token: info.token.clone(), http, registry }))
+    }
+
+    async fn bytes(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Vec<u8>), Failure> {
+        let lost = |error: reqwest::Error| {
+            Failure::Said(format!("the server at {} does not answer: {error}", self.base))
+        };
+        let url = format!("{}{path}", self.base);
+        let request = if method == "GET" {
+            self.http.get(url)
+        } else {
+            // An empty body is JSON all the same: the server takes nothing else.
+            self.http.post(url).json(body.unwrap_or(&Value::Object(serde_json::Map::new())))
+        };
+        let answer = request.bearer_auth(&self.token).send().await.map_err(lost)?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.bytes().await.map_err(lost)?.to_vec()))
+    }
+}

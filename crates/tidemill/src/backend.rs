@@ -1,0 +1,455 @@
+//! The server's view of a node.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::json::writer::{JsonArray, WriterBuilder};
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::Value;
+use tidemill_executor::logs::{self, Stream, log_path};
+use tidemill_model::{DagId, RunId, RunState, TableRef, TaskName, Timestamp};
+use tidemill_scheduler::service::Refused;
+use tidemill_scheduler::{Clock, CommandError, RunView, stats::COMMIT_BUCKETS_US};
+use tidemill_server::backend::{
+    Backend, Column, DagDetail, DagView, Health, HealthPart, Labels, LogFrom, LogLine, LogPage,
+    LogQuery, LogStream, Metric, ProfileDoc, ProfilePage, RECENT_RUNS_MAX, RawLog, RunDetail,
+    RunFileRequest, Samples, TableSample, TriggerRequest,
+};
+use tidemill_server::error::{ApiError, ErrorCode};
+use tidemill_spec::{Diagnostic, Severity, SourceText, load_dag};
+use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary};
+
+use crate::folder::{DagFile, read_text};
+use crate::node::{Node, SystemClock};
+
+/// Runs that are read at once to find the newest of each DAG.
+const RECENT_PAGE: usize = 500;
+
+/// A node as the server sees it.
+pub(crate) struct NodeBackend {
+    node: Arc<Node>,
+}
+
+impl NodeBackend {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    /// Runs work that may touch a disk off the async workers.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Node) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let node = Arc::clone(&self.node);
+        tokio::task::spawn_blocking(move || work(&node))
+            .await
+            .map_err(|error| ApiError::internal(format!("a question was not answered: {error}")))?
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> ApiError {
+    ApiError::internal(error.to_string())
+}
+
+fn refused(error: Refused) -> ApiError {
+    match error {
+        Refused::Command(error @ CommandError::UnknownDag(_)) => {
+            ApiError::not_found(error.to_string())
+        }
+        Refused::Command(error @ CommandError::Param(_)) => ApiError::invalid(error.to_string()),
+        Refused::Command(error) => ApiError::new(ErrorCode::Conflict, error.to_string()),
+        Refused::Halted(error) => ApiError::new(ErrorCode::Unavailable, error.to_string()),
+    }
+}
+
+#[async_trait]
+impl Backend for NodeBackend {
+    fn now(&self) -> Timestamp {
+        Clock::now(&SystemClock)
+    }
+
+    async fn dags(&self) -> Result<Vec<DagView>, ApiError> {
+        self.blocking(|node| {
+            let mut recent = recent_runs(node)?;
+            let mut views = dag_views(node);
+            for view in &mut views {
+                if let Some(id) = &view.id {
+                    view.recent = recent.remove(id).unwrap_or_default();
+                }
+            }
+            Ok(views)
+        })
+        .await
+    }
+
+    async fn dag(&self, id: &DagId) -> Result<Option<DagDetail>, ApiError> {
+        let id = id.clone();
+        self.blocking(move |node| {
+            let Some(mut view) = dag_views(node).into_iter().find(|v| v.id.as_ref() == Some(&id))
+            else {
+                return Ok(None);
+            };
+            let query =
+                RunQuery { dag: Some(id.clone()), limit: RECENT_RUNS_MAX, ..RunQuery::default() };
+            view.recent = node.scheduler.runs(&query).map_err(internal)?.runs;
+            let live = node.scheduler.live().dag(&id);
+            let source = node.lock_folder().as_ref().and_then(|folder| {
+                folder.files().get(&view.file).map(|file| file.source.text.clone())
+            });
+            Ok(Some(DagDetail {
+                source: source.unwrap_or_default(),
+                deployed_at: live.and_then(|live| live.record.deployed_at),
+                view,
+            }))
+        })
+        .await
+    }
+
+    async fn runs(&self, query: RunQuery) -> Result<RunPage, ApiError> {
+        self.blocking(move |node| node.scheduler.runs(&query).map_err(internal)).await
+    }
+
+    async fn run(&self, id: &RunId) -> Result<Option<RunDetail>, ApiError> {
+        let id = id.clone();
+        self.blocking(move |node| {
+            let view = node.scheduler.run(&id).map_err(internal)?;
+            Ok(view.map(|RunView { head, tasks, dag, waits }| RunDetail {
+                head,
+                dag,
+                tasks,
+                waits,
+            }))
+        })
+        .await
+    }
+
+    async fn trigger(&self, request: TriggerRequest) -> Result<RunId, ApiError> {
+        let TriggerRequest { dag, params, interval, who } = request;
+        let request = tidemill_scheduler::TriggerRequest { dag, params, interval, who };
+        self.node.scheduler.trigger(request).await.map_err(refused)
+    }
+
+    async fn run_file(&self, request: RunFileRequest) -> Result<RunId, ApiError> {
+        let path = request.path.clone();
+        let dag = self.blocking(move |node| deploy_file(node, path)).await?;
+        self.trigger(TriggerRequest {
+            dag,
+            params: request.params,
+            interval: request.interval,
+            who: request.who,
+        })
+        .await
+    }
+
+    async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError> {
+        self.node.scheduler.cancel(run.clone(), who.to_owned()).await.map_err(refused)
+    }
+
+    async fn pause(&self, dag: &DagId, paused: bool, who: &str) -> Result<(), ApiError> {
+        self.node.scheduler.pause(dag.clone(), paused, who.to_owned()).await.map_err(refused)
+    }
+
+    async fn wait(&self, run: &RunId, timeout: Duration) -> Result<RunState, ApiError> {
+        let unknown = || ApiError::not_found(format!("there is no run {run}"));
+        match tokio::time::timeout(timeout, self.node.scheduler.wait(run)).await {
+            Ok(state) => state
+                .map_err(|error| ApiError::new(ErrorCode::Unavailable, error.to_string()))?
+                .ok_or_else(unknown),
+            Err(_) => Ok(self.run(run).await?.ok_or_else(unknown)?.head.state),
+        }
+    }
+
+    async fn logs(&self, query: LogQuery) -> Result<LogPage, ApiError> {
+        self.blocking(move |node| {
+            let path = log_path(&node.home.logs(), &query.run, query.task.as_str(), query.attempt);
+            let from = match query.from {
+                LogFrom::Offset(from) => from,
+                LogFrom::Tail => logs::pieces(&path).saturating_sub(query.limit as u64),
+            };
+            let page = logs::read(&path, from, query.limit).map_err(internal)?;
+            Ok(LogPage {
+                lines: page.lines.into_iter().map(line).collect(),
+                next: page.next,
+                ended: page.ended,
+                dropped: page.dropped,
+                bytes: std::fs::metadata(&path).map_or(0, |meta| meta.len()),
+            })
+        })
+        .await
+    }
+
+    async fn raw_log(
+        &self,
+        run: &RunId,
+        task: &TaskName,
+        attempt: u32,
+    ) -> Result<Option<RawLog>, ApiError> {
+        let path = log_path(&self.node.home.logs(), run, task.as_str(), attempt);
+        if !path.exists() {
+            return Ok(None);
+        }
+        // A slow reader must not make the log pile up in memory: the channel is short.
+        let (to, from) = tokio::sync::mpsc::channel(8);
+        tokio::task::spawn_blocking(move || {
+            let sent = logs::raw(&path, None, |piece| {
+                to.blocking_send(Ok(Bytes::copy_from_slice(piece)))
+                    .map_err(|_| std::io::Error::other("the reader has gone"))
+            });
+            if let Err(error) = sent {
+                let _ = to.blocking_send(Err(error));
+            }
+        });
+        let stream = futures::stream::unfold(from, |mut from| async move {
+            from.recv().await.map(|piece| (piece, from))
+        });
+        Ok(Some(RawLog { bytes: None, stream: Box::pin(stream) }))
+    }
+
+    async fn table(&self, table: &TableRef, limit: usize) -> Result<TableSample, ApiError> {
+        let table = table.clone();
+        self.blocking(move |node| sample(node, &table, limit)).await
+    }
+
+    async fn profiles(&self, after: Option<&str>, limit: usize) -> Result<ProfilePage, ApiError> {
+        let after = after.map(ToOwned::to_owned);
+        self.blocking(move |node| {
+            let page = node.profiles.list(after.as_deref(), limit).map_err(internal)?;
+            Ok(ProfilePage {
+                profiles: page.profiles.into_iter().map(profile_doc).collect(),
+                next: page.next,
+                total: node.profiles.count(),
+            })
+        })
+        .await
+    }
+
+    fn profile(&self, id: &str) -> Option<ProfileDoc> {
+        let found = self.node.profiles.get(id).ok().flatten();
+        let found = found.or_else(|| self.node.profiles.get_by_identity(id).ok().flatten());
+        found.map(profile_doc)
+    }
+
+    fn health(&self) -> Health {
+        let node = &self.node;
+        let full = node.scheduler.stats().disk_full.load(std::sync::atomic::Ordering::Relaxed);
+        let (events, millis) = node.lag();
+        let (queued, running) = node.scheduler.live().run_counts();
+        let part = |name: &str, ok, detail| HealthPart { name: name.to_owned(), ok, detail };
+        let journal = if full {
+            "the disk is full: nothing is acknowledged until there is space".to_owned()
+        } else {
+            format!("{} events", node.scheduler.live().position().0)
+        };
+        let parts = vec![
+            part("scheduler", true, format!("{running} runs running, {queued} queued")),
+            part("journal", !full, journal),
+            part("records", true, format!("{events} events, {millis} ms behind")),
+            part("executor", true, format!("{} attempts under way", node.executor.under_way())),
+        ];
+        Health { ok: parts.iter().all(|part| part.ok), parts }
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        metrics(&self.node)
+    }
+}
+
+fn profile_doc(profile: tidemill_profile::StoredProfile) -> ProfileDoc {
+    ProfileDoc { id: profile.id, json: profile.json, etag: profile.etag }
+}
+
+fn line(line: logs::LogLine) -> LogLine {
+    LogLine {
+        at: Some(line.at),
+        stream: match line.stream {
+            Stream::Stdout => LogStream::Stdout,
+            Stream::Stderr => LogStream::Stderr,
+            Stream::Tidemill => LogStream::Tidemill,
+        },
+        text: line.text,
+        offset: line.piece,
+    }
+}
+
+/// DAGs and files, by name and then by file, without their runs.
+fn dag_views(node: &Node) -> Vec<DagView> {
+    let folder = node.lock_folder();
+    let files = folder.as_ref().map(|folder| folder.files().clone()).unwrap_or_default();
+    drop(folder);
+    let mut views: Vec<DagView> = Vec::new();
+    let live = node.scheduler.live().dags();
+    for (path, file) in &files {
+        let known = live.iter().find(|dag| file.id.as_ref() == Some(&dag.id));
+        views.push(DagView {
+            id: file.id.clone(),
+            file: path.clone(),
+            dag: known.and_then(|dag| dag.dag.clone()),
+            next_tick: known.and_then(|dag| dag.next),
+            paused: known.is_some_and(|dag| dag.record.paused),
+            retired: false,
+            diagnostics: diagnostics_of(file),
+            recent: Vec::new(),
+        });
+    }
+    for dag in live {
+        if !views.iter().any(|view| view.id.as_ref() == Some(&dag.id)) {
+            views.push(DagView {
+                file: PathBuf::new(),
+                next_tick: dag.next,
+                paused: dag.record.paused,
+                retired: dag.record.retired,
+                dag: dag.dag,
+                id: Some(dag.id),
+                diagnostics: Vec::new(),
+                recent: Vec::new(),
+            });
+        }
+    }
+    views.sort_by(|a, b| (a.id.is_none(), &a.id, &a.file).cmp(&(b.id.is_none(), &b.id, &b.file)));
+    views
+}
+
+fn diagnostics_of(file: &DagFile) -> Vec<Diagnostic> {
+    let mut diagnostics = file.diagnostics.clone();
+    if let Some(trouble) = &file.trouble {
+        diagnostics.push(Diagnostic {
+            code: "TM0000",
+            severity: Severity::Error,
+            blocks_run: true,
+            message: trouble.clone(),
+            file: file.source.path.display().to_string(),
+            line: 1,
+            column: 1,
+            length: 1,
+            source_line: file.source.text.lines().next().unwrap_or_default().to_owned(),
+            source_offset: 0,
+            label: None,
+            help: None,
+        });
+    }
+    diagnostics
+}
+
+/// The newest runs of every DAG, from the newest pages of all.
+fn recent_runs(node: &Node) -> Result<HashMap<DagId, Vec<RunSummary>>, ApiError> {
+    let query = RunQuery { limit: RECENT_PAGE, ..RunQuery::default() };
+    let mut recent: HashMap<DagId, Vec<RunSummary>> = HashMap::new();
+    for run in node.scheduler.runs(&query).map_err(internal)?.runs {
+        let runs = recent.entry(run.head.id.dag.clone()).or_default();
+        if runs.len() < RECENT_RUNS_MAX {
+            runs.push(run);
+        }
+    }
+    Ok(recent)
+}
+
+fn deploy_file(node: &Node, path: PathBuf) -> Result<DagId, ApiError> {
+    let text = read_text(&path).map_err(ApiError::invalid)?;
+    let loaded = load_dag(SourceText { path: &path, text: &text }, &node.catalog);
+    let blocked = loaded.diagnostics.iter().any(|d| d.blocks_run);
+    let Some(dag) = loaded.dag.filter(|_| !blocked) else {
+        return Err(ApiError::invalid(format!("`{}` cannot run", path.display()))
+            .diagnostics(loaded.diagnostics));
+    };
+    let id = dag.id.clone();
+    node.scheduler.deploy(vec![(dag, DagSource { path, text })]).map_err(internal)?;
+    Ok(id)
+}
+
+fn sample(node: &Node, table: &TableRef, limit: usize) -> Result<TableSample, ApiError> {
+    let open = node.executor.tables().open(table).map_err(internal)?;
+    let columns: Vec<Column> = open
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| Column {
+            name: field.name().clone(),
+            kind: tidemill_connectors::type_name(field.data_type()).into_owned(),
+        })
+        .collect();
+    let mut rows: Vec<Vec<Value>> = Vec::new();
+    for batch in open.scan().map_err(internal)? {
+        let batch = batch.map_err(internal)?;
+        let batch = batch.slice(0, batch.num_rows().min(limit - rows.len()));
+        let mut writer =
+            WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
+        writer.write(&batch).and_then(|()| writer.finish()).map_err(internal)?;
+        let objects: Vec<serde_json::Map<String, Value>> =
+            serde_json::from_slice(&writer.into_inner()).unwrap_or_default();
+        rows.extend(objects.into_iter().map(|mut object| {
+            (columns.iter()).map(|c| object.remove(&c.name).unwrap_or(Value::Null)).collect()
+        }));
+        if rows.len() >= limit {
+            break;
+        }
+    }
+    Ok(TableSample { columns, rows })
+}
+
+fn metrics(node: &Node) -> Vec<Metric> {
+    use std::sync::atomic::Ordering::Relaxed;
+    let stats = node.scheduler.stats();
+    let counter = |name, help, value| Metric {
+        name,
+        help,
+        samples: Samples::Counter(vec![(Labels::new(), value)]),
+    };
+    let gauge = |name, help, value: f64| Metric {
+        name,
+        help,
+        samples: Samples::Gauge(vec![(Labels::new(), value)]),
+    };
+    let (queued, running) = node.scheduler.live().run_counts();
+    let (events, millis) = node.lag();
+    let bounds = COMMIT_BUCKETS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
+    let buckets = bounds.zip(stats.commit_buckets.iter().map(|n| n.load(Relaxed))).collect();
+    let pools = node.scheduler.live().pools();
+    let by_pool = |of: fn(&tidemill_scheduler::PoolView) -> f64| {
+        let label = |pool: &tidemill_scheduler::PoolView| vec![("pool", pool.name.to_string())];
+        Samples::Gauge(pools.iter().map(|pool| (label(pool), of(pool))).collect())
+    };
+    vec![
+        counter("tidemill_commits", "Commits made durable", stats.commits.load(Relaxed)),
+        counter("tidemill_events", "Events committed", stats.events.load(Relaxed)),
+        counter("tidemill_attempts", "Attempts ended", stats.attempts.load(Relaxed)),
+        counter("tidemill_runs", "Runs ended", stats.runs.load(Relaxed)),
+        counter(
+            "tidemill_refused_reports",
+            "Reports refused for an old token",
+            stats.refused_reports.load(Relaxed),
+        ),
+        Metric {
+            name: "tidemill_commit_seconds",
+            help: "Time from a commit's first write to its acknowledgement",
+            samples: Samples::Histogram {
+                sum: stats.commit_us.load(Relaxed) as f64 / 1e6,
+                count: stats.commits.load(Relaxed),
+                buckets,
+            },
+        },
+        gauge("tidemill_runs_queued", "Runs that wait to start", queued as f64),
+        gauge("tidemill_runs_running", "Runs under way", running as f64),
+        gauge("tidemill_attempts_running", "Attempts under way", node.executor.under_way() as f64),
+        gauge("tidemill_records_lag_events", "Events the records are behind", events as f64),
+        gauge("tidemill_records_lag_seconds", "Time the records are behind", millis as f64 / 1e3),
+        gauge(
+            "tidemill_disk_full",
+            "1 while a commit waits for space",
+            f64::from(u8::from(stats.disk_full.load(Relaxed))),
+        ),
+        gauge("tidemill_profiles", "Customer profiles", node.profiles.count() as f64),
+        Metric {
+            name: "tidemill_pool_slots_used",
+            help: "Slots in use",
+            samples: by_pool(|pool| f64::from(pool.used)),
+        },
+        Metric {
+            name: "tidemill_pool_queue",
+            help: "Tasks that wait for a slot",
+            samples: by_pool(|pool| pool.queued as f64),
+        },
+    ]
+}

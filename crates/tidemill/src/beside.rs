@@ -1,0 +1,109 @@
+//! The small files beside DAGs: `connections.yaml` and `pools.yaml`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Map;
+use tidemill_connector::{Connection, ConnectorError};
+use tidemill_executor::{Connections, Secrets};
+use tidemill_model::PoolName;
+use tidemill_model::admission::{DEFAULT_POOL, DEFAULT_POOL_SLOTS};
+use tidemill_spec::{ConnectionSpec, Diagnostic, SourceText, parse_connections, parse_pools};
+
+use crate::folder::read_text;
+use crate::secrets::SecretStore;
+
+/// What stands in the files beside the DAGs of a folder.
+pub(crate) struct Beside {
+    folder: PathBuf,
+    connections: BTreeMap<String, ConnectionSpec>,
+    pools: Vec<(PoolName, u32)>,
+    secrets: Arc<SecretStore>,
+    /// What is wrong with the files.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Files that cannot be read.
+    pub(crate) trouble: Vec<String>,
+}
+
+impl Beside {
+    /// Reads the files in `folder`; a file that is not there is an empty one.
+    pub(crate) fn read(folder: &Path, secrets: Arc<SecretStore>) -> Self {
+        let mut beside = Self {
+            folder: folder.to_owned(),
+            connections: BTreeMap::new(),
+            pools: Vec::new(),
+            secrets,
+            diagnostics: Vec::new(),
+            trouble: Vec::new(),
+        };
+        if let Some((path, text)) = beside.text("connections.yaml") {
+            let (connections, diagnostics) =
+                parse_connections(SourceText { path: &path, text: &text });
+            beside.connections = connections.into_iter().map(|c| (c.name.clone(), c)).collect();
+            beside.diagnostics.extend(diagnostics);
+        }
+        if let Some((path, text)) = beside.text("pools.yaml") {
+            let (pools, diagnostics) = parse_pools(SourceText { path: &path, text: &text });
+            beside.pools = pools;
+            beside.diagnostics.extend(diagnostics);
+        }
+        beside
+    }
+
+    fn text(&mut self, name: &str) -> Option<(PathBuf, String)> {
+        let path = self.folder.join(name);
+        if !path.exists() {
+            return None;
+        }
+        match read_text(&path) {
+            Ok(text) => Some((path, text)),
+            Err(trouble) => {
+                self.trouble.push(trouble);
+                None
+            }
+        }
+    }
+
+    /// The names of the connections.
+    pub(crate) fn connection_names(&self) -> Vec<String> {
+        self.connections.keys().cloned().collect()
+    }
+
+    /// The names of the pools, the default one included.
+    pub(crate) fn pool_names(&self) -> Vec<String> {
+        self.pools().into_iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// The pools and their slots; the default pool is always there.
+    pub(crate) fn pools(&self) -> Vec<(PoolName, u32)> {
+        let mut pools = self.pools.clone();
+        if !pools.iter().any(|(name, _)| name.as_str() == DEFAULT_POOL)
+            && let Ok(name) = DEFAULT_POOL.parse()
+        {
+            pools.push((name, DEFAULT_POOL_SLOTS));
+        }
+        pools
+    }
+}
+
+impl Connections for Beside {
+    fn get(&self, _folder: &Path, name: &str) -> Result<Connection, ConnectorError> {
+        let file = self.folder.join("connections.yaml");
+        let spec = self.connections.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.connections.keys().map(String::as_str).collect();
+            let error = ConnectorError::misconfigured(format!("there is no connection `{name}`"));
+            match known.as_slice() {
+                [] => error.help(format!("write it to `{}`", file.display())),
+                names => error.help(format!("`{}` has: {}", file.display(), names.join(", "))),
+            }
+        })?;
+        let secrets = spec
+            .secrets
+            .iter()
+            .map(|(field, secret)| Ok((field.clone(), self.secrets.get(secret)?)))
+            .collect::<Result<Vec<_>, ConnectorError>>()?;
+        let fields: Map<_, _> = spec.fields.clone();
+        Ok(Connection::new(name, spec.kind.clone(), fields, secrets))
+    }
+}

@@ -1,0 +1,62 @@
+//! Every connector and transform of this binary, for the executor and for the DAG language.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tidemill_connector::Registry;
+use tidemill_profile::ProfileStore;
+use tidemill_spec::{Catalog, ConnectorInfo, TransformInfo};
+use tidemill_sql::Engine;
+
+use crate::beside::Beside;
+
+/// The registry: the slices that the crates export, in the order of the documentation.
+pub(crate) fn registry(engine: &Arc<Engine>, profiles: &Arc<ProfileStore>) -> Registry {
+    let mut connectors = tidemill_connectors::connectors();
+    connectors.extend(tidemill_profile::connectors(Arc::clone(profiles)));
+    let mut transforms = tidemill_sql::transforms(Arc::clone(engine));
+    transforms.extend(tidemill_profile::transforms(Arc::clone(engine)));
+    Registry { connectors, transforms }
+}
+
+/// What the DAG language checks a file against. Connections and pools are those beside the files;
+/// without them their names are not checked.
+pub(crate) fn catalog(registry: &Registry, beside: Option<&Beside>) -> Catalog {
+    Catalog {
+        connectors: registry
+            .connectors
+            .iter()
+            .map(|connector| {
+                let (source_example, sink_example) = connector.examples();
+                ConnectorInfo {
+                    name: connector.name().to_owned(),
+                    summary: connector.summary().to_owned(),
+                    source: connector.source_schema(),
+                    sink: connector.sink_schema(),
+                    source_example: source_example.to_owned(),
+                    sink_example: sink_example.to_owned(),
+                }
+            })
+            .collect(),
+        transforms: registry
+            .transforms
+            .iter()
+            .map(|transform| TransformInfo {
+                name: transform.name().to_owned(),
+                summary: transform.summary().to_owned(),
+                schema: transform.schema(),
+                example: transform.example().to_owned(),
+            })
+            .collect(),
+        connections: beside.map(Beside::connection_names),
+        pools: beside.map(Beside::pool_names),
+    }
+}
+
+/// The folder that files beside a DAG file are looked for in.
+pub(crate) fn folder_of(file: &Path) -> std::path::PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => ".".into(),
+    }
+}

@@ -1,0 +1,321 @@
+//! The command line, as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Data-workflow orchestrator: DAGs in YAML, one binary, durable runs, a UI.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tidemill",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "Examples:\n  \
+        tidemill demo                          run the personalization DAG and look at it\n  \
+        tidemill run dags/hello.yaml           run a DAG now, without a server\n  \
+        tidemill serve --dags dags             schedule a folder of DAGs and serve the UI"
+)]
+pub(crate) struct Cli {
+    /// The folder with everything that is kept: runs, tables, logs, profiles. Without it:
+    /// `tidemill` in the user's data folder.
+    #[arg(long, global = true, env = "TIDEMILL_HOME", value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+
+    /// The 0600 file with secrets; without it `secrets.yaml` beside the DAGs, if that exists. A
+    /// secret `NAME` in the environment variable `TIDEMILL_SECRET_NAME` comes first.
+    #[arg(long, global = true, env = "TIDEMILL_SECRETS", value_name = "FILE")]
+    pub(crate) secrets: Option<PathBuf>,
+
+    /// How log lines are written to the standard error.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+
+    /// Which log lines: `error`, `warn`, `info`, `debug`, or a filter such as
+    /// `tidemill_executor=debug`.
+    #[arg(
+        long,
+        global = true,
+        env = "TIDEMILL_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
+    pub(crate) log: String,
+
+    /// Memory that SQL may use before it spills to disk, in MiB.
+    #[arg(
+        long,
+        global = true,
+        env = "TIDEMILL_SQL_MEMORY",
+        default_value_t = 512,
+        value_name = "MIB"
+    )]
+    pub(crate) sql_memory: usize,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the personalization DAG on real data, show what came out, and serve the UI.
+    #[command(after_help = "Examples:\n  tidemill demo\n  tidemill demo --no-serve")]
+    Demo(Demo),
+    /// Run a DAG file now and wait for it. Needs no server.
+    ///
+    /// Ends with 0 when the run succeeded, 1 when it failed, 2 when the DAG is invalid.
+    #[command(after_help = "Examples:\n  tidemill run dags/hello.yaml\n  \
+        tidemill run orders.yaml --param region=eu --interval 2026-01-01/2026-01-02\n  \
+        tidemill run orders.yaml --json")]
+    Run(Run),
+    /// Check DAG files; nothing is run. Ends with 2 when one is invalid.
+    #[command(after_help = "Examples:\n  tidemill validate dags\n  \
+        tidemill validate dags/orders.yaml --json")]
+    Validate(Validate),
+    /// Show what a DAG would do: order, edges and why they exist, tables, next ticks.
+    #[command(after_help = "Examples:\n  tidemill plan dags/orders.yaml\n  \
+        tidemill plan dags/orders.yaml --json")]
+    Plan(Plan),
+    /// Schedule a folder of DAGs, run them, and serve the API and the UI.
+    #[command(after_help = "Examples:\n  tidemill serve\n  \
+        tidemill serve --dags dags --bind 127.0.0.1:8080")]
+    Serve(Serve),
+    /// Start a run of a deployed DAG.
+    #[command(after_help = "Examples:\n  tidemill trigger orders\n  \
+        tidemill trigger orders --param region=eu --wait")]
+    Trigger(Trigger),
+    /// List runs, newest first.
+    #[command(after_help = "Examples:\n  tidemill runs\n  \
+        tidemill runs --dag orders --state failed --limit 5 --json")]
+    Runs(Runs),
+    /// Show a run: its tasks, counts and errors.
+    #[command(
+        after_help = "Examples:\n  tidemill show orders.17\n  tidemill show orders.17 --json"
+    )]
+    Show(Show),
+    /// Print the log of a task.
+    #[command(after_help = "Examples:\n  tidemill logs orders.17 load\n  \
+        tidemill logs orders.17 load --attempt 1\n  tidemill logs orders.17 load --follow")]
+    Logs(Logs),
+    /// End a run: its running tasks are stopped, the others do not start.
+    #[command(after_help = "Example:\n  tidemill cancel orders.17")]
+    Cancel(Cancel),
+    /// Show a customer's profile.
+    #[command(after_help = "Examples:\n  tidemill profile 17850\n  \
+        tidemill profile email:c17850@example.test")]
+    Profile(Profile),
+    /// Copy everything that is kept to a new folder, while the server runs or not.
+    #[command(after_help = "Example:\n  tidemill backup /backups/2026-11-24")]
+    Backup(Backup),
+    /// Put a backup back into an empty home.
+    #[command(after_help = "Example:\n  tidemill --home /srv/tidemill restore /backups/2026-11-24")]
+    Restore(Restore),
+    /// Check what is kept, and say what is wrong and what to do about it.
+    #[command(after_help = "Examples:\n  tidemill doctor\n  tidemill doctor --json")]
+    Doctor(Doctor),
+    /// Print the JSON Schema of DAG files, for editors.
+    #[command(after_help = "Example:\n  tidemill schema > dag.schema.json")]
+    Schema,
+    /// Print the completions of a shell.
+    #[command(
+        after_help = "Example:\n  tidemill completions bash > /etc/bash_completion.d/tidemill"
+    )]
+    Completions(Completions),
+    /// Write the generated pages of the documentation.
+    #[command(hide = true)]
+    Docs(Docs),
+    /// Measure this machine with this binary.
+    #[command(after_help = "Examples:\n  tidemill bench\n  tidemill bench chain fan-out")]
+    Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// End after the run instead of serving the UI.
+    #[arg(long)]
+    pub(crate) no_serve: bool,
+    /// Where the UI is served.
+    #[arg(long, default_value = "127.0.0.1:7420", value_name = "ADDR")]
+    pub(crate) bind: String,
+    /// The DAG file, when it is not found in `dags/personalize` here or above.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dag: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunInput {
+    /// A param of the run; may be given several times.
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub(crate) params: Vec<String>,
+    /// What the run's data are about: two instants or dates.
+    #[arg(long, value_name = "START/END")]
+    pub(crate) interval: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The DAG file.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) input: RunInput,
+    /// Print the result as JSON, and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// DAG files, or folders of them.
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Print the diagnostics as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// The DAG file.
+    pub(crate) file: PathBuf,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The folder of DAG files.
+    #[arg(long, default_value = "dags", value_name = "DIR")]
+    pub(crate) dags: PathBuf,
+    /// Where the API and the UI are served. Only loopback addresses, as there are no users yet.
+    #[arg(long, default_value = "127.0.0.1:7420", value_name = "ADDR")]
+    pub(crate) bind: String,
+    /// A further name under which a browser may reach the server, for example through a tunnel.
+    #[arg(long = "allow-host", value_name = "HOST")]
+    pub(crate) allow_hosts: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trigger {
+    /// The DAG.
+    pub(crate) dag: String,
+    #[command(flatten)]
+    pub(crate) input: RunInput,
+    /// Wait until the run has ended.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Runs {
+    /// Only of this DAG.
+    #[arg(long)]
+    pub(crate) dag: Option<String>,
+    /// Only in this state; may be given several times.
+    #[arg(long = "state", value_name = "STATE")]
+    pub(crate) states: Vec<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The run, for example `orders.17`.
+    pub(crate) run: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The run, for example `orders.17`.
+    pub(crate) run: String,
+    /// The task.
+    pub(crate) task: String,
+    /// The attempt; the newest without it.
+    #[arg(long)]
+    pub(crate) attempt: Option<u32>,
+    /// Print new lines until the attempt ends.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Print the bytes as the command wrote them, without times.
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The run, for example `orders.17`.
+    pub(crate) run: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Profile {
+    /// The customer's id, or an identity such as `email:ada@example.test`.
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// A folder that does not exist yet.
+    pub(crate) to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup.
+    pub(crate) from: PathBuf,
+    /// Move what is in the home aside first.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Mend what can be mended without losing anything.
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Docs {
+    /// The folder `docs` of the repository.
+    pub(crate) folder: PathBuf,
+    /// Change nothing; fail when a page is stale.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Which; all without a name.
+    pub(crate) names: Vec<String>,
+    /// How often each is measured; medians are printed.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) times: usize,
+}

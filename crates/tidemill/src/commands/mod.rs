@@ -1,0 +1,103 @@
+//! One file for each command.
+
+mod backup;
+mod bench;
+mod cancel;
+mod completions;
+mod demo;
+mod docs;
+mod doctor;
+mod logs;
+mod plan;
+mod profile;
+mod restore;
+mod run;
+mod runs;
+mod schema;
+mod serve;
+mod show;
+mod trigger;
+mod validate;
+
+use std::path::PathBuf;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+use crate::node::NodeSettings;
+
+/// What every command may need from the global options.
+#[derive(Debug, Clone)]
+pub(crate) struct Globals {
+    /// The home.
+    pub(crate) home: PathBuf,
+    /// The secrets file.
+    pub(crate) secrets: Option<PathBuf>,
+    /// Memory for SQL, in bytes.
+    pub(crate) sql_memory: usize,
+}
+
+impl Globals {
+    /// Settings of a node in this home, with the files beside the DAGs in `folder`.
+    pub(crate) fn node(&self, folder: Option<PathBuf>) -> NodeSettings {
+        NodeSettings {
+            home: self.home.clone(),
+            secrets: self.secrets.clone(),
+            sql_memory: self.sql_memory,
+            folder,
+        }
+    }
+}
+
+/// Carries out a command.
+pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
+    let globals = Globals {
+        home: match cli.home {
+            Some(home) => home,
+            None => default_home()?,
+        },
+        secrets: cli.secrets,
+        sql_memory: cli.sql_memory.max(16) * 1024 * 1024,
+    };
+    match cli.command {
+        Command::Demo(command) => demo::run(&globals, &command),
+        Command::Run(command) => run::run(&globals, &command),
+        Command::Validate(command) => validate::run(&globals, &command),
+        Command::Plan(command) => plan::run(&globals, &command),
+        Command::Serve(command) => serve::run(&globals, &command),
+        Command::Trigger(command) => trigger::run(&globals, &command),
+        Command::Runs(command) => runs::run(&globals, &command),
+        Command::Show(command) => show::run(&globals, &command),
+        Command::Logs(command) => logs::run(&globals, &command),
+        Command::Cancel(command) => cancel::run(&globals, &command),
+        Command::Profile(command) => profile::run(&globals, &command),
+        Command::Backup(command) => backup::run(&globals, &command),
+        Command::Restore(command) => restore::run(&globals, &command),
+        Command::Doctor(command) => doctor::run(&globals, &command),
+        Command::Schema => schema::run(&globals),
+        Command::Completions(command) => completions::run(&command),
+        Command::Docs(command) => docs::run(&globals, &command),
+        Command::Bench(command) => bench::run(&globals, &command),
+    }
+}
+
+/// `tidemill` in the user's data folder.
+fn default_home() -> Result<PathBuf, Failure> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let data = match (variable("XDG_DATA_HOME"), variable("HOME")) {
+        (Some(data), _) => PathBuf::from(data),
+        (None, Some(home)) => PathBuf::from(home).join(".local/share"),
+        (None, None) => {
+            return Err(Failure::said("there is no home folder; give one with `--home DIR`"));
+        }
+    };
+    Ok(data.join("tidemill"))
+}
+
+/// The threads that everything asynchronous runs on.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("tidemill")
+        .build()
+        .map_err(|error| Failure::Said(format!("cannot start threads: {error}")))
+}

@@ -1,0 +1,108 @@
+//! `tidemill plan`: what a DAG would do.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidemill_model::{Dag, Timestamp};
+use tidemill_spec::{SourceText, load_dag};
+
+use crate::beside::Beside;
+use crate::catalog::{catalog, folder_of};
+use crate::cli::Plan;
+use crate::commands::Globals;
+use crate::failure::{Failure, print_diagnostics};
+use crate::folder::read_text;
+use crate::node::{SystemClock, Toolbox};
+use crate::print::{Align, table};
+use crate::secrets::SecretStore;
+
+/// Ticks that are shown.
+const TICKS_SHOWN: usize = 5;
+
+pub(crate) fn run(globals: &Globals, command: &Plan) -> Result<(), Failure> {
+    let toolbox = Toolbox::open(globals)?;
+    let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
+    let beside = Beside::read(&folder_of(&command.file), Arc::new(secrets));
+    let text = read_text(&command.file).map_err(Failure::Said)?;
+    let source = SourceText { path: &command.file, text: &text };
+    let loaded = load_dag(source, &catalog(&toolbox.registry, Some(&beside)));
+    print_diagnostics(&beside.diagnostics);
+    print_diagnostics(&loaded.diagnostics);
+    let dag = loaded.dag.ok_or(Failure::Invalid)?;
+    let ticks = next_ticks(&dag, tidemill_scheduler::Clock::now(&SystemClock));
+    if command.json {
+        println!("{:#}", as_json(&dag, &ticks));
+    } else {
+        print!("{}", as_text(&dag, &ticks));
+    }
+    Ok(())
+}
+
+fn next_ticks(dag: &Dag, now: Timestamp) -> Vec<Timestamp> {
+    let Some(schedule) = &dag.schedule else { return Vec::new() };
+    let from =
+        dag.start.map_or(now, |start| now.max(start.minus(std::time::Duration::from_micros(1))));
+    std::iter::successors(schedule.next_after(from), |at| schedule.next_after(*at))
+        .take(TICKS_SHOWN)
+        .collect()
+}
+
+fn as_json(dag: &Dag, ticks: &[Timestamp]) -> Value {
+    let tasks: Vec<Value> = dag
+        .order()
+        .iter()
+        .map(|ix| {
+            let task = dag.task(*ix);
+            let upstream: Vec<Value> = (task.upstream.iter())
+                .map(|e| json!({"task": dag.task(e.task).name, "why": e.why}))
+                .collect();
+            let reads: Vec<&str> = task.reads.iter().map(|read| read.table.as_str()).collect();
+            json!({"name": task.name, "action": task.action.key(), "kind": task.action.kind(),
+                "pool": task.pool, "retries": task.retry.limit, "reads": reads,
+                "upstream": upstream})
+        })
+        .collect();
+    json!({"dag": dag.id, "version": dag.version, "schedule": dag.schedule.as_ref().map(|s| s.expression()),
+        "timezone": dag.timezone.name(), "next_ticks": ticks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "params": dag.params, "tasks": tasks})
+}
+
+fn as_text(dag: &Dag, ticks: &[Timestamp]) -> String {
+    let rows: Vec<Vec<String>> = dag
+        .order()
+        .iter()
+        .enumerate()
+        .map(|(i, ix)| {
+            let task = dag.task(*ix);
+            let after: Vec<String> = (task.upstream.iter())
+                .map(|edge| format!("{} ({})", dag.task(edge.task).name, edge.why.join(", ")))
+                .collect();
+            vec![
+                (i + 1).to_string(),
+                task.name.to_string(),
+                format!("{} {}", task.action.key(), task.action.kind()),
+                after.join("; "),
+            ]
+        })
+        .collect();
+    let head = [
+        ("#", Align::Right),
+        ("task", Align::Left),
+        ("action", Align::Left),
+        ("after", Align::Left),
+    ];
+    let mut text =
+        format!("{} (version {})\n\n{}", dag.id, dag.version.short(), table(&head, &rows));
+    if let Some(schedule) = &dag.schedule {
+        text.push_str(&format!(
+            "\nschedule `{}` in {}; next:\n",
+            schedule.expression(),
+            dag.timezone
+        ));
+        for tick in ticks {
+            let local = tick.to_utc().with_timezone(&dag.timezone);
+            text.push_str(&format!("  {}\n", local.format("%a %Y-%m-%d %H:%M %Z")));
+        }
+    }
+    text
+}

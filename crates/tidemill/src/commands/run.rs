@@ -1,0 +1,132 @@
+//! `tidemill run`: a DAG file, now.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tidemill_model::{Dag, DataInterval, RunState};
+use tidemill_spec::{SourceText, load_dag};
+
+use crate::access::Access;
+use crate::catalog::folder_of;
+use crate::cli::{Run, RunInput};
+use crate::commands::{Globals, runtime};
+use crate::failure::{Failure, print_diagnostics};
+use crate::folder::read_text;
+use crate::node::{Mode, SystemClock};
+use crate::progress::{Show, follow, verdict};
+use crate::view;
+
+pub(crate) fn run(globals: &Globals, command: &Run) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let folder = folder_of(&command.file);
+        let access = Access::open(globals, Some(folder), Mode::Work).await?;
+        let done = run_file(&access, command).await;
+        access.close().await;
+        done
+    })
+}
+
+async fn run_file(access: &Access, command: &Run) -> Result<(), Failure> {
+    let id = submit(access, &command.file, &command.input).await?;
+    let show = if command.json { Show::Nothing } else { Show::Tasks };
+    if !command.json {
+        println!("{id}");
+    }
+    let run = follow(access, &id, show).await?;
+    if command.json {
+        println!("{:#}", as_json(&run));
+    } else {
+        anstream::println!("{}", verdict(&run));
+        if let Some(address) = access.address() {
+            println!("{address}/runs/{id}");
+        }
+    }
+    if run.state == RunState::Succeeded { Ok(()) } else { Err(Failure::RunFailed) }
+}
+
+/// Checks a file, prints what is wrong with it, and starts a run of it; gives the run's id.
+pub(crate) async fn submit(
+    access: &Access,
+    file: &Path,
+    input: &RunInput,
+) -> Result<String, Failure> {
+    let text = read_text(file).map_err(|trouble| {
+        anstream::eprintln!("error: {trouble}");
+        Failure::Invalid
+    })?;
+    let loaded = load_dag(SourceText { path: file, text: &text }, &access.catalog());
+    print_diagnostics(&loaded.diagnostics);
+    let blocked = loaded.diagnostics.iter().any(|d| d.blocks_run);
+    let dag = loaded.dag.filter(|_| !blocked).ok_or(Failure::Invalid)?;
+    let body = json!({
+        "path": absolute(file)?,
+        "params": params(&dag, &input.params)?,
+        "interval": interval(input.interval.as_deref())?,
+    });
+    let answer = access.post("/api/v1/run-file", &body).await?;
+    id_of(&answer)
+}
+
+/// The run's id in an answer.
+pub(crate) fn id_of(answer: &Value) -> Result<String, Failure> {
+    answer["id"]
+        .as_str()
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| Failure::said("the answer names no run"))
+}
+
+fn absolute(file: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(file)
+        .map_err(|error| Failure::Said(format!("cannot find `{}`: {error}", file.display())))
+}
+
+/// `NAME=VALUE` texts as values of the types that the DAG gives its params.
+fn params(dag: &Dag, given: &[String]) -> Result<Map<String, Value>, Failure> {
+    let mut params = Map::new();
+    for text in given {
+        let (name, value) = split_param(text)?;
+        let value = match dag.params.get(name) {
+            Some(param) => param.kind.read(value).ok_or_else(|| {
+                let kind = param.kind.label();
+                Failure::Said(format!("param `{name}` must be a {kind}, not `{value}`"))
+            })?,
+            // What the DAG does not know is refused by name further on.
+            None => Value::from(value),
+        };
+        params.insert(name.to_owned(), value);
+    }
+    dag.params_of(&params).map_err(Failure::said)?;
+    Ok(params)
+}
+
+/// `NAME=VALUE` in its parts.
+pub(crate) fn split_param(text: &str) -> Result<(&str, &str), Failure> {
+    text.split_once('=').ok_or_else(|| {
+        Failure::Said(format!("`--param {text}` has no value; write `--param NAME=VALUE`"))
+    })
+}
+
+/// `START/END` as the API wants it.
+pub(crate) fn interval(text: Option<&str>) -> Result<Value, Failure> {
+    let Some(text) = text else { return Ok(Value::Null) };
+    let interval: DataInterval = text.parse().map_err(|error| {
+        Failure::Said(format!("`--interval {text}`: {error}; write START/END, the earlier first"))
+    })?;
+    Ok(Value::from(format!("{}/{}", interval.start, interval.end)))
+}
+
+/// A run for machines.
+pub(crate) fn as_json(run: &view::Run) -> Value {
+    let now = tidemill_scheduler::Clock::now(&SystemClock);
+    let tasks: Vec<Value> = (run.tasks.iter())
+        .map(|task| {
+            json!({"name": task.name, "state": task.state, "attempts": task.attempts,
+                "counts": task.counts(), "seconds": task.seconds(now), "error": task.error,
+                "reason": task.reason, "warnings": task.warnings})
+        })
+        .collect();
+    json!({"run": run.id, "dag": run.dag, "state": run.state, "params": run.params,
+        "trigger": run.trigger, "seconds": run.seconds(now), "tasks": tasks,
+        "created_at": run.created_at.0.to_string()})
+}

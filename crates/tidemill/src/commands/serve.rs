@@ -1,0 +1,138 @@
+//! `tidemill serve`: a folder of DAGs, scheduled, run and shown.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemill_server::ServerOptions;
+use tidemill_store::ServerInfo;
+use tokio::net::TcpListener;
+
+use crate::backend::NodeBackend;
+use crate::cli::Serve;
+use crate::commands::{Globals, runtime};
+use crate::failure::{Failure, print_diagnostics};
+use crate::node::{Mode, Node, VERSION};
+
+/// How often the folder of DAGs is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(globals: &Globals, command: &Serve) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let address = loopback(&command.bind)?;
+        let settings = globals.node(Some(command.dags.clone()));
+        let dags = command.dags.clone();
+        let node = tokio::task::spawn_blocking(move || -> Result<Arc<Node>, Failure> {
+            let node = Node::open(&settings, Mode::Work)?;
+            node.load_folder(&dags)?;
+            Ok(node)
+        })
+        .await
+        .map_err(Failure::said)??;
+        say_what_is_wrong(&node);
+        let served = serve(&node, address, command.allow_hosts.clone(), true).await;
+        node.stop().await;
+        served
+    })
+}
+
+fn say_what_is_wrong(node: &Node) {
+    print_diagnostics(&node.beside.diagnostics);
+    for trouble in &node.beside.trouble {
+        anstream::eprintln!("error: {trouble}");
+    }
+    let folder = node.lock_folder();
+    for (path, file) in folder.iter().flat_map(|folder| folder.files()) {
+        print_diagnostics(&file.diagnostics);
+        if let Some(trouble) = &file.trouble {
+            anstream::eprintln!("error: {}: {trouble}", path.display());
+        }
+    }
+}
+
+/// The address to serve at. There are no users yet, so nobody but this machine may reach it.
+pub(crate) fn loopback(text: &str) -> Result<SocketAddr, Failure> {
+    let wrong = |why: &str| Failure::Said(format!("cannot serve at `{text}`: {why}"));
+    let address = text
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut found| found.next())
+        .ok_or_else(|| wrong("write an address and a port, for example `127.0.0.1:7420`"))?;
+    if !address.ip().is_loopback() {
+        return Err(wrong(
+            "it can be reached from other machines, and this version knows no users; use \
+             `127.0.0.1` and a tunnel",
+        ));
+    }
+    Ok(address)
+}
+
+/// Serves until it is told to stop, or until the scheduler cannot go on.
+pub(crate) async fn serve(
+    node: &Arc<Node>,
+    address: SocketAddr,
+    allowed_hosts: Vec<String>,
+    with_folder: bool,
+) -> Result<(), Failure> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::Said(format!("cannot serve at `{address}`: {error}")))?;
+    let address = listener.local_addr().map_err(Failure::said)?;
+    let token = new_token()?;
+    let info =
+        ServerInfo { address: address.to_string(), pid: std::process::id(), token: token.clone() };
+    node.home.write_server(&info).map_err(Failure::said)?;
+    println!("serving http://{address}");
+    let backend = Arc::new(NodeBackend::new(Arc::clone(node)));
+    let options = ServerOptions { token: Some(token), allowed_hosts, version: VERSION.to_owned() };
+    let server = tidemill_server::serve(listener, backend, options, told_to_stop());
+    let looking = async {
+        if !with_folder {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let node = Arc::clone(node);
+            let _ = tokio::task::spawn_blocking(move || node.look_at_folder()).await;
+        }
+    };
+    let ended = tokio::select! {
+        served = server => served.map_err(|error| Failure::Said(format!("the server ended: {error}"))),
+        () = looking => Ok(()),
+        halted = node.scheduler.halted() => Err(Failure::Said(halted.to_string())),
+    };
+    node.home.remove_server();
+    ended
+}
+
+/// Resolves at the first signal that asks the process to end. A second one ends it at once.
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        std::process::exit(130);
+    });
+}
+
+/// 128 random bits, which the commands of this user read from the home.
+fn new_token() -> Result<String, Failure> {
+    use std::io::Read;
+    let mut bytes = [0_u8; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| Failure::Said(format!("the system gives no random numbers: {error}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,46 @@
+//! `tidemill show`: one run.
+
+use crate::access::Access;
+use crate::cli::Show;
+use crate::commands::{Globals, runtime};
+use crate::failure::Failure;
+use crate::node::Mode;
+use crate::progress::{fetch, line, verdict};
+use crate::view::Run;
+
+pub(crate) fn run(globals: &Globals, command: &Show) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let access = Access::open(globals, None, Mode::Look).await?;
+        let done = show(&access, command).await;
+        access.close().await;
+        done
+    })
+}
+
+async fn show(access: &Access, command: &Show) -> Result<(), Failure> {
+    if command.json {
+        let answer = access.get(&format!("/api/v1/runs/{}", command.run)).await?;
+        println!("{answer:#}");
+        return Ok(());
+    }
+    let run = fetch(access, &command.run).await?;
+    print_run(&run);
+    Ok(())
+}
+
+fn print_run(run: &Run) {
+    anstream::println!("{}", verdict(run));
+    println!("created {}", run.created_at.0.to_seconds_text());
+    for (name, value) in &run.params {
+        println!("param {name} = {value}");
+    }
+    println!();
+    for task in &run.tasks {
+        let mut text = line(task);
+        if let Some(why) = task.waits_for.as_deref().filter(|_| !task.state.is_final()) {
+            text.push_str(&format!(" ({why})"));
+        }
+        anstream::println!("{text}");
+    }
+}

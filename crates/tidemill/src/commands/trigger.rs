@@ -1,0 +1,53 @@
+//! `tidemill trigger`: a run of a deployed DAG.
+
+use serde_json::{Map, Value, json};
+use tidemill_model::RunState;
+use tidemill_model::dag::ParamKind;
+
+use crate::access::Access;
+use crate::cli::Trigger;
+use crate::commands::run::{as_json, id_of, interval, split_param};
+use crate::commands::{Globals, runtime};
+use crate::failure::Failure;
+use crate::node::Mode;
+use crate::progress::{Show, follow, verdict};
+
+pub(crate) fn run(globals: &Globals, command: &Trigger) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let access = Access::open(globals, None, Mode::Work).await?;
+        let done = trigger(&access, command).await;
+        access.close().await;
+        done
+    })
+}
+
+async fn trigger(access: &Access, command: &Trigger) -> Result<(), Failure> {
+    let dag = &command.dag;
+    let known = access.get(&format!("/api/v1/dags/{dag}")).await?;
+    let mut params = Map::new();
+    for text in &command.input.params {
+        let (name, value) = split_param(text)?;
+        let kind = serde_json::from_value::<ParamKind>(known["params"][name]["type"].clone()).ok();
+        let value = kind.and_then(|kind| kind.read(value)).unwrap_or_else(|| Value::from(value));
+        params.insert(name.to_owned(), value);
+    }
+    let body = json!({"params": params, "interval": interval(command.input.interval.as_deref())?});
+    let id = id_of(&access.post(&format!("/api/v1/dags/{dag}/runs"), &body).await?)?;
+    // Without a server nobody else would carry the run on.
+    if !command.wait && access.address().is_some() {
+        if command.json {
+            println!("{:#}", json!({"run": id}));
+        } else {
+            println!("{id}");
+        }
+        return Ok(());
+    }
+    let run = follow(access, &id, if command.json { Show::Nothing } else { Show::Tasks }).await?;
+    if command.json {
+        println!("{:#}", as_json(&run));
+    } else {
+        anstream::println!("{}", verdict(&run));
+    }
+    if run.state == RunState::Succeeded { Ok(()) } else { Err(Failure::RunFailed) }
+}

@@ -1,0 +1,80 @@
+//! `tidemill validate`: check DAG files; nothing is run.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+use tidemill_spec::{Diagnostic, Severity, SourceText, load_dag};
+
+use crate::beside::Beside;
+use crate::catalog::{catalog, folder_of};
+use crate::cli::Validate;
+use crate::commands::Globals;
+use crate::failure::{Failure, print_diagnostics};
+use crate::folder::{find_files, read_text};
+use crate::node::Toolbox;
+use crate::secrets::SecretStore;
+
+pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> {
+    let toolbox = Toolbox::open(globals)?;
+    let mut files = 0;
+    let mut diagnostics: Vec<Diagnostic> = Vec::new();
+    let mut troubles: Vec<String> = Vec::new();
+    for path in paths(&command.paths)? {
+        files += 1;
+        let folder = folder_of(&path);
+        let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
+        let beside = Beside::read(&folder, Arc::new(secrets));
+        diagnostics.extend(beside.diagnostics.iter().cloned());
+        troubles.extend(beside.trouble.iter().cloned());
+        match read_text(&path) {
+            Err(trouble) => troubles.push(trouble),
+            Ok(text) => {
+                let catalog = catalog(&toolbox.registry, Some(&beside));
+                let source = SourceText { path: &path, text: &text };
+                diagnostics.extend(load_dag(source, &catalog).diagnostics);
+            }
+        }
+    }
+    // A file beside several DAGs is read once for each of them.
+    diagnostics.dedup();
+    let is_error = |d: &&Diagnostic| d.severity == Severity::Error;
+    let warnings = diagnostics.iter().filter(|d| !is_error(d)).count();
+    let errors = diagnostics.iter().filter(is_error).count() + troubles.len();
+    if command.json {
+        let answer = json!({"files": files, "errors": errors, "warnings": warnings,
+            "diagnostics": diagnostics, "troubles": troubles});
+        println!("{answer:#}");
+    } else {
+        print_diagnostics(&diagnostics);
+        for trouble in &troubles {
+            anstream::eprintln!("error: {trouble}\n");
+        }
+        println!(
+            "{} checked: {}, {}",
+            count(files, "file"),
+            count(errors, "error"),
+            count(warnings, "warning")
+        );
+    }
+    if errors > 0 { Err(Failure::Invalid) } else { Ok(()) }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn paths(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in given {
+        if path.is_dir() {
+            let found = find_files(path).map_err(|error| {
+                Failure::Said(format!("cannot read `{}`: {error}", path.display()))
+            })?;
+            files.extend(found);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,225 @@
+//! The folder of DAG files: what is in it, and what has changed.
+//!
+//! A file is taken when its size and time of change stand still between two looks, so that a
+//! half-written one is not loaded. A bad file shows its error and stops nothing else: the version
+//! before it stays deployed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tidemill_model::{Dag, DagId};
+use tidemill_spec::{Catalog, Diagnostic, SourceText, load_dag};
+use tidemill_store::DagSource;
+
+/// DAG files in a folder at most; further ones are left out, with a warning.
+const FILES_MAX: usize = 100_000;
+
+/// Files beside DAGs that are no DAGs.
+const NO_DAGS: [&str; 3] = ["connections", "pools", "secrets"];
+
+/// What a file looked like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    bytes: u64,
+}
+
+/// A DAG file and what came of it.
+#[derive(Debug, Clone)]
+pub(crate) struct DagFile {
+    /// Its text, as last loaded.
+    pub(crate) source: DagSource,
+    /// The DAG, when it loads.
+    pub(crate) dag: Option<Arc<Dag>>,
+    /// Its name, when it loads or once loaded.
+    pub(crate) id: Option<DagId>,
+    /// What is wrong with it, and warnings.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// What stopped it besides its own text: it cannot be read, its name is taken.
+    pub(crate) trouble: Option<String>,
+    stamp: Stamp,
+}
+
+impl DagFile {
+    /// Whether it can run.
+    pub(crate) fn runs(&self) -> bool {
+        self.dag.is_some() && !self.diagnostics.iter().any(|d| d.blocks_run)
+    }
+}
+
+/// What changed between two looks.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// To deploy.
+    pub(crate) deploy: Vec<(Arc<Dag>, DagSource)>,
+    /// DAGs whose file is gone.
+    pub(crate) retire: Vec<DagId>,
+}
+
+/// A folder of DAG files.
+pub(crate) struct DagFolder {
+    root: PathBuf,
+    files: BTreeMap<PathBuf, DagFile>,
+    pending: BTreeMap<PathBuf, Stamp>,
+}
+
+impl DagFolder {
+    /// Nothing loaded yet.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root, files: BTreeMap::new(), pending: BTreeMap::new() }
+    }
+
+    /// The files, by path.
+    pub(crate) fn files(&self) -> &BTreeMap<PathBuf, DagFile> {
+        &self.files
+    }
+
+    /// Looks for the first time: every file is loaded as it is.
+    pub(crate) fn load_all(&mut self, catalog: &Catalog) -> std::io::Result<Changes> {
+        let mut changes = Changes::default();
+        for (path, stamp) in find(&self.root)? {
+            self.load(path, stamp, catalog, &mut changes);
+        }
+        Ok(changes)
+    }
+
+    /// Looks again. A changed file is loaded when it has stood still since the look before.
+    pub(crate) fn look(&mut self, catalog: &Catalog) -> std::io::Result<Changes> {
+        let mut changes = Changes::default();
+        let found = find(&self.root)?;
+        let gone: Vec<PathBuf> =
+            self.files.keys().filter(|path| !found.contains_key(*path)).cloned().collect();
+        for path in gone {
+            if let Some(id) = self.files.remove(&path).and_then(|file| file.id)
+                && !self.files.values().any(|file| file.id.as_ref() == Some(&id))
+            {
+                changes.retire.push(id);
+            }
+        }
+        let mut pending = BTreeMap::new();
+        for (path, stamp) in found {
+            if self.files.get(&path).is_some_and(|file| file.stamp == stamp) {
+                continue;
+            }
+            if self.pending.get(&path) == Some(&stamp) {
+                self.load(path, stamp, catalog, &mut changes);
+            } else {
+                pending.insert(path, stamp);
+            }
+        }
+        self.pending = pending;
+        Ok(changes)
+    }
+
+    fn load(&mut self, path: PathBuf, stamp: Stamp, catalog: &Catalog, changes: &mut Changes) {
+        let before = self.files.remove(&path);
+        let mut file = read(&path, stamp, catalog);
+        if let Some(dag) = &file.dag {
+            let twin = self.files.iter().find(|(_, f)| f.id.as_ref() == Some(&dag.id));
+            if let Some((other, _)) = twin {
+                file.trouble = Some(format!(
+                    "`{}` is already the name of the DAG in `{}`; give one of them another name",
+                    dag.id,
+                    other.display()
+                ));
+                file.dag = None;
+                file.id = None;
+            }
+        }
+        let known = before.as_ref().and_then(|file| file.id.clone());
+        match &file.dag {
+            Some(dag) if file.runs() => {
+                changes.deploy.push((Arc::clone(dag), file.source.clone()));
+                if let Some(old) = known.filter(|old| *old != dag.id) {
+                    changes.retire.push(old);
+                }
+            }
+            // The version before stays deployed while the new text is wrong.
+            _ => file.id = file.id.or(known),
+        }
+        self.files.insert(path, file);
+    }
+}
+
+fn read(path: &Path, stamp: Stamp, catalog: &Catalog) -> DagFile {
+    let mut file = DagFile {
+        source: DagSource { path: path.to_owned(), text: String::new() },
+        dag: None,
+        id: None,
+        diagnostics: Vec::new(),
+        trouble: None,
+        stamp,
+    };
+    match read_text(path) {
+        Err(trouble) => file.trouble = Some(trouble),
+        Ok(text) => {
+            let loaded = load_dag(SourceText { path, text: &text }, catalog);
+            file.id = loaded.dag.as_ref().map(|dag| dag.id.clone());
+            file.dag = loaded.dag;
+            file.diagnostics = loaded.diagnostics;
+            file.source.text = text;
+        }
+    }
+    file
+}
+
+/// The longest DAG file, in bytes; the language's own limit is checked by its reader.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// The text of a file, or why there is none.
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+    let name = path.display();
+    let meta = std::fs::metadata(path).map_err(|error| format!("cannot read `{name}`: {error}"))?;
+    if meta.is_dir() {
+        return Err(format!("`{name}` is a folder, not a DAG file"));
+    }
+    if meta.len() > FILE_BYTES_MAX {
+        return Err(format!("`{name}` has {} bytes; a DAG file has at most 8 MiB", meta.len()));
+    }
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read `{name}`: {error}"))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("`{name}` is not UTF-8: see line {line}")
+    })
+}
+
+/// Every DAG file below a folder. Names that start with `.` or `_` are left out, and so are
+/// folders named `out`, `data` and `target`, which hold no DAGs.
+pub(crate) fn find_files(root: &Path) -> std::io::Result<Vec<PathBuf>> {
+    Ok(find(root)?.into_keys().collect())
+}
+
+fn find(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            // A folder below the root may vanish between two steps.
+            Err(_) if folder != root => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|n| !n.starts_with(['.', '_'])) else { continue };
+            let Ok(meta) = std::fs::metadata(entry.path()) else { continue };
+            if meta.is_dir() {
+                if !["out", "data", "target"].contains(&name) {
+                    folders.push(entry.path());
+                }
+            } else if is_dag_file(name) && found.len() < FILES_MAX {
+                let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                found.insert(entry.path(), Stamp { modified, bytes: meta.len() });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn is_dag_file(name: &str) -> bool {
+    let stem = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml"));
+    stem.is_some_and(|stem| !NO_DAGS.contains(&stem) && !stem.ends_with(".test"))
+}

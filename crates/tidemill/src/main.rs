@@ -1,0 +1,68 @@
+//! Tidemill: a data-workflow orchestrator in one binary.
+//!
+//! This crate names everything and decides nothing: it reads the command line, opens the home,
+//! joins scheduler, executor, connectors, profiles and server, and prints.
+//!
+//! * [`cli`]: the command line; [`commands`]: one file for each command;
+//! * [`node`]: a home that is at work: store, scheduler, executor; [`backend`]: the server's view
+//!   of it; [`access`]: how a command reaches it, in this process or in the server's;
+//! * [`view`], [`progress`], [`print`]: answers as people read them;
+//! * [`folder`], [`beside`], [`secrets`], [`catalog`]: DAG files and what stands beside them.
+
+mod access;
+mod backend;
+mod beside;
+mod catalog;
+mod cli;
+mod commands;
+mod failure;
+mod folder;
+mod node;
+mod print;
+mod progress;
+mod secrets;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, LogFormat};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    // A process that was started to become a task's command goes no further than this line.
+    tidemill_executor::process::entry();
+    // One TLS stack for every client, chosen before the first of them.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cli = Cli::parse();
+    if let Err(failure) = start_logs(&cli) {
+        anstream::eprintln!("error: {failure}");
+        return ExitCode::from(1);
+    }
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = failure.to_string();
+            if !text.is_empty() {
+                anstream::eprintln!("error: {text}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn start_logs(cli: &Cli) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&cli.log).map_err(|error| {
+        Failure::Said(format!(
+            "`--log {}` is no filter: {error}; write for example `info` or `warn,tidemill=debug`",
+            cli.log
+        ))
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match cli.log_format {
+        LogFormat::Human => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}

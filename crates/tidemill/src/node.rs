@@ -1,0 +1,359 @@
+//! A home that is at work: store, scheduler, executor, profiles, joined.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tidemill_connector::Registry;
+use tidemill_executor::{ExecLimits, Executor, ExecutorConfig, HomePaths, SmallTables};
+use tidemill_model::{Dag, Effect, Limits, Timestamp, Version};
+use tidemill_profile::ProfileStore;
+use tidemill_scheduler::{Clock, Live, Outlets, Resolver, Scheduler, Settings, Started};
+use tidemill_spec::{Catalog, SourceText, load_dag};
+use tidemill_sql::{Engine, EngineConfig};
+use tidemill_store::kv::{MemoryKv, SledKv};
+use tidemill_store::projector::{self, Projector};
+use tidemill_store::{DagSource, Home, Record, SledOptions, SledStore, Store};
+
+use crate::beside::Beside;
+use crate::catalog::{catalog, registry};
+use crate::commands::Globals;
+use crate::failure::Failure;
+use crate::folder::{Changes, DagFolder};
+use crate::secrets::SecretStore;
+
+/// What a crash left running has this long between TERM and KILL.
+const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
+
+/// This release.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a home is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// To go on with what was begun and to begin more.
+    Work,
+    /// To look at what is there; nothing is begun, ended or changed.
+    Look,
+}
+
+/// Rows in a batch between tasks.
+const BATCH_ROWS: usize = 8_192;
+
+/// The wall clock.
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        chrono::Utc::now().into()
+    }
+}
+
+impl tidemill_executor::Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        chrono::Utc::now().into()
+    }
+}
+
+/// The registry without a home: for commands that only look at files.
+pub(crate) struct Toolbox {
+    /// Connectors and transforms.
+    pub(crate) registry: Registry,
+}
+
+impl Toolbox {
+    /// Everything that can be named in a DAG; nothing of it is run.
+    pub(crate) fn open(globals: &Globals) -> Result<Self, Failure> {
+        let spill = std::env::temp_dir().join(format!("tidemill-{}", std::process::id()));
+        let engine = engine(globals.sql_memory, spill)?;
+        let profiles = ProfileStore::open(
+            Arc::new(MemoryKv::default()),
+            tidemill_profile::StoreOptions::default(),
+        )
+        .map_err(Failure::said)?;
+        Ok(Self { registry: registry(&engine, &Arc::new(profiles)) })
+    }
+}
+
+fn engine(memory_bytes: usize, spill: PathBuf) -> Result<Arc<Engine>, Failure> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    Engine::new(EngineConfig { memory_bytes, threads, spill, batch_rows: BATCH_ROWS })
+        .map_err(Failure::said)
+}
+
+/// What a node is opened with.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeSettings {
+    /// The home.
+    pub(crate) home: PathBuf,
+    /// The secrets file.
+    pub(crate) secrets: Option<PathBuf>,
+    /// Memory for SQL, in bytes.
+    pub(crate) sql_memory: usize,
+    /// The folder whose connections, pools and secrets hold.
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// A home at work.
+pub(crate) struct Node {
+    /// The home, locked by this process.
+    pub(crate) home: Arc<Home>,
+    /// What is kept.
+    pub(crate) store: Arc<SledStore>,
+    /// Decides.
+    pub(crate) scheduler: Scheduler,
+    /// Runs attempts.
+    pub(crate) executor: Executor,
+    /// Customers.
+    pub(crate) profiles: Arc<ProfileStore>,
+    /// Files beside the DAGs.
+    pub(crate) beside: Arc<Beside>,
+    /// What DAG files are checked against.
+    pub(crate) catalog: Arc<Catalog>,
+    /// DAG files, when a folder is served.
+    pub(crate) folder: Mutex<Option<DagFolder>>,
+    projector: Option<Arc<Projector>>,
+    scheduler_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+struct SlabOf(Arc<SledStore>);
+
+impl SmallTables for SlabOf {
+    fn get(&self, hash: &str) -> Result<Option<bytes::Bytes>, String> {
+        self.0.small_table(hash).map_err(|error| error.to_string())
+    }
+}
+
+struct LiveRecords(Arc<Live>);
+
+impl projector::Live for LiveRecords {
+    fn records(
+        &self,
+        run: &tidemill_model::RunId,
+        since: tidemill_model::Position,
+    ) -> Option<Record> {
+        self.0.run_record(run, since)
+    }
+
+    fn dag(&self, id: &tidemill_model::DagId) -> Option<Record> {
+        self.0.dag_record(id)
+    }
+
+    fn stored(&self, run: &tidemill_model::RunId, position: tidemill_model::Position) {
+        self.0.forget(run, position);
+    }
+}
+
+impl Node {
+    /// Opens the home and brings back what was there. Blocks; call it inside the runtime, on a
+    /// thread that may.
+    pub(crate) fn open(settings: &NodeSettings, mode: Mode) -> Result<Arc<Self>, Failure> {
+        let home = Arc::new(Home::open(&settings.home).map_err(Failure::said)?);
+        let paths = paths_of(&home);
+        if mode == Mode::Work {
+            for leftover in tidemill_executor::end_leftovers(&paths, LEFTOVER_GRACE) {
+                let (attempt, pid) = (&leftover.attempt, leftover.pid);
+                tracing::warn!(%attempt, pid, "ended what a crash left running");
+            }
+        }
+        let secrets = SecretStore::open(settings.secrets.as_deref(), settings.folder.as_deref())
+            .map_err(Failure::said)?;
+        let secrets = Arc::new(secrets);
+        let folder = settings.folder.clone().unwrap_or_else(|| ".".into());
+        let beside = Arc::new(Beside::read(&folder, Arc::clone(&secrets)));
+        let engine = engine(settings.sql_memory, home.spill())?;
+        let profiles_kv = SledKv::open(&home.profiles()).map_err(Failure::said)?;
+        let profiles =
+            ProfileStore::open(Arc::new(profiles_kv), tidemill_profile::StoreOptions::default())
+                .map_err(Failure::said)?;
+        let profiles = Arc::new(profiles);
+        let registry = registry(&engine, &profiles);
+        // A stored version is loaded again without regard to the connections of today.
+        let resolver = resolver(catalog(&registry, None));
+        let catalog = Arc::new(catalog(&registry, Some(&beside)));
+
+        let (store, notes) = SledStore::open(&home, Arc::clone(&resolver), SledOptions::default())
+            .map_err(Failure::said)?;
+        let store = Arc::new(store);
+        notes.iter().for_each(|note| tracing::warn!("{note}"));
+
+        let to_scheduler: Arc<OnceLock<Scheduler>> = Arc::default();
+        let reply = Arc::clone(&to_scheduler);
+        let executor = Executor::new(
+            ExecutorConfig {
+                registry,
+                engine,
+                home: paths,
+                small: Arc::new(SlabOf(Arc::clone(&store))),
+                connections: Arc::clone(&beside) as _,
+                secrets,
+                program: own_program()?,
+                limits: ExecLimits::default(),
+                clock: Arc::new(SystemClock),
+            },
+            Arc::new(move |report| reply.wait().report(report)),
+        )
+        .map_err(Failure::said)?;
+
+        let settings = Settings {
+            limits: Limits::default(),
+            pools: beside.pools(),
+            resolver,
+            clock: Arc::new(SystemClock),
+        };
+        let work = match mode {
+            Mode::Look => Working {
+                scheduler: Scheduler::look(Arc::clone(&store) as _, settings)
+                    .map_err(Failure::said)?,
+                thread: None,
+                projector: None,
+            },
+            Mode::Work => start(&store, settings, &executor)?,
+        };
+        let _ = to_scheduler.set(work.scheduler.clone());
+        Ok(Arc::new(Self {
+            home,
+            store,
+            scheduler: work.scheduler,
+            executor,
+            profiles,
+            beside,
+            catalog,
+            folder: Mutex::new(None),
+            projector: work.projector,
+            scheduler_thread: Mutex::new(work.thread),
+        }))
+    }
+
+    /// How far the records are behind the journal: events, milliseconds.
+    pub(crate) fn lag(&self) -> (u64, u64) {
+        self.projector.as_ref().map_or((0, 0), |projector| projector.lag())
+    }
+
+    /// Loads a folder of DAG files for the first time.
+    pub(crate) fn load_folder(&self, root: &Path) -> Result<(), Failure> {
+        let mut folder = DagFolder::new(root.to_owned());
+        let changes = folder.load_all(&self.catalog).map_err(|error| {
+            Failure::Said(format!(
+                "cannot read the folder `{}`: {error}; give a folder of DAG files with `--dags`",
+                root.display()
+            ))
+        })?;
+        self.carry_out(changes)?;
+        let here = folder.files().values().filter_map(|file| file.id.clone()).collect::<Vec<_>>();
+        let gone = self.scheduler.live().dags().into_iter().map(|dag| dag.id);
+        let gone: Vec<_> = gone.filter(|id| !here.contains(id)).collect();
+        if !gone.is_empty() {
+            self.scheduler.retire(gone).map_err(Failure::said)?;
+        }
+        *self.lock_folder() = Some(folder);
+        Ok(())
+    }
+
+    /// Looks for changed DAG files.
+    pub(crate) fn look_at_folder(&self) -> Result<(), Failure> {
+        let changes = match self.lock_folder().as_mut() {
+            Some(folder) => folder.look(&self.catalog),
+            None => return Ok(()),
+        };
+        match changes {
+            Ok(changes) => self.carry_out(changes),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the folder of DAGs");
+                Ok(())
+            }
+        }
+    }
+
+    fn carry_out(&self, changes: Changes) -> Result<(), Failure> {
+        if !changes.deploy.is_empty() {
+            self.scheduler.deploy(changes.deploy).map_err(Failure::said)?;
+        }
+        if !changes.retire.is_empty() {
+            self.scheduler.retire(changes.retire).map_err(Failure::said)?;
+        }
+        Ok(())
+    }
+
+    /// The folder of DAG files.
+    pub(crate) fn lock_folder(&self) -> std::sync::MutexGuard<'_, Option<DagFolder>> {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends attempts, commits what has happened, brings the records up to date.
+    pub(crate) async fn stop(&self) {
+        self.executor.shutdown().await;
+        self.scheduler.stop();
+        let thread = self.scheduler_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let projector = self.projector.clone();
+        let ended = tokio::task::spawn_blocking(move || {
+            if let Some(thread) = thread {
+                let _ = thread.join();
+            }
+            if let Some(projector) = projector {
+                projector.stop();
+            }
+        });
+        let _ = ended.await;
+    }
+}
+
+/// What makes a home work.
+struct Working {
+    scheduler: Scheduler,
+    thread: Option<std::thread::JoinHandle<()>>,
+    projector: Option<Arc<Projector>>,
+}
+
+/// Starts the scheduler, with the projector behind it and the executor before it.
+fn start(
+    store: &Arc<SledStore>,
+    settings: Settings,
+    executor: &Executor,
+) -> Result<Working, Failure> {
+    let mut projector = None;
+    let hands = executor.clone();
+    let started = Scheduler::start(Arc::clone(store) as _, settings, |live| {
+        let live: Arc<dyn projector::Live> = Arc::new(LiveRecords(Arc::clone(live)));
+        let behind = Arc::new(Projector::spawn(
+            Arc::clone(store) as _,
+            live,
+            projector::Settings::default(),
+        ));
+        projector = Some(Arc::clone(&behind));
+        Outlets {
+            effect: Box::new(move |effect| match effect {
+                Effect::StartAttempt(order) => hands.start(order),
+                Effect::CancelAttempt(id) => hands.cancel(&id),
+                Effect::RunFinished(_) => {}
+            }),
+            committed: Box::new(move |position, events| behind.mark(position, events)),
+        }
+    });
+    let Started { scheduler, thread, notes } = started.map_err(Failure::said)?;
+    notes.iter().for_each(|note| tracing::warn!("{note}"));
+    Ok(Working { scheduler, thread: Some(thread), projector })
+}
+
+/// Loads a stored version again.
+fn resolver(catalog: Catalog) -> Resolver {
+    Arc::new(move |version: &Version, source: &DagSource| -> Option<Arc<Dag>> {
+        let text = SourceText { path: &source.path, text: &source.text };
+        load_dag(text, &catalog).dag.filter(|dag| dag.version == *version)
+    })
+}
+
+fn paths_of(home: &Home) -> HomePaths {
+    HomePaths {
+        tables: home.tables(),
+        logs: home.logs(),
+        processes: home.processes(),
+        spill: home.spill(),
+    }
+}
+
+/// This program, which is started again for each command of a task.
+fn own_program() -> Result<PathBuf, Failure> {
+    std::env::current_exe()
+        .map_err(|error| Failure::Said(format!("cannot find this program's own file: {error}")))
+}

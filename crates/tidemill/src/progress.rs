@@ -1,0 +1,168 @@
+//! A run as it goes on: a live display on a terminal, a line for each task otherwise.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+use tidemill_model::{RunState, TaskState};
+
+use crate::access::Access;
+use crate::failure::Failure;
+use crate::node::SystemClock;
+use crate::print::{mark, number, seconds};
+use crate::view::{Run, Task};
+
+/// How often the run is asked for.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// Where progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// On the standard output.
+    Tasks,
+    /// Nowhere.
+    Nothing,
+}
+
+/// Reads a run.
+pub(crate) async fn fetch(access: &Access, run: &str) -> Result<Run, Failure> {
+    let value = access.get(&format!("/api/v1/runs/{run}")).await?;
+    serde_json::from_value(value).map_err(|error| {
+        Failure::Said(format!("the answer about run {run} is not understood: {error}"))
+    })
+}
+
+/// Waits for the end of a run and shows each task as it ends. Ctrl-C asks for the run's end.
+pub(crate) async fn follow(access: &Access, run: &str, show: Show) -> Result<Run, Failure> {
+    let bar = (show == Show::Tasks && std::io::stdout().is_terminal()).then(spinner);
+    let mut shown: BTreeSet<String> = BTreeSet::new();
+    let mut interrupted = false;
+    loop {
+        let now = fetch(access, run).await?;
+        if show == Show::Tasks {
+            for task in now.tasks.iter().filter(|task| task.state.is_final()) {
+                if shown.insert(task.name.clone()) {
+                    say(bar.as_ref(), &line(task));
+                }
+            }
+        }
+        if now.state.is_final() {
+            if let Some(bar) = bar {
+                bar.finish_and_clear();
+            }
+            return Ok(now);
+        }
+        if let Some(bar) = &bar {
+            bar.set_message(under_way(&now));
+            bar.tick();
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ASK_EVERY) => {}
+            _ = tokio::signal::ctrl_c(), if !interrupted => {
+                interrupted = true;
+                say(bar.as_ref(), "cancelling; press Ctrl-C again to leave at once");
+                access.post(&format!("/api/v1/runs/{run}/cancel"), &serde_json::json!({})).await?;
+            }
+            _ = tokio::signal::ctrl_c(), if interrupted => {
+                return Err(Failure::Said(format!("left before run {run} had ended")));
+            }
+        }
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg}") {
+        bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
+    }
+    bar
+}
+
+fn say(bar: Option<&ProgressBar>, text: &str) {
+    match bar {
+        Some(bar) => bar.suspend(|| anstream::println!("{text}")),
+        None => anstream::println!("{text}"),
+    }
+}
+
+fn under_way(run: &Run) -> String {
+    let names: Vec<&str> = (run.tasks.iter())
+        .filter(|task| task.state == TaskState::Running)
+        .map(|task| task.name.as_str())
+        .collect();
+    let done = run.tasks.iter().filter(|task| task.state.is_final()).count();
+    format!("{done}/{} done, running: {}", run.tasks.len(), names.join(", "))
+}
+
+/// A finished task in one line.
+pub(crate) fn line(task: &Task) -> String {
+    let style = style_of(task.state);
+    let label = task.state.label();
+    let took = task
+        .seconds(tidemill_scheduler::Clock::now(&SystemClock))
+        .filter(|_| task.attempts > 0)
+        .map(seconds)
+        .unwrap_or_default();
+    let mut text = format!("  {style}{}{style:#} {:<28} {took:>9}  ", mark(label), task.name);
+    match (&task.error, task.state) {
+        (Some(error), TaskState::Failed) => text.push_str(&error.to_string()),
+        (_, TaskState::Succeeded) => text.push_str(&counts(task)),
+        _ => text.push_str(task.reason.as_deref().unwrap_or(label)),
+    }
+    for warning in &task.warnings {
+        let yellow = AnsiColor::Yellow.on_default();
+        text.push_str(&format!("\n      {yellow}warning{yellow:#}: {warning}"));
+    }
+    text.trim_end().to_owned()
+}
+
+/// `541,909 → 391,150 rows; 5,268 duplicates; 145,491 rejected`.
+pub(crate) fn counts(task: &Task) -> String {
+    let Some(counts) = task.counts().filter(|c| c.rows_in + c.rows_out > 0) else {
+        return String::new();
+    };
+    let mut text = if counts.rows_in == counts.rows_out {
+        format!("{} rows", number(counts.rows_out))
+    } else {
+        format!("{} → {} rows", number(counts.rows_in), number(counts.rows_out))
+    };
+    if counts.duplicates > 0 {
+        text.push_str(&format!("; {} duplicates", number(counts.duplicates)));
+    }
+    let rejected: Vec<String> = (counts.rejected.iter())
+        .filter(|(_, rows)| *rows > 0)
+        .map(|(reason, rows)| format!("{reason} {}", number(*rows)))
+        .collect();
+    if !rejected.is_empty() {
+        text.push_str(&format!("; rejected: {}", rejected.join(", ")));
+    }
+    text
+}
+
+fn style_of(state: TaskState) -> Style {
+    match state {
+        TaskState::Succeeded => AnsiColor::Green.on_default(),
+        TaskState::Failed | TaskState::UpstreamFailed => AnsiColor::Red.on_default(),
+        TaskState::Running => AnsiColor::Cyan.on_default(),
+        _ => AnsiColor::BrightBlack.on_default(),
+    }
+}
+
+/// The last line about a run.
+pub(crate) fn verdict(run: &Run) -> String {
+    let took = run.seconds(tidemill_scheduler::Clock::now(&SystemClock)).map(seconds);
+    let style = match run.state {
+        RunState::Succeeded => AnsiColor::Green.on_default(),
+        RunState::Failed => AnsiColor::Red.on_default(),
+        _ => Style::new(),
+    };
+    format!(
+        "{style}{} {}{style:#} {}{}",
+        mark(run.state.label()),
+        run.id,
+        run.state.label(),
+        took.map(|took| format!(" in {took}")).unwrap_or_default()
+    )
+}

@@ -1,0 +1,90 @@
+//! Answers of the API as values: what the commands print.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tidemill_model::{Counts, RunState, TaskError, TaskState, Timestamp};
+
+/// A run.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) id: String,
+    pub(crate) dag: String,
+    pub(crate) state: RunState,
+    #[serde(default)]
+    pub(crate) params: Map<String, Value>,
+    pub(crate) trigger: Value,
+    pub(crate) created_at: Timestamped,
+    pub(crate) started_at: Option<Timestamped>,
+    pub(crate) finished_at: Option<Timestamped>,
+    #[serde(default)]
+    pub(crate) tasks: Vec<Task>,
+}
+
+/// A task in a run.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) name: String,
+    pub(crate) state: TaskState,
+    pub(crate) attempts: u32,
+    pub(crate) started_at: Option<Timestamped>,
+    pub(crate) finished_at: Option<Timestamped>,
+    pub(crate) rows_in: Option<u64>,
+    pub(crate) rows_out: Option<u64>,
+    pub(crate) duplicates: Option<u64>,
+    #[serde(default)]
+    pub(crate) rejected: Vec<Rejected>,
+    #[serde(default)]
+    pub(crate) warnings: Vec<String>,
+    pub(crate) error: Option<TaskError>,
+    pub(crate) reason: Option<String>,
+    pub(crate) waits_for: Option<String>,
+}
+
+/// Rows set aside for a reason.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Rejected {
+    pub(crate) reason: String,
+    pub(crate) rows: u64,
+}
+
+/// An instant as the API writes it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Timestamped(pub(crate) Timestamp);
+
+impl TryFrom<String> for Timestamped {
+    type Error = tidemill_model::time::BadTimestamp;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self)
+    }
+}
+
+impl Run {
+    /// How long its current generation took, or takes until now.
+    pub(crate) fn seconds(&self, now: Timestamp) -> Option<f64> {
+        seconds(self.started_at, self.finished_at, now)
+    }
+}
+
+impl Task {
+    /// Where its rows went, once it has succeeded.
+    pub(crate) fn counts(&self) -> Option<Counts> {
+        Some(Counts {
+            rows_in: self.rows_in?,
+            rows_out: self.rows_out?,
+            duplicates: self.duplicates.unwrap_or_default(),
+            rejected: (self.rejected.iter()).map(|r| (r.reason.clone(), r.rows)).collect(),
+        })
+    }
+
+    /// How long its newest attempt took, or takes until now.
+    pub(crate) fn seconds(&self, now: Timestamp) -> Option<f64> {
+        seconds(self.started_at, self.finished_at, now)
+    }
+}
+
+fn seconds(from: Option<Timestamped>, to: Option<Timestamped>, now: Timestamp) -> Option<f64> {
+    let to = to.map_or(now, |to| to.0);
+    from.map(|from| to.since(from.0).as_secs_f64())
+}
