@@ -52,6 +52,12 @@ pub trait Backend: Send + Sync + 'static {
     /// with its diagnostics.
     async fn run_file(&self, request: RunFileRequest) -> Result<RunId, ApiError>;
 
+    /// Copies everything that is kept to a new folder of this machine, while work goes on.
+    async fn backup(&self, to: PathBuf) -> Result<BackupMade, ApiError>;
+
+    /// What is wrong with what is kept. Nothing is changed.
+    async fn doctor(&self) -> Result<Value, ApiError>;
+
     /// Asks to end a run. A finished one is a `Conflict`.
     async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError>;
 
@@ -160,6 +166,17 @@ pub struct RunFileRequest {
     pub interval: Option<DataInterval>,
     /// Who asks, as far as is known.
     pub who: String,
+}
+
+/// A finished backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackupMade {
+    /// Files in it.
+    pub files: usize,
+    /// Their size.
+    pub bytes: u64,
+    /// The last event that is in it.
+    pub position: u64,
 }
 
 /// Which lines of which log.

@@ -20,6 +20,8 @@ use crate::routes::Caller;
 
 /// A request that is not answered after this long is given up.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// A backup copies everything that is kept, so it may take longer.
+const BACKUP_TIME_MAX: Duration = Duration::from_hours(2);
 
 const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; \
     frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'";
@@ -71,10 +73,14 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     let answer = match checked {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            match tokio::time::timeout(ANSWER_TIME_MAX, next.run(request)).await {
+            let limit = if path == "/api/v1/backup" { BACKUP_TIME_MAX } else { ANSWER_TIME_MAX };
+            match tokio::time::timeout(limit, next.run(request)).await {
                 Ok(answer) => answer,
-                Err(_) => ApiError::new(ErrorCode::Timeout, "the answer took longer than 30 s")
-                    .into_response(),
+                Err(_) => ApiError::new(
+                    ErrorCode::Timeout,
+                    format!("the answer took longer than {} s", limit.as_secs()),
+                )
+                .into_response(),
             }
         }
         Err(error) => error.into_response(),

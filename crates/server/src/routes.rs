@@ -40,7 +40,7 @@ pub enum Permission {
     CancelRuns,
     /// Pause and resume schedules.
     PauseDags,
-    /// Run any file of this machine: the same as a login.
+    /// Run any file of this machine, or write to any folder: the same as a login.
     RunFiles,
 }
 
@@ -65,14 +65,14 @@ pub trait Gate: Send + Sync + 'static {
 }
 
 /// The gate of a server on loopback, before there are users: everybody who reaches it may do
-/// everything, except run files, which takes the token.
+/// everything, except what reaches the machine's files, which takes the token.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Loopback;
 
 impl Gate for Loopback {
     fn check(&self, caller: Caller, permission: Permission) -> Result<(), ApiError> {
         if permission == Permission::RunFiles && !caller.token {
-            let detail = "running a file takes the token of this server";
+            let detail = "this takes the token of the server";
             return Err(ApiError::new(ErrorCode::Unauthorized, detail)
                 .help("use the command line as the user who started the server"));
         }

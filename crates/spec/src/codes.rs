@@ -50,6 +50,8 @@ codes! {
     KEY_KIND = "TM0010", "key that is no string", "A key of a mapping is a list, a mapping or nothing.", "Write the key as a plain word.";
     EMPTY = "TM0011", "empty file", "The file holds no value.", "Write at least `tasks:` with one task.";
     TOO_MANY = "TM0012", "too many problems", "More than 200 problems were found; the others are not shown.", "Repair the ones shown, then look again.";
+    UNUSABLE = "TM0013", "file that cannot be used", "The file cannot be read, or the name of its DAG is already that of another file.",
+        "Look at the mode of the file, or give one of the two DAGs another name.";
 
     // TM01xx: structure, names, the graph.
     UNKNOWN_KEY = "TM0101", "unknown key", "The language has no such key at this place.", "Use one of the keys that are listed, or `x-…` for notes at the top of the file.";

@@ -44,10 +44,8 @@ impl Access {
         folder: Option<PathBuf>,
         mode: Mode,
     ) -> Result<Self, Failure> {
-        if let Some(info) = Layout::new(&globals.home).server()
-            && let Some(remote) = Remote::connect(globals, &info).await?
-        {
-            return Ok(Self::Remote(remote));
+        if let Some(running) = Self::running(globals).await? {
+            return Ok(running);
         }
         let settings = globals.node(folder);
         let node = tokio::task::spawn_blocking(move || Node::open(&settings, mode))
@@ -55,6 +53,14 @@ impl Access {
             .map_err(Failure::said)??;
         let backend = Arc::new(NodeBackend::new(Arc::clone(&node)));
         Ok(Self::Local(node, InProcess::new(backend, crate::node::VERSION)))
+    }
+
+    /// The server that works on the home, if one does.
+    pub(crate) async fn running(globals: &Globals) -> Result<Option<Self>, Failure> {
+        match Layout::new(&globals.home).server() {
+            Some(info) => Ok(Remote::connect(globals, &info).await?.map(Self::Remote)),
+            None => Ok(None),
+        }
     }
 
     /// What DAG files are checked against.

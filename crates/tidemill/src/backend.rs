@@ -14,12 +14,12 @@ use tidemill_model::{DagId, RunId, RunState, TableRef, TaskName, Timestamp};
 use tidemill_scheduler::service::Refused;
 use tidemill_scheduler::{Clock, CommandError, RunView, stats::COMMIT_BUCKETS_US};
 use tidemill_server::backend::{
-    Backend, Column, DagDetail, DagView, Health, HealthPart, Labels, LogFrom, LogLine, LogPage,
-    LogQuery, LogStream, Metric, ProfileDoc, ProfilePage, RECENT_RUNS_MAX, RawLog, RunDetail,
-    RunFileRequest, Samples, TableSample, TriggerRequest,
+    Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, Labels, LogFrom, LogLine,
+    LogPage, LogQuery, LogStream, Metric, ProfileDoc, ProfilePage, RECENT_RUNS_MAX, RawLog,
+    RunDetail, RunFileRequest, Samples, TableSample, TriggerRequest,
 };
 use tidemill_server::error::{ApiError, ErrorCode};
-use tidemill_spec::{Diagnostic, Severity, SourceText, load_dag};
+use tidemill_spec::{Diagnostic, Severity, SourceText, codes, load_dag};
 use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary};
 
 use crate::folder::{DagFile, read_text};
@@ -140,6 +140,28 @@ impl Backend for NodeBackend {
             params: request.params,
             interval: request.interval,
             who: request.who,
+        })
+        .await
+    }
+
+    async fn backup(&self, to: PathBuf) -> Result<BackupMade, ApiError> {
+        self.blocking(move |node| {
+            let kv = Some(&*node.profiles_kv);
+            let made = tidemill_store::backup::backup(&node.store, node.home.layout(), kv, &to)
+                .map_err(|error| ApiError::new(ErrorCode::Conflict, error.to_string()))?;
+            Ok(BackupMade {
+                files: made.files.len(),
+                bytes: made.files.iter().map(|file| file.bytes).sum(),
+                position: made.to.0,
+            })
+        })
+        .await
+    }
+
+    async fn doctor(&self) -> Result<Value, ApiError> {
+        self.blocking(|node| {
+            let findings = tidemill_store::doctor::doctor(&node.home, Some(&node.store), false);
+            Ok(serde_json::json!({"findings": findings}))
         })
         .await
     }
@@ -316,7 +338,7 @@ fn diagnostics_of(file: &DagFile) -> Vec<Diagnostic> {
     let mut diagnostics = file.diagnostics.clone();
     if let Some(trouble) = &file.trouble {
         diagnostics.push(Diagnostic {
-            code: "TM0000",
+            code: codes::UNUSABLE.id,
             severity: Severity::Error,
             blocks_run: true,
             message: trouble.clone(),

@@ -4,10 +4,11 @@
 //! joins scheduler, executor, connectors, profiles and server, and prints.
 //!
 //! * [`cli`]: the command line; [`commands`]: one file for each command;
-//! * [`node`]: a home that is at work: store, scheduler, executor; [`backend`]: the server's view
+//! * [`node`]: a home that is at work: store, scheduler, executor; [`janitor`]: what goes in time; [`backend`]: the server's view
 //!   of it; [`access`]: how a command reaches it, in this process or in the server's;
 //! * [`view`], [`progress`], [`print`]: answers as people read them;
-//! * [`folder`], [`beside`], [`secrets`], [`catalog`]: DAG files and what stands beside them.
+//! * [`folder`], [`beside`], [`secrets`], [`catalog`]: DAG files and what stands beside them;
+//!   [`schemas`]: the columns of their tables, before anything runs.
 
 mod access;
 mod backend;
@@ -17,9 +18,11 @@ mod cli;
 mod commands;
 mod failure;
 mod folder;
+mod janitor;
 mod node;
 mod print;
 mod progress;
+mod schemas;
 mod secrets;
 mod view;
 

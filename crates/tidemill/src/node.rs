@@ -11,7 +11,7 @@ use tidemill_profile::ProfileStore;
 use tidemill_scheduler::{Clock, Live, Outlets, Resolver, Scheduler, Settings, Started};
 use tidemill_spec::{Catalog, SourceText, load_dag};
 use tidemill_sql::{Engine, EngineConfig};
-use tidemill_store::kv::{MemoryKv, SledKv};
+use tidemill_store::kv::{Kv, MemoryKv, SledKv};
 use tidemill_store::projector::{self, Projector};
 use tidemill_store::{DagSource, Home, Record, SledOptions, SledStore, Store};
 
@@ -59,6 +59,8 @@ impl tidemill_executor::Clock for SystemClock {
 pub(crate) struct Toolbox {
     /// Connectors and transforms.
     pub(crate) registry: Registry,
+    /// For the columns of queries.
+    pub(crate) engine: Arc<Engine>,
 }
 
 impl Toolbox {
@@ -71,7 +73,7 @@ impl Toolbox {
             tidemill_profile::StoreOptions::default(),
         )
         .map_err(Failure::said)?;
-        Ok(Self { registry: registry(&engine, &Arc::new(profiles)) })
+        Ok(Self { registry: registry(&engine, &Arc::new(profiles)), engine })
     }
 }
 
@@ -106,6 +108,8 @@ pub(crate) struct Node {
     pub(crate) executor: Executor,
     /// Customers.
     pub(crate) profiles: Arc<ProfileStore>,
+    /// Where customers are kept, for backups.
+    pub(crate) profiles_kv: Arc<dyn Kv>,
     /// Files beside the DAGs.
     pub(crate) beside: Arc<Beside>,
     /// What DAG files are checked against.
@@ -162,10 +166,11 @@ impl Node {
         let folder = settings.folder.clone().unwrap_or_else(|| ".".into());
         let beside = Arc::new(Beside::read(&folder, Arc::clone(&secrets)));
         let engine = engine(settings.sql_memory, home.spill())?;
-        let profiles_kv = SledKv::open(&home.profiles()).map_err(Failure::said)?;
+        let profiles_kv: Arc<dyn Kv> =
+            Arc::new(SledKv::open(&home.profiles()).map_err(Failure::said)?);
+        let options = tidemill_profile::StoreOptions::default();
         let profiles =
-            ProfileStore::open(Arc::new(profiles_kv), tidemill_profile::StoreOptions::default())
-                .map_err(Failure::said)?;
+            ProfileStore::open(Arc::clone(&profiles_kv), options).map_err(Failure::said)?;
         let profiles = Arc::new(profiles);
         let registry = registry(&engine, &profiles);
         // A stored version is loaded again without regard to the connections of today.
@@ -217,6 +222,7 @@ impl Node {
             scheduler: work.scheduler,
             executor,
             profiles,
+            profiles_kv,
             beside,
             catalog,
             folder: Mutex::new(None),

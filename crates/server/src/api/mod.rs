@@ -46,6 +46,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .post("/api/v1/run-file", RunFiles, runs::run_file)
         .get("/api/v1/profiles", ViewProfiles, profiles::list)
         .get("/api/v1/profiles/{id}", ViewProfiles, profiles::show)
+        .post("/api/v1/backup", RunFiles, system::backup)
+        .get("/api/v1/doctor", ViewSystem, system::doctor)
         .get("/health", Public, system::health)
         .get("/metrics", ViewSystem, system::metrics)
 }

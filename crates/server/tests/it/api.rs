@@ -13,7 +13,8 @@ use crate::world::world;
 
 /// The body with which a route works.
 fn body(path: &str) -> &'static str {
-    if path.ends_with("/run-file") { "{\"path\": \"/dags/a.yaml\"}" } else { "{}" }
+    let takes_path = path.ends_with("/run-file") || path.ends_with("/backup");
+    if takes_path { "{\"path\": \"/dags/a.yaml\"}" } else { "{}" }
 }
 
 #[tokio::test]

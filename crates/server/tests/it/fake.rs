@@ -1,6 +1,7 @@
 //! A backend of fixed data: no clock, no disk. Tests ask it, and the example `preview` shows it.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use futures::StreamExt;
 use serde_json::{Map, Value, json};
 use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskName, Timestamp};
 use tidemill_server::backend::{
-    Backend, Column, DagDetail, DagView, Health, HealthPart, LogFrom, LogLine, LogPage, LogQuery,
-    Metric, ProfileDoc, ProfilePage, RawLog, RunDetail, RunFileRequest, Samples, TableSample,
-    TriggerRequest,
+    Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, LogFrom, LogLine, LogPage,
+    LogQuery, Metric, ProfileDoc, ProfilePage, RawLog, RunDetail, RunFileRequest, Samples,
+    TableSample, TriggerRequest,
 };
 use tidemill_server::{ApiError, ErrorCode};
 use tidemill_store::{RunPage, RunQuery, RunSummary};
@@ -129,6 +130,15 @@ impl Backend for Fake {
     async fn run_file(&self, request: RunFileRequest) -> Result<RunId, ApiError> {
         self.order(format!("run-file {} {}", request.path.display(), request.who));
         Ok(RunId { dag: "file".parse().expect("a name"), number: self.orders().len() as u64 })
+    }
+
+    async fn backup(&self, to: PathBuf) -> Result<BackupMade, ApiError> {
+        self.order(format!("backup {}", to.display()));
+        Ok(BackupMade { files: 3, bytes: 300, position: 30 })
+    }
+
+    async fn doctor(&self) -> Result<serde_json::Value, ApiError> {
+        Ok(serde_json::json!({"findings": []}))
     }
 
     async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError> {

@@ -1,15 +1,15 @@
 //! `tidemill doctor`: what is wrong with what is kept, and what to do about it.
 
 use tidemill_store::Home;
-use tidemill_store::doctor::{self, Severity};
+use tidemill_store::doctor::{self, Finding, Severity};
 
+use crate::access::Access;
 use crate::cli::Doctor;
-use crate::commands::Globals;
+use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
 
 pub(crate) fn run(globals: &Globals, command: &Doctor) -> Result<(), Failure> {
-    let home = Home::open(&globals.home).map_err(Failure::said)?;
-    let findings = doctor::doctor(&home, None, command.repair);
+    let findings = find(globals, command)?;
     if command.json {
         println!("{:#}", serde_json::json!({"findings": findings}));
     } else if findings.is_empty() {
@@ -21,18 +21,32 @@ pub(crate) fn run(globals: &Globals, command: &Doctor) -> Result<(), Failure> {
                 Severity::Warning => "warning",
                 Severity::Error => "error",
             };
-            println!(
-                "{label}: {}{}",
-                finding.what,
-                if finding.repaired { " (repaired)" } else { "" }
-            );
-            println!("  help: {}", finding.remedy);
+            let repaired = if finding.repaired { " (repaired)" } else { "" };
+            println!("{label}: {}{repaired}\n  help: {}", finding.what, finding.remedy);
         }
     }
-    let wrong =
-        |finding: &doctor::Finding| finding.severity == Severity::Error && !finding.repaired;
-    if findings.iter().any(wrong) {
-        return Err(Failure::RunFailed);
+    let wrong = |finding: &Finding| finding.severity == Severity::Error && !finding.repaired;
+    if findings.iter().any(wrong) { Err(Failure::RunFailed) } else { Ok(()) }
+}
+
+/// Asks the server that works on the home, or looks at the home's files, which nobody uses then.
+fn find(globals: &Globals, command: &Doctor) -> Result<Vec<Finding>, Failure> {
+    let runtime = runtime()?;
+    let answer = runtime.block_on(async {
+        match Access::running(globals).await? {
+            None => Ok(None),
+            Some(_) if command.repair => Err(Failure::said(
+                "a server works on this home; stop it before anything is repaired",
+            )),
+            Some(server) => server.get("/api/v1/doctor").await.map(Some),
+        }
+    })?;
+    match answer {
+        Some(answer) => serde_json::from_value(answer["findings"].clone())
+            .map_err(|error| Failure::Said(format!("the answer is not understood: {error}"))),
+        None => {
+            let home = Home::open(&globals.home).map_err(Failure::said)?;
+            Ok(doctor::doctor(&home, None, command.repair))
+        }
     }
-    Ok(())
 }

@@ -9,11 +9,12 @@ use tidemill_spec::{SourceText, load_dag};
 use crate::beside::Beside;
 use crate::catalog::{catalog, folder_of};
 use crate::cli::Plan;
-use crate::commands::Globals;
+use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
 use crate::folder::read_text;
 use crate::node::{SystemClock, Toolbox};
 use crate::print::{Align, table};
+use crate::schemas::{Schemas, of_dag};
 use crate::secrets::SecretStore;
 
 /// Ticks that are shown.
@@ -30,10 +31,11 @@ pub(crate) fn run(globals: &Globals, command: &Plan) -> Result<(), Failure> {
     print_diagnostics(&loaded.diagnostics);
     let dag = loaded.dag.ok_or(Failure::Invalid)?;
     let ticks = next_ticks(&dag, tidemill_scheduler::Clock::now(&SystemClock));
+    let schemas = runtime()?.block_on(of_dag(&dag, &toolbox));
     if command.json {
-        println!("{:#}", as_json(&dag, &ticks));
+        println!("{:#}", as_json(&dag, &ticks, &schemas));
     } else {
-        print!("{}", as_text(&dag, &ticks));
+        print!("{}", as_text(&dag, &ticks, &schemas));
     }
     Ok(())
 }
@@ -47,7 +49,7 @@ fn next_ticks(dag: &Dag, now: Timestamp) -> Vec<Timestamp> {
         .collect()
 }
 
-fn as_json(dag: &Dag, ticks: &[Timestamp]) -> Value {
+fn as_json(dag: &Dag, ticks: &[Timestamp], schemas: &Schemas) -> Value {
     let tasks: Vec<Value> = dag
         .order()
         .iter()
@@ -64,10 +66,10 @@ fn as_json(dag: &Dag, ticks: &[Timestamp]) -> Value {
         .collect();
     json!({"dag": dag.id, "version": dag.version, "schedule": dag.schedule.as_ref().map(|s| s.expression()),
         "timezone": dag.timezone.name(), "next_ticks": ticks.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "params": dag.params, "tasks": tasks})
+        "params": dag.params, "tasks": tasks, "tables": schemas.to_json()})
 }
 
-fn as_text(dag: &Dag, ticks: &[Timestamp]) -> String {
+fn as_text(dag: &Dag, ticks: &[Timestamp], schemas: &Schemas) -> String {
     let rows: Vec<Vec<String>> = dag
         .order()
         .iter()
@@ -93,6 +95,7 @@ fn as_text(dag: &Dag, ticks: &[Timestamp]) -> String {
     ];
     let mut text =
         format!("{} (version {})\n\n{}", dag.id, dag.version.short(), table(&head, &rows));
+    text.push_str(&schemas.to_text());
     if let Some(schedule) = &dag.schedule {
         text.push_str(&format!(
             "\nschedule `{}` in {}; next:\n",

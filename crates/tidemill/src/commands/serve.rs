@@ -12,6 +12,7 @@ use crate::backend::NodeBackend;
 use crate::cli::Serve;
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
+use crate::janitor::{CLEAN_EVERY, clean};
 use crate::node::{Mode, Node, VERSION};
 
 /// How often the folder of DAGs is looked at.
@@ -97,7 +98,18 @@ pub(crate) async fn serve(
             let _ = tokio::task::spawn_blocking(move || node.look_at_folder()).await;
         }
     };
+    let cleaning = async {
+        loop {
+            tokio::time::sleep(CLEAN_EVERY).await;
+            let node = Arc::clone(node);
+            let cleaned = tokio::task::spawn_blocking(move || clean(&node)).await;
+            if let Ok(Err(error)) = cleaned {
+                tracing::warn!(%error, "old runs could not be removed");
+            }
+        }
+    };
     let ended = tokio::select! {
+        () = cleaning => Ok(()),
         served = server => served.map_err(|error| Failure::Said(format!("the server ended: {error}"))),
         () = looking => Ok(()),
         halted = node.scheduler.halted() => Err(Failure::Said(halted.to_string())),
