@@ -141,11 +141,43 @@ pub fn backup(
         write_pairs(profiles, &path)?;
         files.push(path);
     }
+    copy_logs(home, &target, &mut files)?;
     let files = files.iter().map(|path| describe(dest, path)).collect::<Result<_, _>>()?;
     let made_at = disk::now();
     let manifest = Manifest { format: FORMAT, made_at, from, to, files, missing_tables };
     seal(&manifest, dest)?;
     Ok(manifest)
+}
+
+/// Copies the logs of attempts as they are now. They are many and small, and nothing acknowledged
+/// is in them alone, so they are not synced one by one.
+fn copy_logs(home: &Layout, target: &Layout, files: &mut Vec<PathBuf>) -> Result<(), StoreError> {
+    let mut folders = vec![home.logs()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = folder.read_dir() else { continue };
+        let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        // An index is copied before its log, which may have grown since: `.idx` sorts first.
+        found.sort_by_key(|path| path.with_extension(index_first(path)));
+        for path in found {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let copy = target.logs().join(path.strip_prefix(home.logs()).unwrap_or(&path));
+            copy.parent().map_or(Ok(()), disk::make_dir)?;
+            match std::fs::copy(&path, &copy) {
+                Ok(_) => files.push(copy),
+                // A log may go while others are copied.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(disk::failed(&copy, &error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn index_first(path: &Path) -> &'static str {
+    if path.extension().is_some_and(|extension| extension == "idx") { "0" } else { "1" }
 }
 
 fn copy_journal(
@@ -287,7 +319,11 @@ pub fn restore(src: &Path, home: &Home, force: bool) -> Result<Manifest, BackupE
         }
         let to = home.root().join(&file.path);
         to.parent().map_or(Ok(()), disk::make_dir)?;
-        copy_part(&from, &to, u64::MAX)?;
+        if file.path.starts_with("logs") {
+            std::fs::copy(&from, &to).map_err(|e| disk::failed(&to, &e))?;
+        } else {
+            copy_part(&from, &to, u64::MAX)?;
+        }
     }
     for folder in [home.journal(), home.slab(), home.versions(), home.tables(), home.snapshots()] {
         disk::make_dir(&folder)?;
@@ -304,6 +340,7 @@ fn held_folders(home: &Layout) -> Vec<PathBuf> {
         home.versions(),
         home.tables(),
         home.snapshots(),
+        home.logs(),
         home.state(),
         home.profiles(),
     ];

@@ -121,15 +121,9 @@ fn table(items: &[Value]) -> Table {
     Table { rows: rows.collect(), contributes, more: items.len().saturating_sub(ROWS_MAX), columns }
 }
 
-/// What a line of an explanation adds: points, times a value if there is one.
+/// What a line of an explanation adds: its points.
 fn contribution(item: &Value) -> Option<f64> {
-    let points = item.get("points")?.as_f64()?;
-    match item.get("value") {
-        Some(Value::Number(value)) => Some(points * value.as_f64()?),
-        Some(Value::Null) | None => Some(points),
-        Some(Value::Bool(holds)) => Some(if *holds { points } else { 0.0 }),
-        Some(_) => None,
-    }
+    item.get("points")?.as_f64()
 }
 
 #[cfg(test)]
@@ -164,7 +158,7 @@ mod tests {
         );
         check(
             &json!({"score": {"intent": 61.5, "explained": [
-                {"term": "rfm", "points": 50, "value": 0.75},
+                {"term": "rfm", "points": 37.5, "value": 0.75},
                 {"term": "complained", "points": -10},
             ]}}),
             &["score: intent=61.5", "score · explained: [term,points,value] +37.5,-10.0"],

@@ -1,0 +1,91 @@
+"""The pages in a real browser: what an operator sees and does."""
+
+import pytest
+from playwright.sync_api import expect
+
+from conftest import PAGES
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+def test_every_page_reads(open_page, path, scripts):
+    page = open_page(scripts=scripts).go(path)
+    expect(page.locator("main")).to_be_visible()
+    expect(page.locator("h1").first).to_be_visible()
+    assert "Tidemill" in page.title()
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_page_fits_a_phone(open_page, path, dark):
+    page = open_page(width=375, height=700, dark=dark).go(path)
+    wide, has = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    assert wide <= has, f"{wide} pixels on a screen of {has}"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_control_has_a_name(open_page, path):
+    page = open_page().go(path)
+    nameless = page.evaluate("""() => [...document.querySelectorAll('a, button, input, select')]
+        .filter(e => !(e.textContent.trim() || e.getAttribute('aria-label') || e.title ||
+                       e.labels?.length || e.placeholder || e.hidden))
+        .map(e => e.outerHTML.slice(0, 200))""")
+    assert nameless == []
+
+
+def test_the_failing_log_is_one_click_away(open_page):
+    page = open_page().go("/")
+    attention = page.locator("#attention")
+    expect(attention).to_contain_text("failing")
+    expect(attention).to_contain_text("ZeroDivisionError")
+    attention.get_by_role("link", name="Open the log").first.click()
+    page.wait_for_url("**/runs/failing.1/tasks/transform**")
+    expect(page.locator("ol.log")).to_contain_text("ZeroDivisionError: division by zero")
+
+
+def test_a_bad_file_shows_its_error(open_page):
+    page = open_page().go("/")
+    expect(page.locator("#attention")).to_contain_text("has no action")
+    expect(page.locator("#attention")).to_contain_text("broken.yaml")
+
+
+def test_a_run_shows_graph_states_counts(open_page):
+    page = open_page().go("/runs/personalize.1")
+    expect(page.locator("h1")).to_contain_text("personalize")
+    expect(page.locator("svg").first).to_be_attached()
+    row = page.locator("#tasks tr", has_text="purchases").filter(has_text="122,841").last
+    expect(row).to_contain_text("106,973")
+    page.locator("#tasks").get_by_role("link", name="audience").first.click()
+    page.wait_for_url("**/tasks/audience**")
+    expect(page.locator("main")).to_contain_text("no_record")
+
+
+def test_a_profile_explains_its_score(open_page):
+    page = open_page().go("/profiles")
+    expect(page.locator("main")).to_contain_text("1,014")
+    page.goto(page.url.replace("/profiles", "/profiles/1"))
+    main = page.locator("main")
+    for text in ("loyalty", "interest", "recs", "household-1@example.test"):
+        expect(main).to_contain_text(text)
+
+
+def test_start_a_run_and_cancel_it(open_page, site):
+    page = open_page().go("/dags/slow")
+    page.get_by_role("button", name="Run").or_(page.get_by_role("button", name="Trigger")).or_(
+        page.get_by_role("button", name="Start")).first.click()
+    page.wait_for_url("**/runs/slow.*")
+    run = page.url.rsplit("/", 1)[1].partition("?")[0].partition("#")[0]
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel run").click()
+    # The page follows the run by itself.
+    expect(page.locator("h1")).to_contain_text("cancelled", ignore_case=True, timeout=30_000)
+    assert site.run(run)["state"] == "cancelled"
+
+
+def test_the_keyboard_is_enough(open_page):
+    page = open_page().go("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("g")
+    page.keyboard.press("d")
+    page.wait_for_url("**/dags")

@@ -1,0 +1,176 @@
+"""The command line as people and scripts use it."""
+
+import json
+import re
+
+import pytest
+
+from tidemill import ROOT
+
+GOOD = """
+tasks:
+  one:
+    run: [echo, one]
+  two:
+    run: [echo, two]
+    depends_on: [one]
+"""
+
+BAD = """
+tasks:
+  orders:
+    ingest:
+      csv: {path: "*.csv"}
+  total:
+    transform:
+      sql: select count(*) as n from order
+    retries: 3
+"""
+
+
+def test_help_has_examples(home):
+    done = home.call("--help")
+    for command in ("demo", "run", "validate", "plan", "serve", "trigger", "runs", "show", "logs",
+                    "profile", "backup", "restore", "doctor", "schema", "completions"):
+        assert re.search(rf"^  {command}\b", done.out, re.M), f"{command} is not in the list"
+        page = home.call(command, "--help").out
+        assert "Example" in page, f"`{command} --help` has no example"
+        assert "--home" in page, f"`{command} --help` does not name --home"
+
+
+@pytest.mark.parametrize("text,code", [(GOOD, 0), (GOOD.replace("echo, two", "false"), 1), (BAD, 2)])
+def test_exit_codes_of_run(home, text, code):
+    home.call("run", home.dag("d", text), code=code)
+
+
+def test_validate_says_everything_at_once(home):
+    home.dag("good", GOOD)
+    done = home.call("validate", home.dag("bad", BAD), code=2)
+    said = done.out + done.err
+    assert "bad.yaml:8:" in said and "bad.yaml:9:" in said, said
+    assert said.count("error[TM") == 2, said
+    assert "`orders`" in said and "did you mean" in said, said
+    value = home.call("validate", home.dags, "--json", code=2).json()
+    assert (value["files"], value["errors"]) == (2, 2)
+    places = sorted((d["line"], d["severity"].lower()) for d in value["diagnostics"])
+    assert places == [(8, "error"), (9, "error")]
+
+
+def test_keys_of_the_future_are_refused_by_run_alone(home):
+    path = home.dag("later", GOOD + "    for_each: [1, 2]\n")
+    done = home.call("validate", path)
+    assert "for_each" in done.out + done.err
+    done = home.call("run", path, code=2)
+    assert "for_each" in done.err
+
+
+def test_plan_tells_order_and_reasons(home):
+    path = home.dag("d", GOOD)
+    done = home.call("plan", path)
+    assert done.out.index("one") < done.out.index("two")
+    assert "depends_on" in done.out
+    value = home.call("plan", path, "--json").json()
+    assert "depends_on" in json.dumps(value)
+
+
+def test_runs_show_and_logs(home):
+    path = home.dag("d", GOOD)
+    first, second = home.run(path), home.run(path)
+    assert (first.run, second.run) == ("d.1", "d.2")
+    listed = home.call("runs", "--json").json()["items"]
+    assert [run["id"] for run in listed] == ["d.2", "d.1"]
+    assert "d.1" in home.call("runs", "--dag", "d", "--state", "succeeded").out
+    shown = home.call("show", "d.1", "--json").json()
+    assert [task["name"] for task in shown["tasks"]] == ["one", "two"]
+    assert "one" in home.call("show", "d.1").out
+    assert home.call("logs", "d.2", "two", "--raw").out == "two\n"
+    said = home.call("show", "d.3", code=1)
+    assert "d.3" in said.err
+
+
+def test_params(home):
+    path = home.dag("p", """
+params:
+  n: {type: integer, default: 1}
+  word: {type: string, enum: [a, b], default: a}
+tasks:
+  say:
+    run: [echo, "${{ params.n + 1 }} ${{ params.word }}"]
+""")
+    result = home.run(path, "--param", "n=41", "--param", "word=b")
+    assert home.call("logs", result.run, "say", "--raw").out == "42 b\n"
+    for words, told in (
+        (["--param", "n=x"], "`n`"), (["--param", "word=c"], "`word`"), (["--param", "m=1"], "`m`"),
+        (["--param", "n"], "NAME=VALUE"), (["--interval", "tomorrow"], "tomorrow"),
+    ):
+        assert told in home.call("run", path, *words, code=1).err
+
+
+def test_schema_is_a_schema(home):
+    schema = home.call("schema").json()
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    text = json.dumps(schema)
+    for word in ("ingest", "profiles", "recommend", "trigger_rule", "forward"):
+        assert word in text or word == "forward"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions(home, shell):
+    assert "tidemill" in home.call("completions", shell).out
+
+
+def test_backup_and_restore(home):
+    path = home.dag("d", GOOD)
+    for _ in range(3):
+        home.run(path)
+    backup = home.folder / "backup"
+    home.call("backup", backup)
+    home.run(path)
+    other = home.folder / "other"
+    home.call("restore", backup, home=other)
+    listed = home.call("runs", "--json", home=other).json()["items"]
+    assert [run["id"] for run in listed] == ["d.3", "d.2", "d.1"]
+    shown = home.call("show", "d.2", "--json", home=other).json()
+    assert [task["state"] for task in shown["tasks"]] == ["succeeded", "succeeded"]
+    # Numbers go on where the backup ended.
+    done = home.call("run", path, "--json", home=other)
+    assert done.json()["run"] == "d.4"
+    said = home.call("restore", backup, home=other, code=1)
+    assert str(other) in said.err or "--force" in said.err
+
+
+def test_doctor(home):
+    home.run(home.dag("d", GOOD))
+    assert home.call("doctor").code == 0
+    home.call("doctor", "--json").json()
+
+
+def test_commands_go_through_the_server(home):
+    home.dag("d", GOOD)
+    server = home.serve()
+    run = server.trigger("d")
+    server.wait(run)
+    assert home.call("runs", "--json").json()["items"][0]["id"] == run
+    assert home.call("logs", run, "one", "--raw").out == "one\n"
+    done = home.call("trigger", "d", "--wait", "--json")
+    assert "d.2" in done.out
+    result = home.run(home.dags / "d.yaml")
+    assert (result.run, result.state) == ("d.3", "succeeded")
+    backup = home.folder / "backup"
+    home.call("backup", backup)
+    assert server.stop() == 0
+    home.call("restore", backup, home=home.folder / "other")
+    listed = home.call("runs", "--json", home=home.folder / "other").json()["items"]
+    assert [item["id"] for item in listed] == ["d.3", "d.2", "d.1"]
+
+
+def test_demo(binary, home):
+    done = home.call("demo", "--no-serve", "--dag",
+                     ROOT / "dags" / "personalize" / "personalize.yaml", timeout=170)
+    for stage in ("ingest_purchases", "purchases", "recs", "audit"):
+        assert stage in done.out
+    assert done.out.count("recommended:") == 3
+    assert done.out.count("e-mail:") == 3
+    for band in ("hot", "warm", "cold"):
+        assert re.search(rf"customer \S+ +{band}", done.out), done.out
+    assert "\x1b" not in done.out, "colours belong to terminals"

@@ -1,0 +1,125 @@
+"""Every DAG in `dags/` is valid, and runs as its comments say."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from tidemill import ROOT
+from web import Web
+
+
+@pytest.fixture
+def examples(home):
+    """A home with copies of the examples, so that nothing is written into the repository."""
+    for path in (ROOT / "dags").iterdir():
+        if path.is_file():
+            shutil.copy(path, home.dags)
+    shutil.copytree(ROOT / "dags" / "data", home.dags / "data")
+    return home
+
+
+def succeeded(result):
+    return {name for name, state in result.states().items() if state == "succeeded"}
+
+
+def test_all_are_valid(home):
+    done = home.call("validate", ROOT / "dags", "--json")
+    files = len([p for p in (ROOT / "dags").rglob("*.yaml")
+                 if not {"out", "data"} & set(p.relative_to(ROOT / "dags").parts)])
+    assert (done.json()["files"], done.json()["errors"]) == (files, 0)
+
+
+def test_all_are_covered_here():
+    names = {path.stem for path in (ROOT / "dags").glob("*.yaml")}
+    assert names == {"hello", "orders", "retry", "branches", "nightly", "api", "fan_out"}
+
+
+def test_hello(examples):
+    result = examples.run(examples.dags / "hello.yaml", "--param", "name=Ada")
+    assert succeeded(result) == {"hello", "bye"}
+    log = examples.call("logs", result.run, "hello", "--raw")
+    assert log.out == "hello, Ada\n"
+    log = examples.call("logs", result.run, "bye", "--raw")
+    assert log.out == "bye, Ada; this is attempt 1 of bye\n"
+
+
+def test_orders(examples):
+    result = examples.run(examples.dags / "orders.yaml", "--param", "least=1")
+    assert result.state == "succeeded"
+    orders = result.tasks["orders"]["counts"]
+    assert (orders["in"], orders["out"]) == (9, 6)
+    assert sum(rows for _, rows in orders["rejected"]) == 3
+    table = pd.read_parquet(examples.dags / "out" / "revenue.parquet")
+    rows = [(r.region, str(r.day)[:10], r.orders, str(r.amount)) for r in table.itertuples()]
+    assert rows == [
+        ("eu", "2026-01-01", 2, "139.90"), ("eu", "2026-01-02", 1, "30.10"),
+        ("us", "2026-01-01", 1, "5.00"), ("us", "2026-01-02", 1, "12.25"),
+    ]
+    rejected = pd.read_csv(examples.dags / "out" / "rejected-orders.csv", dtype=str)
+    assert sorted(rejected.order_id) == ["4", "5", "6"]
+    assert rejected.reason.nunique() == 3
+    log = examples.call("logs", result.run, "report", "--raw")
+    assert log.out == "4 rows of revenue, 3 orders set aside\n"
+
+
+def test_retry(examples):
+    result = examples.run(examples.dags / "retry.yaml")
+    assert succeeded(result) == {"flaky", "after"}
+    assert result.tasks["flaky"]["attempts"] == 3
+    for attempt in (1, 2, 3):
+        log = examples.call("logs", result.run, "flaky", "--attempt", attempt, "--raw")
+        # The two streams of a command may overtake each other.
+        assert f"attempt {attempt}" in log.out.splitlines()
+
+
+def test_branches(examples):
+    check = {
+        "false": {"full_load": "skipped", "small_load": "succeeded"},
+        "true": {"full_load": "succeeded", "small_load": "skipped"},
+    }
+    for full, loads in check.items():
+        result = examples.run(examples.dags / "branches.yaml", "--param", f"full={full}")
+        assert result.state == "succeeded"
+        assert result.states() == {
+            **loads, "loaded": "succeeded", "nothing_to_do": "skipped", "clean_up": "succeeded"}
+
+
+def test_nightly_takes_its_interval(examples):
+    result = examples.run(
+        examples.dags / "nightly.yaml", "--interval", "2026-01-31T01:00:00Z/2026-02-01T01:00:00Z")
+    assert result.state == "succeeded"
+    row = json.loads((examples.dags / "out" / "nightly.jsonl").read_text())
+    assert row["starts_at"].startswith("2026-01-31T01:00:00")
+    assert row["ends_at"].startswith("2026-02-01T01:00:00")
+    plan = examples.call("plan", examples.dags / "nightly.yaml")
+    assert "T01:00:00" in plan.out or "T00:00:00" in plan.out or "02:00" in plan.out
+
+
+def test_fan_out(examples):
+    result = examples.run(examples.dags / "fan_out.yaml")
+    assert len(succeeded(result)) == 18
+
+
+def pages(path, number):
+    """Three pages of two orders; the second answers 503 the first time."""
+    after = path.partition("cursor=")[2]
+    if after == "p2" and number == 2:
+        return 503, {"Retry-After": "0"}, b"busy"
+    first = {"": 0, "p2": 2, "p3": 4}[after]
+    items = [{"id": str(first + k), "region": ["eu", "us"][k], "amount": "1.50"} for k in (0, 1)]
+    meta = {"next": {"": "p2", "p2": "p3", "p3": None}[after]}
+    body = json.dumps({"data": {"items": items}, "meta": meta}).encode()
+    return 200, {"Content-Type": "application/json"}, body
+
+
+def test_api(examples):
+    with Web(pages) as web:
+        result = examples.run(examples.dags / "api.yaml", "--param", f"api={web.address}")
+    assert result.state == "succeeded"
+    assert [path for path, _ in web.asked] == [
+        "/orders", "/orders?cursor=p2", "/orders?cursor=p2", "/orders?cursor=p3"]
+    lines = (examples.dags / "out" / "api-orders.jsonl").read_text().splitlines()
+    rows = [(row["region"], row["orders"], float(row["amount"])) for row in map(json.loads, lines)]
+    assert rows == [("eu", 3, 4.5), ("us", 3, 4.5)]

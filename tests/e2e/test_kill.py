@@ -1,0 +1,175 @@
+"""kill -9, again and again, of a server at work; then everything must be as if it had not been.
+
+Each life of the server: runs are triggered (what it acknowledges is noted) until a kill at a random
+moment. Every run has tables, a retry, commands that are slow enough to be hit, and a child that
+would outlive its command. At the end the server may finish, and then:
+
+* every run that was acknowledged is there, and no run is stuck;
+* what was reported as final has stayed as it was;
+* every run succeeded, and the table that it published equals that of an undisturbed run;
+* no process is left.
+
+A task may lose three attempts to the server's end. So every third life begins with time to finish
+what is open: then no task can be lost more often, and no run has an excuse.
+"""
+
+import os
+import random
+import threading
+import time
+from urllib.parse import quote
+
+import pytest
+
+from tidemill import eventually, processes_with
+
+# A seed makes the moments the same each time, as far as the machine allows.
+SEED = 4711
+RUNS_AT_ONCE = 2
+VARIANTS = 4
+LIVES_BEFORE_REST = 3
+FINAL = {"succeeded", "failed", "cancelled"}
+
+DAG = """
+params:
+  n: {type: integer}
+
+defaults:
+  retry: {limit: 8, delay: 20ms, factor: 1, jitter: 0}
+  env: {WHO: MARKER}
+
+tasks:
+  rows:
+    ingest:
+      csv: {path: rows.csv, columns: {a: int64, b: string}}
+
+  flaky:
+    run: |
+      sleep 0.02
+      test $((TIDEMILL_ATTEMPT % 2)) -eq 0
+
+  slow:
+    run: |
+      sleep 600 &
+      sleep 0.05
+    depends_on: [rows]
+
+  sums:
+    transform:
+      sql: select b, sum(a * $n) as total, count(*) as lines from rows group by b order by b
+    depends_on: [flaky]
+
+  wide:
+    transform:
+      sql: select x.a, y.b, x.a * $n as c from rows as x cross join (select b from rows limit 20) as y
+    checks:
+      - rows: {min: 1}
+
+  joined:
+    transform:
+      sql: |
+        select sums.b, sums.total, sums.lines, max(wide.c) as top, count(*) as pairs
+        from sums join wide on wide.b = sums.b
+        group by sums.b, sums.total, sums.lines
+        order by sums.b
+    depends_on: [slow]
+
+  file:
+    load:
+      jsonl: {path: "out/run-${{ run.number }}.jsonl"}
+    from: joined
+"""
+
+
+def prepare(home, marker):
+    home.file("rows.csv", "a,b\n" + "".join(f"{k},{'abcdefgh'[k % 8]}\n" for k in range(2000)))
+    return home.dag("work", DAG.replace("MARKER", marker))
+
+
+def undisturbed(home, path):
+    """What each variant publishes when nobody is killed."""
+    found = {}
+    for n in range(VARIANTS):
+        result = home.run(path, "--param", f"n={n}", home=home.folder / "calm")
+        assert result.state == "succeeded"
+        number = result.run.rpartition(".")[2]
+        file = home.dags / "out" / f"run-{number}.jsonl"
+        found[n] = file.read_bytes()
+        file.unlink()
+    assert len(set(found.values())) == VARIANTS
+    return found
+
+
+class Clerk(threading.Thread):
+    """Triggers runs on a server until it is gone; notes what was acknowledged."""
+
+    def __init__(self, server, acknowledged, rng):
+        super().__init__(daemon=True)
+        self.server, self.acknowledged, self.rng = server, acknowledged, rng
+
+    def run(self):
+        for _ in range(RUNS_AT_ONCE):
+            n = self.rng.randrange(VARIANTS)
+            try:
+                status, _, body = self.server.ask(
+                    "POST", "/api/v1/dags/work/runs", {"params": {"n": n}}, timeout=5)
+            except (OSError, ValueError):
+                return  # killed before it answered: nothing was acknowledged
+            if status == 201:
+                self.acknowledged[body["id"]] = n
+
+
+def all_runs(server):
+    found, after = {}, ""
+    while True:
+        page = server.get(f"/api/v1/dags/work/runs?limit=200{after}")
+        found.update({run["id"]: run for run in page["items"]})
+        if not page["next"]:
+            return found
+        after = f"&after={quote(page['next'])}"
+
+
+def at_rest(server):
+    return all(run["state"] in FINAL for run in all_runs(server).values())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_kill_9(home, request):
+    kills = 10_000 if request.config.getoption("--long") else 100
+    marker = f"kill-{os.getpid()}-{home.folder.name}"
+    path = prepare(home, marker)
+    expected = undisturbed(home, path)
+    rng = random.Random(SEED)
+    acknowledged, final = {}, {}
+    for kill in range(kills):
+        server = home.serve()
+        if kill % LIVES_BEFORE_REST == LIVES_BEFORE_REST - 1:
+            eventually("the end of what is open", lambda: at_rest(server))
+            seen = all_runs(server)
+            assert set(final) <= set(seen), "a finished run is gone"
+            for run, state in final.items():
+                assert seen[run]["state"] == state, f"{run} was {state}, is {seen[run]['state']}"
+            final = {run: entry["state"] for run, entry in seen.items()}
+        clerk = Clerk(server, acknowledged, random.Random(rng.random()))
+        clerk.start()
+        time.sleep(rng.uniform(0, 0.4))
+        server.kill()
+        clerk.join()
+
+    server = home.serve()
+    eventually("the end of all runs", lambda: at_rest(server))
+    runs = all_runs(server)
+    assert set(acknowledged) <= set(runs), sorted(set(acknowledged) - set(runs))
+    assert len(acknowledged) > kills / 2, "too few triggers were acknowledged to prove anything"
+    for run, entry in runs.items():
+        assert entry["state"] == "succeeded", server.run(run)
+        file = home.dags / "out" / f"run-{run.rpartition('.')[2]}.jsonl"
+        assert file.read_bytes() == expected[entry["params"]["n"]], run
+    hit = sum(task["lost"] > 0 for run in runs for task in server.run(run)["tasks"])
+    assert hit > 10, "the kills hit nothing"
+    print(f"{kills} kills, {len(runs)} runs, {len(acknowledged)} acknowledged, "
+          f"{hit} tasks lost an attempt")
+    assert server.stop() == 0
+    assert processes_with(marker) == []
+    assert home.call("doctor").code == 0
