@@ -288,8 +288,8 @@ pub(crate) fn profile(id: &str, n: u64) -> Value {
     map.insert("score".to_owned(), json!({
         "intent": 61.537_5 + n as f64, "band": "warm", "rule_version": "2026-11",
         "explained": [
-            {"term": "rfm", "points": 50, "value": 0.833_333, "text": "recency, frequency and value of purchases"},
-            {"term": "behaviour", "points": 50, "value": 0.397_4, "text": "what was done on the site lately"},
+            {"term": "rfm", "points": 41.666_65, "value": 0.833_333, "text": "recency, frequency and value of purchases"},
+            {"term": "behaviour", "points": 19.87, "value": 0.397_4, "text": "what was done on the site lately"},
             {"term": "complained", "points": -5, "value": 1, "text": "complained in the last two years"},
         ],
     }));
