@@ -1,13 +1,12 @@
 //! What an attempt's expressions may see: the order's scope, and the secrets they name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use tidemill_connector::ConnectorError;
-use tidemill_model::dag::{Command, ParamKind, Task};
-use tidemill_model::expr::{Expr, ExprError, Path, Scope};
-use tidemill_model::template::Template;
-use tidemill_model::{Action, AttemptOrder, FailureKind, TaskError};
+use tidemill_model::dag::{ParamKind, Task};
+use tidemill_model::expr::{ExprError, Scope};
+use tidemill_model::{AttemptOrder, FailureKind, TaskError};
 
 use crate::outside::Secrets;
 
@@ -19,7 +18,7 @@ pub(crate) fn with_secrets(
 ) -> Result<Scope, ConnectorError> {
     let mut scope = order.scope.clone();
     let mut named = Map::new();
-    for path in references(task) {
+    for path in task.references() {
         if let [root, name, ..] = path.as_slice()
             && root == "secrets"
             && !named.contains_key(name)
@@ -32,24 +31,6 @@ pub(crate) fn with_secrets(
         scope.insert("secrets".to_owned(), Value::Object(named));
     }
     Ok(scope)
-}
-
-fn references(task: &Task) -> BTreeSet<Path> {
-    let mut paths: BTreeSet<Path> = task.bind.values().flat_map(Expr::references).collect();
-    paths.extend(task.env.values().flat_map(Template::references));
-    match &task.action {
-        Action::Ingest { config, .. }
-        | Action::Transform { config, .. }
-        | Action::Load { config, .. } => paths.extend(config.references()),
-        Action::Run(Command::Argv(words)) => {
-            paths.extend(words.iter().flat_map(Template::references));
-        }
-        Action::Run(Command::Shell { variables, .. }) => {
-            paths.extend(variables.iter().flat_map(|(_, expr)| expr.references()));
-        }
-        Action::Noop => {}
-    }
-    paths
 }
 
 /// The values of `$names` in SQL: params, the run's own, and what the task binds.

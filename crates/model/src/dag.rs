@@ -12,7 +12,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::expr::Expr;
+use crate::expr::{Expr, Path};
 use crate::id::{DagId, PoolName, TaskIx, TaskName, VarName, Version};
 use crate::retry::RetryPolicy;
 use crate::schedule::Schedule;
@@ -184,6 +184,28 @@ pub struct Task {
     pub pool: PoolName,
     /// Environment variables of its command.
     pub env: IndexMap<String, Template>,
+}
+
+impl Task {
+    /// Every place that its expressions read while an attempt runs. Its `when` is read before that,
+    /// so it is not among them.
+    pub fn references(&self) -> BTreeSet<Path> {
+        let mut paths: BTreeSet<Path> = self.bind.values().flat_map(Expr::references).collect();
+        paths.extend(self.env.values().flat_map(Template::references));
+        match &self.action {
+            Action::Ingest { config, .. }
+            | Action::Transform { config, .. }
+            | Action::Load { config, .. } => paths.extend(config.references()),
+            Action::Run(Command::Argv(words)) => {
+                paths.extend(words.iter().flat_map(Template::references));
+            }
+            Action::Run(Command::Shell { variables, .. }) => {
+                paths.extend(variables.iter().flat_map(|(_, expr)| expr.references()));
+            }
+            Action::Noop => {}
+        }
+        paths
+    }
 }
 
 /// An upstream, and why it is one.

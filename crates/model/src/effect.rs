@@ -1,19 +1,17 @@
 //! Orders to the outside world, derived from committed events: the same answer after a crash.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dag::{Action, Command, Dag};
+use crate::dag::Dag;
 use crate::decide::scope_for;
 use crate::event::RunEvent;
-use crate::expr::{Expr, Path, Scope};
+use crate::expr::Scope;
 use crate::id::{RunId, TaskIx};
 use crate::run::DagRun;
 use crate::state::TaskState;
 use crate::table::{Counts, TableRef, TaskError, TaskResult};
-use crate::template::Template;
 use crate::time::{DataInterval, Timestamp};
 
 /// What the world must do because an event is committed.
@@ -155,7 +153,7 @@ fn order(run: &DagRun, ix: TaskIx) -> AttemptOrder {
     });
     AttemptOrder {
         id: AttemptId { run: run.head.id.clone(), task: ix, attempt: run.task(ix).attempts },
-        scope: scope_for(run, &task_paths(task)),
+        scope: scope_for(run, &task.references()),
         params: run.head.params.clone(),
         interval: run.head.interval,
         logical_time: run.head.logical_time(),
@@ -163,23 +161,4 @@ fn order(run: &DagRun, ix: TaskIx) -> AttemptOrder {
         run_tasks,
         dag: Arc::clone(dag),
     }
-}
-
-/// Every place that a task's expressions read while an attempt runs.
-fn task_paths(task: &crate::dag::Task) -> BTreeSet<Path> {
-    let mut paths: BTreeSet<Path> = task.bind.values().flat_map(Expr::references).collect();
-    paths.extend(task.env.values().flat_map(Template::references));
-    match &task.action {
-        Action::Ingest { config, .. }
-        | Action::Transform { config, .. }
-        | Action::Load { config, .. } => paths.extend(config.references()),
-        Action::Run(Command::Argv(words)) => {
-            paths.extend(words.iter().flat_map(Template::references));
-        }
-        Action::Run(Command::Shell { variables, .. }) => {
-            paths.extend(variables.iter().flat_map(|(_, expr)| expr.references()));
-        }
-        Action::Noop => {}
-    }
-    paths
 }
