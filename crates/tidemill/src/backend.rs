@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use tidemill_executor::logs::{self, Stream, log_path};
-use tidemill_model::{DagId, RunId, RunState, TableRef, TaskName, Timestamp};
+use tidemill_model::{DagId, RunId, RunState, TableRef, TaskName, Timestamp, Version};
 use tidemill_scheduler::service::Refused;
 use tidemill_scheduler::{Clock, CommandError, RunView, stats::COMMIT_BUCKETS_US};
 use tidemill_server::backend::{
@@ -20,7 +20,7 @@ use tidemill_server::backend::{
 };
 use tidemill_server::error::{ApiError, ErrorCode};
 use tidemill_spec::{Diagnostic, Severity, SourceText, codes, load_dag};
-use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary};
+use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store};
 
 use crate::folder::{DagFile, read_text};
 use crate::node::{Node, SystemClock};
@@ -99,6 +99,8 @@ impl Backend for NodeBackend {
             let source = node.lock_folder().as_ref().and_then(|folder| {
                 folder.files().get(&view.file).map(|file| file.source.text.clone())
             });
+            // A DAG that was run from a file of its own is in no folder: its text is with its version.
+            let source = source.or_else(|| Some(stored_source(node, view.version()?)?.text));
             Ok(Some(DagDetail {
                 source: source.unwrap_or_default(),
                 deployed_at: live.and_then(|live| live.record.deployed_at),
@@ -318,8 +320,10 @@ fn dag_views(node: &Node) -> Vec<DagView> {
     }
     for dag in live {
         if !views.iter().any(|view| view.id.as_ref() == Some(&dag.id)) {
+            let version = dag.dag.as_ref().map(|dag| &dag.version);
+            let source = version.and_then(|version| stored_source(node, version));
             views.push(DagView {
-                file: PathBuf::new(),
+                file: source.map(|source| source.path).unwrap_or_default(),
                 next_tick: dag.next,
                 paused: dag.record.paused,
                 retired: dag.record.retired,
@@ -332,6 +336,11 @@ fn dag_views(node: &Node) -> Vec<DagView> {
     }
     views.sort_by(|a, b| (a.id.is_none(), &a.id, &a.file).cmp(&(b.id.is_none(), &b.id, &b.file)));
     views
+}
+
+/// The text that was stored with a version.
+fn stored_source(node: &Node, version: &Version) -> Option<DagSource> {
+    node.store.version(version).ok().flatten()
 }
 
 fn diagnostics_of(file: &DagFile) -> Vec<Diagnostic> {
