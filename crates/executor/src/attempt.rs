@@ -51,8 +51,8 @@ impl Attempt {
         self.order.dag.task(self.order.id.task)
     }
 
-    /// Does the work, from the first note of the log to the report. `None`: nobody wants one.
-    pub(crate) async fn run(self) -> Option<AttemptReport> {
+    /// Does the work, from the first note of the log to the report.
+    pub(crate) async fn run(self) -> AttemptReport {
         let task = self.task();
         let action = format!("{} {}", task.action.key(), task.action.kind());
         self.log.note(&format!("attempt {} of `{}`: {action}", self.order.id.attempt, task.name));
@@ -69,14 +69,10 @@ impl Attempt {
                 self.load(connector, config).instrument(self.span()).await
             }
         };
-        let Some((outcome, small_tables)) = self.outcome(ended) else {
-            self.log.note("ended, because the server is being shut down");
-            self.log.finish();
-            return None;
-        };
+        let (outcome, small_tables) = self.outcome(ended);
         self.log.note(&summary(&outcome));
         self.log.finish();
-        Some(AttemptReport { id: self.order.id.clone(), outcome, small_tables })
+        AttemptReport { id: self.order.id.clone(), outcome, small_tables }
     }
 
     fn span(&self) -> tracing::Span {
@@ -84,20 +80,18 @@ impl Attempt {
     }
 
     /// A result that came in spite of a wish to stop stands.
-    fn outcome(&self, ended: Ended) -> Option<(ReportOutcome, Vec<SmallTable>)> {
+    fn outcome(&self, ended: Ended) -> (ReportOutcome, Vec<SmallTable>) {
         let outcome = match (ended, self.stop.reason()) {
-            (_, Some(Stop::Shutdown)) => return None,
-            (Ended::Done(result, small), _) => {
-                return Some((ReportOutcome::Succeeded(result), small));
-            }
+            (Ended::Done(result, small), _) => return (ReportOutcome::Succeeded(result), small),
             (Ended::Skipped(reason), _) => ReportOutcome::Skipped(reason),
             (Ended::Unkillable(error), _) => ReportOutcome::Failed(error),
             (_, Some(Stop::Timeout)) => ReportOutcome::Failed(self.timeout_error()),
+            (_, Some(Stop::Shutdown)) => ReportOutcome::Interrupted,
             (Ended::Stopped, _) => ReportOutcome::Cancelled,
             (Ended::Failed(_), Some(Stop::Cancel)) => ReportOutcome::Cancelled,
             (Ended::Failed(error), None) => ReportOutcome::Failed(error),
         };
-        Some((outcome, Vec::new()))
+        (outcome, Vec::new())
     }
 
     fn timeout_error(&self) -> TaskError {
@@ -147,5 +141,6 @@ pub(crate) fn summary(outcome: &ReportOutcome) -> String {
         ReportOutcome::Failed(error) => format!("failed: {error}"),
         ReportOutcome::Skipped(reason) => format!("skipped: {reason}"),
         ReportOutcome::Cancelled => "cancelled".to_owned(),
+        ReportOutcome::Interrupted => "ended, because the server is being stopped".to_owned(),
     }
 }

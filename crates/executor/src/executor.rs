@@ -98,8 +98,16 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     report: OnReport,
     runtime: tokio::runtime::Handle,
-    under_way: Mutex<HashMap<AttemptId, StopFlag>>,
+    under_way: Mutex<UnderWay>,
     idle: Notify,
+}
+
+/// The attempts that have not been reported.
+#[derive(Default)]
+struct UnderWay {
+    stops: HashMap<AttemptId, StopFlag>,
+    /// No further one begins.
+    closed: bool,
 }
 
 /// Runs attempts. Cheap to clone.
@@ -159,7 +167,11 @@ impl Executor {
             return;
         }
         let stop = StopFlag::default();
-        shared.lock().insert(order.id.clone(), stop.clone());
+        if !shared.begin(&order.id, &stop) {
+            let (id, outcome) = (order.id.clone(), ReportOutcome::Interrupted);
+            (shared.report)(AttemptReport { id, outcome, small_tables: Vec::new() });
+            return;
+        }
         let span = tracing::info_span!("dag_run", run = %order.id.run).in_scope(
             || tracing::info_span!("task_run", task = %task.name, attempt = order.id.attempt),
         );
@@ -175,7 +187,7 @@ impl Executor {
                 if let Some(clock) = clock {
                     clock.abort();
                 }
-                this.shared.ended(&id, work, &stop);
+                this.shared.ended(&id, work);
             }
             .instrument(span),
         );
@@ -201,7 +213,7 @@ impl Executor {
         order: Arc<AttemptOrder>,
         stop: StopFlag,
         blocking: bool,
-    ) -> Option<AttemptReport> {
+    ) -> AttemptReport {
         let shared = Arc::clone(&self.shared);
         let id = order.id.clone();
         let task = order.dag.task(order.id.task).name.clone();
@@ -220,25 +232,30 @@ impl Executor {
             let report = panic_report(id, error);
             log.note(&summary(&report.outcome));
             log.finish();
-            Some(report)
+            report
         })
     }
 
     /// Asks an attempt to end. When it has, that is reported.
     pub fn cancel(&self, id: &AttemptId) {
-        if let Some(stop) = self.shared.lock().get(id) {
+        if let Some(stop) = self.shared.lock().stops.get(id) {
             stop.raise(Stop::Cancel);
         }
     }
 
     /// How many attempts are under way.
     pub fn under_way(&self) -> usize {
-        self.shared.lock().len()
+        self.shared.lock().stops.len()
     }
 
-    /// Ends all attempts, without reports, and waits until they have ended.
+    /// Ends all attempts, and waits until they have ended and are reported as interrupted. No
+    /// further one begins.
     pub async fn shutdown(&self) {
-        self.shared.lock().values().for_each(|stop| stop.raise(Stop::Shutdown));
+        {
+            let mut under_way = self.shared.lock();
+            under_way.closed = true;
+            under_way.stops.values().for_each(|stop| stop.raise(Stop::Shutdown));
+        }
         loop {
             let idle = self.shared.idle.notified();
             if self.under_way() == 0 {
@@ -250,20 +267,25 @@ impl Executor {
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptId, StopFlag>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, UnderWay> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ended(&self, id: &AttemptId, report: Option<AttemptReport>, stop: &StopFlag) {
-        self.lock().remove(id);
+    /// Takes in an attempt; `false` when none may begin any more.
+    fn begin(&self, id: &AttemptId, stop: &StopFlag) -> bool {
+        let mut under_way = self.lock();
+        if !under_way.closed {
+            under_way.stops.insert(id.clone(), stop.clone());
+        }
+        !under_way.closed
+    }
+
+    /// Reports first: whoever waits for the last attempt may rely on its report being on its way.
+    fn ended(&self, id: &AttemptId, mut report: AttemptReport) {
+        mask(&mut report, &self.secrets.values());
+        (self.report)(report);
+        self.lock().stops.remove(id);
         self.idle.notify_waiters();
-        if stop.reason() == Some(Stop::Shutdown) {
-            return;
-        }
-        if let Some(mut report) = report {
-            mask(&mut report, &self.secrets.values());
-            (self.report)(report);
-        }
     }
 }
 

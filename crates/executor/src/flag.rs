@@ -13,7 +13,7 @@ pub(crate) enum Stop {
     Cancel,
     /// Its time is over.
     Timeout,
-    /// The process is being shut down: nobody wants a report.
+    /// The process is being shut down.
     Shutdown,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::dag::Dag;
-use crate::event::RunEvent;
+use crate::event::{LostCause, RunEvent};
 use crate::expr::{Path, Scope};
 use crate::id::TaskIx;
 use crate::run::{DagRun, LOST_ATTEMPTS_MAX};
@@ -111,12 +111,14 @@ pub fn settle_failure(run: &DagRun, task: TaskIx, error: TaskError, now: Timesta
 }
 
 /// The event for an attempt that was under way when the server ended.
-pub fn settle_lost(run: &DagRun, task: TaskIx, now: Timestamp) -> RunEvent {
+pub fn settle_lost(run: &DagRun, task: TaskIx, cause: LostCause, now: Timestamp) -> RunEvent {
     let state = run.task(task);
+    let budget = cause == LostCause::Shutdown || state.lost < LOST_ATTEMPTS_MAX;
     RunEvent::AttemptLost {
         task,
         attempt: state.attempts,
-        again: state.lost < LOST_ATTEMPTS_MAX && !run.head.cancel_requested,
+        cause,
+        again: budget && !run.head.cancel_requested,
         at: now,
     }
 }

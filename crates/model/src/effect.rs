@@ -94,6 +94,8 @@ pub enum ReportOutcome {
     Skipped(String),
     /// It was ended on an operator's word, and its end was verified.
     Cancelled,
+    /// It was ended because the server was asked to stop, and its end was verified.
+    Interrupted,
 }
 
 /// The bytes of a small table, an Arrow IPC file.

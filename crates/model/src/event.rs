@@ -199,7 +199,10 @@ pub enum RunEvent {
         task: TaskIx,
         /// Which attempt.
         attempt: u32,
-        /// Whether the task may run again. Lost attempts have a budget of their own.
+        /// Whether the server fell, or was stopped.
+        #[serde(default)]
+        cause: LostCause,
+        /// Whether the task may run again. Attempts lost in crashes have a budget of their own.
         again: bool,
         /// When.
         at: Timestamp,
@@ -303,6 +306,18 @@ impl RunEvent {
     }
 }
 
+/// Why nobody knows how an attempt would have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LostCause {
+    /// The server fell: killed, out of memory, without power. Perhaps the task brought it down, so
+    /// this happens to one task only so often.
+    #[default]
+    Crash,
+    /// The server was asked to stop. That is nobody's fault.
+    Shutdown,
+}
+
 /// Something that happened to a DAG.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -311,6 +326,10 @@ pub enum DagEvent {
     Deployed {
         /// The version.
         version: Version,
+        /// Whether it comes from a served folder, so that its schedule counts; otherwise its file
+        /// was run by hand.
+        #[serde(default = "always")]
+        served: bool,
         /// When.
         at: Timestamp,
     },
@@ -339,6 +358,11 @@ pub enum DagEvent {
     },
 }
 
+/// What was written before files that are run by hand were told apart is served.
+fn always() -> bool {
+    true
+}
+
 /// What is known of a DAG besides its definition: the fold of its [`DagEvent`]s and of the
 /// `Created` events of its runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -347,6 +371,10 @@ pub struct DagRecord {
     pub version: Option<Version>,
     /// When it was deployed.
     pub deployed_at: Option<Timestamp>,
+    /// Its file is in a served folder: its schedule counts, and a file that is run by hand does
+    /// not take its place.
+    #[serde(default = "always")]
+    pub served: bool,
     /// Its file is gone.
     pub retired: bool,
     /// Its schedule stands still.
@@ -361,12 +389,12 @@ impl DagRecord {
     /// Records that `event` happened.
     pub fn apply(&mut self, event: &DagEvent) {
         match event {
-            DagEvent::Deployed { version, at } => {
+            DagEvent::Deployed { version, served, at } => {
                 self.version = Some(version.clone());
                 self.deployed_at = Some(*at);
-                self.retired = false;
+                (self.served, self.retired) = (*served, false);
             }
-            DagEvent::Retired { .. } => self.retired = true,
+            DagEvent::Retired { .. } => (self.served, self.retired) = (false, true),
             DagEvent::Ticked { tick, .. } => self.last_tick = self.last_tick.max(Some(*tick)),
             DagEvent::Paused { paused, .. } => self.paused = *paused,
         }

@@ -37,7 +37,7 @@ pub use decide::decide;
 pub use effect::{
     AttemptId, AttemptOrder, AttemptReport, Effect, ReportOutcome, SmallTable, effects,
 };
-pub use event::{DagEvent, DagRecord, Event, Position, RunEvent, Trigger};
+pub use event::{DagEvent, DagRecord, Event, LostCause, Position, RunEvent, Trigger};
 pub use id::{DagId, PoolName, RunId, TaskIx, TaskName, VarName, Version};
 pub use run::{DagRun, RunHead, TaskRun};
 pub use secret::Secret;

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::dag::Dag;
-use crate::event::RunEvent;
+use crate::event::{LostCause, RunEvent};
 use crate::id::{RunId, TaskIx};
 use crate::state::{AttemptOutcome, RunState, TaskState};
 use crate::table::{FailureKind, TaskError};
@@ -307,9 +307,9 @@ impl DagRun {
                 ended = Some((AttemptOutcome::Skipped, None));
             }
             RunEvent::AttemptCancelled { .. } => ended = Some((AttemptOutcome::Cancelled, None)),
-            RunEvent::AttemptLost { again, .. } => {
-                task.lost += 1;
-                let error = lost_error();
+            RunEvent::AttemptLost { cause, again, .. } => {
+                task.lost += u32::from(*cause == LostCause::Crash);
+                let error = lost_error(*cause);
                 if !again {
                     task.error = Some(Box::new(error.clone()));
                 }
@@ -458,11 +458,14 @@ fn count(waits: &mut Upstreams, state: TaskState) {
 }
 
 /// The error of an attempt that nobody can know the outcome of.
-pub fn lost_error() -> TaskError {
-    TaskError::new(
-        FailureKind::Lost,
-        "the server ended while this attempt ran; what it had started was ended",
-    )
+pub fn lost_error(cause: LostCause) -> TaskError {
+    let message = match cause {
+        LostCause::Crash => {
+            "the server ended while this attempt ran; what it had started was ended"
+        }
+        LostCause::Shutdown => "the server was stopped while this attempt ran",
+    };
+    TaskError::new(FailureKind::Lost, message)
 }
 
 /// The first line of a message, at most 160 characters.

@@ -15,8 +15,8 @@ use tidemill_model::run::IllegalEvent;
 use tidemill_model::schedule::due;
 use tidemill_model::{
     Admission, AttemptReport, Dag, DagEvent, DagId, DagRecord, DagRun, DataInterval, Effect, Event,
-    Limits, PoolName, ReportOutcome, RunEvent, RunId, RunState, SmallTable, Timestamp, Trigger,
-    Version, decide, effects,
+    Limits, LostCause, PoolName, ReportOutcome, RunEvent, RunId, RunState, SmallTable, Timestamp,
+    Trigger, Version, decide, effects,
 };
 
 /// What one step leaves: to make durable, and to do afterwards.
@@ -92,12 +92,25 @@ pub struct Kernel {
     changed_dags: BTreeSet<DagId>,
     batch: Batch,
     refused_reports: u64,
+    keeps_schedules: bool,
+    draining: bool,
 }
 
 impl Kernel {
-    /// An empty world.
+    /// An empty world, in which schedules fire.
     pub fn new(limits: Limits, pools: impl IntoIterator<Item = (PoolName, u32)>) -> Self {
-        Self { admission: Admission::new(limits, pools), ..Self::default() }
+        Self { admission: Admission::new(limits, pools), keeps_schedules: true, ..Self::default() }
+    }
+
+    /// Schedules do not fire in this process.
+    pub(crate) fn ignore_schedules(&mut self) {
+        self.keeps_schedules = false;
+    }
+
+    /// Starts nothing any more, because the process is about to end: no attempt, no run, no tick.
+    /// What is under way may still report.
+    pub fn drain(&mut self) {
+        self.draining = true;
     }
 
     /// The DAGs.
@@ -137,17 +150,40 @@ impl Kernel {
 
     // ---- inputs -------------------------------------------------------------------------------
 
-    /// Makes a version the one that new runs take. Its text is already durable.
+    /// Makes a version of a served folder the one that new runs take. Its text is already durable.
     pub fn deploy(&mut self, dag: Arc<Dag>, now: Timestamp) {
         let id = dag.id.clone();
-        let entry = self.dags.entry(id.clone()).or_default();
-        let known = entry.record.version.as_ref() == Some(&dag.version) && !entry.record.retired;
-        let version = dag.version.clone();
-        entry.dag = Some(dag);
-        if !known {
-            self.record_dag(&id, DagEvent::Deployed { version, at: now });
-        }
+        let record = &self.dags.entry(id.clone()).or_default().record;
+        let known = record.served && record.version.as_ref() == Some(&dag.version);
+        self.set_version(dag, true, known, now);
         self.plan_tick(&id, now);
+    }
+
+    /// Creates a run of a version that somebody brings along. A DAG that is served keeps its
+    /// version; any other is from now on known by this one, without a schedule. The version's text
+    /// is already durable.
+    pub fn run_version(
+        &mut self,
+        dag: Arc<Dag>,
+        request: &TriggerRequest,
+        now: Timestamp,
+    ) -> Result<RunId, CommandError> {
+        let params = dag.params_of(&request.params)?;
+        let record = &self.dags.entry(dag.id.clone()).or_default().record;
+        if !record.served {
+            let known = !record.retired && record.version.as_ref() == Some(&dag.version);
+            self.set_version(Arc::clone(&dag), false, known, now);
+        }
+        Ok(self.create_manual(dag, request, params, now))
+    }
+
+    fn set_version(&mut self, dag: Arc<Dag>, served: bool, known: bool, now: Timestamp) {
+        let (id, version) = (dag.id.clone(), dag.version.clone());
+        self.dags.entry(id.clone()).or_default().dag = Some(dag);
+        if !known {
+            self.record_dag(&id, DagEvent::Deployed { version, served, at: now });
+        }
+        self.changed_dags.insert(id);
     }
 
     /// The DAG's file is gone: no new runs; running ones go on.
@@ -191,12 +227,22 @@ impl Kernel {
         let entry = self.dags.get(id).ok_or_else(|| CommandError::UnknownDag(id.clone()))?;
         let dag = entry.dag.clone().ok_or_else(|| CommandError::NotDeployed(id.clone()))?;
         let params = dag.params_of(&request.params)?;
+        Ok(self.create_manual(dag, request, params, now))
+    }
+
+    fn create_manual(
+        &mut self,
+        dag: Arc<Dag>,
+        request: &TriggerRequest,
+        params: Map<String, Value>,
+        now: Timestamp,
+    ) -> RunId {
         let interval = request.interval.or_else(|| {
             let schedule = dag.schedule.as_ref()?;
             Some(schedule.interval_of(schedule.previous(now)?))
         });
         let trigger = Trigger::Manual { who: request.who.clone() };
-        Ok(self.create(dag, trigger, params, interval, now))
+        self.create(dag, trigger, params, interval, now)
     }
 
     /// Asks to end a run.
@@ -226,13 +272,14 @@ impl Kernel {
                 RunEvent::AttemptSkipped { task, attempt, reason, at: now }
             }
             ReportOutcome::Cancelled => RunEvent::AttemptCancelled { task, attempt, at: now },
-            ReportOutcome::Failed(error) => match run.tasks().get(task.at()) {
-                Some(state) if state.attempts == attempt => settle_failure(run, task, error, now),
-                _ => {
-                    self.refused_reports += 1;
-                    return false;
-                }
-            },
+            ReportOutcome::Failed(_) | ReportOutcome::Interrupted
+                if run.tasks().get(task.at()).is_none_or(|state| state.attempts != attempt) =>
+            {
+                self.refused_reports += 1;
+                return false;
+            }
+            ReportOutcome::Failed(error) => settle_failure(run, task, error, now),
+            ReportOutcome::Interrupted => settle_lost(run, task, LostCause::Shutdown, now),
         };
         let accepted = self.record(&id.run, event).is_ok();
         if accepted {
@@ -243,13 +290,13 @@ impl Kernel {
         accepted
     }
 
-    /// Settles every attempt that was under way when the server ended: whoever ran it is gone.
+    /// Settles every attempt that was under way when the server fell: whoever ran it is gone.
     pub fn settle_lost_attempts(&mut self, now: Timestamp) {
         let lost: Vec<(RunId, RunEvent)> = self
             .runs
             .values()
             .flat_map(|run| run.running().map(move |task| (run, task)))
-            .map(|(run, task)| (run.head.id.clone(), settle_lost(run, task, now)))
+            .map(|(run, task)| (run.head.id.clone(), settle_lost(run, task, LostCause::Crash, now)))
             .collect();
         for (id, event) in lost {
             // A running attempt can always be lost; the matrix says so.
@@ -259,6 +306,9 @@ impl Kernel {
 
     /// Deals with everything that time alone makes happen: due ticks and due retries.
     pub fn wake(&mut self, now: Timestamp) {
+        if self.draining {
+            return;
+        }
         while let Some((_, id)) = self.ticks.first().filter(|(at, _)| *at <= now).cloned() {
             self.tick(&id, now);
         }
@@ -277,7 +327,7 @@ impl Kernel {
             while let Some(id) = self.dirty.pop_first() {
                 self.settle_run(&id, now);
             }
-            let started = self.admission.admit(now);
+            let started = if self.draining { Vec::new() } else { self.admission.admit(now) };
             if started.is_empty() {
                 break;
             }
@@ -408,8 +458,9 @@ impl Kernel {
         }
         let schedule = entry.dag.as_ref().and_then(|dag| Some((dag.schedule.as_ref()?, dag.start)));
         if let Some((schedule, start)) = schedule
+            && self.keeps_schedules
+            && entry.record.served
             && !entry.record.paused
-            && !entry.record.retired
         {
             let due = due(schedule, start, entry.record.last_tick, now);
             // What is due already is dealt with at the next wake, which is at once.

@@ -22,7 +22,9 @@ pub mod versions;
 
 pub use kernel::{Batch, CommandError, Kernel, TriggerRequest};
 pub use live::{DagView, Live, PoolView, RunView};
+pub use restore::Carry;
 pub use service::{
-    Clock, DeployError, Halted, Outlets, Refused, Scheduler, Settings, Started, Stats,
+    Clock, DeployError, Halted, Outlets, Refused, RunVersionError, Scheduler, Settings, Started,
+    Stats,
 };
 pub use versions::{Resolver, Versions};

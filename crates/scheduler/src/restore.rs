@@ -30,11 +30,35 @@ pub struct Restored {
     pub positions: HashMap<RunId, Position>,
     /// The last event of each DAG.
     pub dag_positions: HashMap<tidemill_model::DagId, Position>,
-    /// Runs that finished after their stored record was written: readers need them until the
-    /// projector has caught up.
-    pub finished: Vec<DagRun>,
+    /// Runs that the kernel does not have: those that finished after their stored record was
+    /// written, which readers need until the projector has caught up, and those that are not to be
+    /// carried on.
+    pub aside: Vec<DagRun>,
     /// In words.
     pub notes: Vec<String>,
+}
+
+/// What of the past a process goes on with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Carry {
+    /// With every unfinished run and every schedule.
+    #[default]
+    Everything,
+    /// With this run. The others and the schedules wait for a process that serves.
+    Run(RunId),
+    /// With nothing.
+    Nothing,
+}
+
+impl Carry {
+    /// Whether it goes on with this run.
+    pub fn includes(&self, run: &RunId) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Run(only) => only == run,
+            Self::Nothing => false,
+        }
+    }
 }
 
 /// Puts the kernel together again.
@@ -43,6 +67,7 @@ pub fn restore(
     past: &dyn Past,
     limits: Limits,
     pools: impl IntoIterator<Item = (PoolName, u32)>,
+    carry: &Carry,
 ) -> Result<Restored, StoreError> {
     let mut fold = Fold {
         past,
@@ -72,7 +97,7 @@ pub fn restore(
             }
         }
     }
-    Ok(fold.finish())
+    Ok(fold.finish(carry))
 }
 
 struct Fold<'a> {
@@ -164,19 +189,22 @@ impl Fold<'_> {
         Ok(())
     }
 
-    fn finish(self) -> Restored {
+    fn finish(self, carry: &Carry) -> Restored {
         let Self { mut kernel, dags, runs, notes, .. } = self;
-        let mut positions = HashMap::new();
-        let mut finished = Vec::new();
-        for (id, (position, run)) in runs {
-            positions.insert(id, position);
-            if run.head.state.is_final() {
-                finished.push(run);
-            } else {
-                kernel.adopt(run);
-            }
+        if *carry != Carry::Everything {
+            kernel.ignore_schedules();
         }
-        Restored { kernel, positions, dag_positions: dags, finished, notes }
+        let mut positions = HashMap::new();
+        let mut aside = Vec::new();
+        for (id, (position, run)) in runs {
+            if !run.head.state.is_final() && carry.includes(&id) {
+                kernel.adopt(run);
+            } else {
+                aside.push(run);
+            }
+            positions.insert(id, position);
+        }
+        Restored { kernel, positions, dag_positions: dags, aside, notes }
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::kernel::{CommandError, Kernel, TriggerRequest};
 use crate::live::{Live, RunView, view_of};
-use crate::restore::{Past, Restored, restore, settle_restart};
+use crate::restore::{Carry, Past, Restored, restore, settle_restart};
 use crate::versions::{Resolver, Versions};
 
 pub use crate::stats::{COMMIT_BUCKETS_US, Stats};
@@ -49,6 +49,8 @@ pub struct Settings {
     pub resolver: Resolver,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// What of the past is gone on with.
+    pub carry: Carry,
 }
 
 /// The scheduler stopped, or its store broke: nothing is taken in any more.
@@ -137,7 +139,7 @@ impl Shared {
 
     /// Shows a restored state to readers.
     fn show(&self, restored: &Restored, last: Position) {
-        for run in restored.kernel.runs().chain(&restored.finished) {
+        for run in restored.kernel.runs().chain(&restored.aside) {
             let position = restored.positions.get(&run.head.id).copied().unwrap_or(last);
             self.live.adopt(run, position);
         }
@@ -168,12 +170,13 @@ impl Scheduler {
         settings: Settings,
         outlets: impl FnOnce(&Arc<Live>) -> Outlets,
     ) -> Result<Started, StoreError> {
-        let (shared, receiver) = Shared::new(store, settings.resolver);
+        let (shared, receiver) = Shared::new(store, Arc::clone(&settings.resolver));
         let recovered = shared.store.recover()?;
         let last = recovered.last;
         // What the records do not contain yet has to be marked for the projector again.
         let tail: Vec<Event> = recovered.tail.iter().map(|(_, event)| event.clone()).collect();
-        let restored = restore(recovered, &StoredPast(&shared), settings.limits, settings.pools)?;
+        let Settings { limits, pools, clock, carry, .. } = settings;
+        let restored = restore(recovered, &StoredPast(&shared), limits, pools, &carry)?;
         shared.show(&restored, last);
         let Restored { kernel, notes, .. } = restored;
         let mut outlets = outlets(&shared.live);
@@ -183,7 +186,7 @@ impl Scheduler {
         let writer = Writer {
             shared: Arc::clone(&shared),
             kernel,
-            clock: settings.clock,
+            clock,
             outlets,
             receiver,
             next: last.next(),
@@ -201,10 +204,11 @@ impl Scheduler {
     /// Brings the state back to look at it. Nothing is decided, committed or started; commands are
     /// refused.
     pub fn look(store: Arc<dyn Store>, settings: Settings) -> Result<Self, StoreError> {
-        let (shared, _) = Shared::new(store, settings.resolver);
+        let (shared, _) = Shared::new(store, Arc::clone(&settings.resolver));
         let recovered = shared.store.recover()?;
         let last = recovered.last;
-        let restored = restore(recovered, &StoredPast(&shared), settings.limits, settings.pools)?;
+        let Settings { limits, pools, carry, .. } = settings;
+        let restored = restore(recovered, &StoredPast(&shared), limits, pools, &carry)?;
         shared.show(&restored, last);
         let reason = "this home is only looked at; start a server with `tidemill serve`";
         shared.halted.send_replace(Some(Halted(reason.to_owned())));
@@ -234,6 +238,23 @@ impl Scheduler {
         Ok(self.call(move |kernel, now| kernel.trigger(&request, now)).await??)
     }
 
+    /// Creates a run of a version that is brought along; on return it is durable. A DAG that is
+    /// served keeps its version and its schedule.
+    pub async fn run_version(
+        &self,
+        dag: Arc<Dag>,
+        source: DagSource,
+        request: TriggerRequest,
+    ) -> Result<RunId, RunVersionError> {
+        let shared = Arc::clone(&self.shared);
+        let version = [(Arc::clone(&dag), source)];
+        tokio::task::spawn_blocking(move || shared.versions.put(&version))
+            .await
+            .map_err(|error| Halted(error.to_string()))??;
+        let call = move |kernel: &mut Kernel, now| kernel.run_version(dag, &request, now);
+        Ok(self.call(call).await?.map_err(Refused::from)?)
+    }
+
     /// Asks to end a run; on return the wish is durable.
     pub async fn cancel(&self, run: RunId, who: String) -> Result<(), Refused> {
         Ok(self.call(move |kernel, now| kernel.cancel(&run, &who, now)).await??)
@@ -254,7 +275,12 @@ impl Scheduler {
         let _ = self.shared.inputs.send(Input::Report(Box::new(report)));
     }
 
-    /// Ends the thread after the commit that is under way.
+    /// Starts nothing any more; what is under way may still report. The first part of a stop.
+    pub fn drain(&self) {
+        let _ = self.send(|kernel, _| kernel.drain(), |()| {});
+    }
+
+    /// Ends the thread when what was sent before is committed.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
         let _ = self.shared.inputs.send(Input::Stop);
@@ -393,6 +419,23 @@ impl Scheduler {
     }
 }
 
+/// Why a version that was brought along does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunVersionError {
+    /// The text could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It makes no sense now, or the scheduler stands still.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl From<Halted> for RunVersionError {
+    fn from(halted: Halted) -> Self {
+        Self::Refused(halted.into())
+    }
+}
+
 /// Why a deployment failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
@@ -419,6 +462,7 @@ impl Writer {
         settle_restart(&mut self.kernel, now);
         let mut inputs = Vec::new();
         let mut acks: Vec<Ack> = Vec::new();
+        let mut stopped = false;
         loop {
             if let Err(reason) = self.commit() {
                 tracing::error!(%reason, "the scheduler has halted");
@@ -427,7 +471,7 @@ impl Writer {
                 return;
             }
             acks.drain(..).for_each(|ack| ack());
-            if !self.take(&mut inputs) {
+            if stopped || !self.take(&mut inputs) {
                 return;
             }
             let now = self.clock.now();
@@ -437,7 +481,10 @@ impl Writer {
                         self.kernel.report(*report, now);
                     }
                     Input::Call(call) => acks.push(call(&mut self.kernel, now)),
-                    Input::Stop => {}
+                    Input::Stop => {
+                        self.kernel.drain();
+                        stopped = true;
+                    }
                 }
             }
             self.kernel.wake(now);
@@ -445,11 +492,8 @@ impl Writer {
         }
     }
 
-    /// Waits for inputs or for the time; `false` when the thread shall end.
+    /// Waits for inputs or for the time; `false` when nobody can send any.
     fn take(&self, inputs: &mut Vec<Input>) -> bool {
-        if self.shared.stopping.load(Ordering::Relaxed) {
-            return false;
-        }
         let now = self.clock.now();
         let wait = self.kernel.next_wake().map_or(WAKE_MAX, |at| at.since(now).min(WAKE_MAX));
         match self.receiver.recv_timeout(wait) {

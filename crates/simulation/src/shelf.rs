@@ -60,7 +60,7 @@ impl Shelf {
         last: Position,
     ) -> Self {
         let mut shelf = Self { shown: last, ..Self::default() };
-        for run in restored.kernel.runs().chain(&restored.finished) {
+        for run in restored.kernel.runs().chain(&restored.aside) {
             let position = restored.positions.get(&run.head.id).copied().unwrap_or(last);
             shelf.runs.insert(run.head.id.clone(), Shown::of(run, position));
         }

@@ -11,7 +11,7 @@ use tidemill_model::{
     Timestamp, Version,
 };
 use tidemill_scheduler::Kernel;
-use tidemill_scheduler::restore::{Past, Restored, restore, settle_restart};
+use tidemill_scheduler::restore::{Carry, Past, Restored, restore, settle_restart};
 use tidemill_store::{Commit, DagSource, Fault, MemoryStore, Store, StoreError, StoredRunAt};
 
 use crate::check::{kernel_is_true, nothing_is_stuck};
@@ -372,8 +372,8 @@ impl World {
         let recovered = self.store.recover().map_err(|e| e.to_string())?;
         let (tail, last) = (recovered.tail.clone(), recovered.last);
         let library = Library { versions: &self.versions, store: &self.store };
-        let restored =
-            restore(recovered, &library, LIMITS, self.pools.clone()).map_err(|e| e.to_string())?;
+        let restored = restore(recovered, &library, LIMITS, self.pools.clone(), &Carry::Everything)
+            .map_err(|e| e.to_string())?;
         hold!(restored.notes.is_empty(), "the restart complains: {:?}", restored.notes);
         self.compare_finished(&restored)?;
         self.shelf = Shelf::restored(&restored, &tail, last);
@@ -385,7 +385,7 @@ impl World {
     fn compare_finished(&self, restored: &Restored) -> Rule {
         for run in self.truth.runs.values().filter(|run| run.head.state.is_final()) {
             let id = &run.head.id;
-            if let Some(back) = restored.finished.iter().find(|back| back.head.id == *id) {
+            if let Some(back) = restored.aside.iter().find(|back| back.head.id == *id) {
                 same(back, run)?;
                 continue;
             }

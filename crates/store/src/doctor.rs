@@ -1,5 +1,7 @@
 //! The checkup of a home: what is damaged, missing, left over or stuck, and what to do about it.
 
+mod repair;
+
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use crate::home::{Home, Layout};
 use crate::journal::{self, Scan, Stop};
 use crate::record::RunRecord;
 use crate::records::{Records, TreeOptions};
+use crate::replay::Resolver;
 use crate::slab;
 use crate::sled_store::SledStore;
 use crate::snapshot;
@@ -46,15 +49,34 @@ pub struct Finding {
 /// Files that are younger are not called left over: a running attempt may own them.
 const LEFT_OVER_AFTER: Duration = Duration::from_hours(1);
 
+/// How records are opened here.
+const TREE: TreeOptions = TreeOptions { cache_bytes: 32 << 20, deadline: Duration::from_secs(10) };
+
 /// Findings of one kind that are listed one by one.
 const LISTED_MAX: usize = 50;
 
-/// Checks a home. Without `store`, its store must be closed, and only `repair` changes anything.
-/// With `store`, the home is at work and nothing is changed.
-pub fn doctor(home: &Home, store: Option<&SledStore>, repair: bool) -> Vec<Finding> {
-    let live = store.is_some();
+/// How a home is checked.
+#[derive(Clone, Copy)]
+pub enum How<'a> {
+    /// At work; nothing is changed.
+    Live(&'a SledStore),
+    /// With its store closed; nothing is changed.
+    Closed,
+    /// With its store closed; what can be repaired is. The resolver loads DAG versions, so that
+    /// runs can be followed through what is left of the journal.
+    Repair(&'a Resolver),
+}
+
+/// Checks a home.
+pub fn doctor(home: &Home, how: How<'_>) -> Vec<Finding> {
     let home = home.layout();
-    let mut checkup = Checkup { home, store, live, repair: repair && !live, found: Vec::new() };
+    let (store, repair) = match how {
+        How::Live(store) => (Some(store), None),
+        How::Closed => (None, None),
+        How::Repair(resolver) => (None, Some(resolver)),
+    };
+    let live = store.is_some();
+    let mut checkup = Checkup { home, store, live, repair, found: Vec::new() };
     let journal = checkup.journal();
     let tables = checkup.slab(&home.slab(), "small table");
     let versions = checkup.slab(&home.versions(), "DAG text");
@@ -76,7 +98,7 @@ struct Checkup<'a> {
     home: &'a Layout,
     store: Option<&'a SledStore>,
     live: bool,
-    repair: bool,
+    repair: Option<&'a Resolver>,
     found: Vec<Finding>,
 }
 
@@ -92,13 +114,8 @@ struct JournalState {
     first: Position,
     last: Position,
     segments: Vec<(Position, PathBuf)>,
-    damage: Option<Damage>,
-}
-
-/// The first place where the journal cannot be read.
-struct Damage {
-    segment: usize,
-    offset: u64,
+    /// It cannot be read to its end.
+    damaged: bool,
 }
 
 impl Checkup<'_> {
@@ -142,7 +159,7 @@ impl Checkup<'_> {
             let scan =
                 journal::check_header(path, *first).and_then(|()| journal::scan(path, *first));
             let gap = *first != expected;
-            if let Some((offset, what)) = trouble(&scan, is_last) {
+            if let Some(what) = trouble(&scan, is_last) {
                 if !(is_last
                     && self.live
                     && matches!(&scan, Ok(Scan { stop: Some(Stop::Torn { .. }), .. })))
@@ -152,7 +169,7 @@ impl Checkup<'_> {
                         format!("`{}`: {what}", path.display()),
                         JOURNAL_REMEDY,
                     );
-                    state.damage.get_or_insert(Damage { segment: i, offset });
+                    state.damaged = true;
                 }
             } else if gap {
                 let what = format!(
@@ -162,7 +179,7 @@ impl Checkup<'_> {
                     first.0.saturating_sub(1)
                 );
                 self.add(Severity::Error, what, JOURNAL_REMEDY);
-                state.damage.get_or_insert(Damage { segment: i, offset: 0 });
+                state.damaged = true;
             }
             if let Ok(Scan { stop: Some(Stop::Torn { offset }), .. }) = &scan
                 && is_last
@@ -207,7 +224,9 @@ impl Checkup<'_> {
                 error,
                 "it is not needed while the records open; `tidemill doctor --repair` moves it aside",
             );
-            if self.repair && std::fs::rename(&path, disk::aside_name(&path, "damaged")).is_ok() {
+            if self.repair.is_some()
+                && std::fs::rename(&path, disk::aside_name(&path, "damaged")).is_ok()
+            {
                 self.mark_repaired();
             }
         }
@@ -223,8 +242,7 @@ impl Checkup<'_> {
             self.repair_journal(None, known);
             return;
         }
-        let options = TreeOptions { cache_bytes: 32 << 20, deadline: Duration::from_secs(10) };
-        match Records::open(&path, options) {
+        match Records::open(&path, TREE) {
             Err(why) => {
                 self.add(
                     Severity::Warning,
@@ -235,7 +253,7 @@ impl Checkup<'_> {
             }
             Ok(records) => {
                 self.records(&records, known);
-                self.repair_journal(Some(&records), known);
+                self.repair_journal(Some(records), known);
             }
         }
     }
@@ -334,7 +352,7 @@ impl Checkup<'_> {
         }
         let what = format!("{} table files ({bytes} bytes) belong to no run", files.len());
         self.add(Severity::Info, what, "`tidemill doctor --repair` removes them");
-        if self.repair && files.iter().all(|path| std::fs::remove_file(path).is_ok()) {
+        if self.repair.is_some() && files.iter().all(|path| std::fs::remove_file(path).is_ok()) {
             self.mark_repaired();
         }
     }
@@ -349,7 +367,7 @@ impl Checkup<'_> {
                 if disk::is_temp(&path) && is_old(&path) {
                     let what = format!("`{}` is left over from a crash", path.display());
                     self.add(Severity::Info, what, "`tidemill doctor --repair` removes it");
-                    if self.repair && std::fs::remove_file(&path).is_ok() {
+                    if self.repair.is_some() && std::fs::remove_file(&path).is_ok() {
                         self.mark_repaired();
                     }
                 } else if [".corrupt-", ".torn-", ".damaged-"].iter().any(|w| name.contains(w)) {
@@ -360,22 +378,9 @@ impl Checkup<'_> {
         }
     }
 
-    /// Takes what cannot be read out of the journal's way, as little as possible. What it says is
-    /// what is lost.
-    fn repair_journal(&mut self, records: Option<&Records>, known: &Known) {
-        let Some(damage) = known.journal.damage.as_ref().filter(|_| self.repair) else {
-            return;
-        };
-        let segments = &known.journal.segments;
-        let next = segments.get(damage.segment + 1).map(|(first, _)| *first);
-        let contained = records.and_then(|records| Some((records, records.checkpoint().ok()?)));
-        let done = match (contained, next) {
-            (Some((records, checkpoint)), Some(next)) if checkpoint.next() >= next => {
-                self.drop_history(records, checkpoint, &segments[..=damage.segment])
-            }
-            _ => self.cut_at(&segments[damage.segment..], damage.offset),
-        };
-        match done {
+    fn repair_journal(&mut self, records: Option<Records>, known: &Known) {
+        let Some(resolver) = self.repair.filter(|_| known.journal.damaged) else { return };
+        match repair::journal(self.home, records, &known.journal.segments, resolver) {
             Ok(what) => {
                 self.add(Severity::Warning, what, "start the server");
                 self.mark_repaired();
@@ -383,59 +388,13 @@ impl Checkup<'_> {
             Err(error) => self.add(Severity::Error, error, "restore a backup"),
         }
     }
-
-    /// The records contain every damaged event: a new picture stands in for them.
-    fn drop_history(
-        &self,
-        records: &Records,
-        checkpoint: Position,
-        segments: &[(Position, PathBuf)],
-    ) -> Result<String, StoreError> {
-        let path = snapshot::path_of(&self.home.snapshots(), checkpoint);
-        snapshot::write(records, &path, checkpoint)?;
-        let aside = self.move_aside(segments)?;
-        Ok(format!(
-            "the records hold everything up to event {}, so nothing is lost; the damaged part of \
-             the journal lies in `{}`",
-            checkpoint.0,
-            aside.display()
-        ))
-    }
-
-    /// The journal ends before the damage.
-    fn cut_at(&self, segments: &[(Position, PathBuf)], offset: u64) -> Result<String, StoreError> {
-        let Some((first, path)) = segments.first() else { return Ok(String::new()) };
-        let whole = std::fs::read(path).map_err(|e| disk::broken(path, &e))?;
-        let aside = self.move_aside(segments)?;
-        if offset > 0 {
-            disk::write_whole(path, whole.get(..offset as usize).unwrap_or(&whole))?;
-        }
-        Ok(format!(
-            "the journal was cut in the segment that begins with event {}, at byte {offset}: what \
-             came after is lost; the old files lie in `{}`",
-            first.0,
-            aside.display()
-        ))
-    }
-
-    fn move_aside(&self, segments: &[(Position, PathBuf)]) -> Result<PathBuf, StoreError> {
-        let aside = disk::aside_name(&self.home.journal(), "damaged");
-        disk::make_dir(&aside)?;
-        for (_, path) in segments {
-            let target = aside.join(path.file_name().unwrap_or_default());
-            std::fs::rename(path, target).map_err(|e| disk::failed(path, &e))?;
-        }
-        disk::sync_dir(&self.home.journal())?;
-        disk::sync_dir(self.home.root())?;
-        Ok(aside)
-    }
 }
 
 /// Runs with events that the records may not contain yet: nothing is said about those.
 fn runs_in_tail(records: &Records, known: &Known) -> Result<HashSet<RunId>, StoreError> {
     let from = records.checkpoint()?;
     let mut runs = HashSet::new();
-    if known.journal.damage.is_some() {
+    if known.journal.damaged {
         return Ok(runs);
     }
     journal::read_files(&known.journal.segments, from, |position, event| {
@@ -451,16 +410,16 @@ fn runs_in_tail(records: &Records, known: &Known) -> Result<HashSet<RunId>, Stor
 const JOURNAL_REMEDY: &str = "restore a backup, or run `tidemill doctor --repair`, which keeps what \
                               can be read and says what is lost";
 
-/// Where a segment cannot be read, if so. A torn end is no trouble in the last segment.
-fn trouble(scan: &Result<Scan, StoreError>, is_last: bool) -> Option<(u64, String)> {
+/// Why a segment cannot be read, if so. A torn end is no trouble in the last segment.
+fn trouble(scan: &Result<Scan, StoreError>, is_last: bool) -> Option<String> {
     match scan {
-        Err(StoreError::Damaged { what, .. }) => Some((0, what.clone())),
-        Err(error) => Some((0, error.to_string())),
+        Err(StoreError::Damaged { what, .. }) => Some(what.clone()),
+        Err(error) => Some(error.to_string()),
         Ok(Scan { stop: Some(Stop::Damaged { offset, what }), .. }) => {
-            Some((*offset, format!("{what} at byte {offset}")))
+            Some(format!("{what} at byte {offset}"))
         }
         Ok(Scan { stop: Some(Stop::Torn { offset }), .. }) if !is_last => {
-            Some((*offset, format!("it ends within a commit at byte {offset}")))
+            Some(format!("it ends within a commit at byte {offset}"))
         }
         Ok(_) => None,
     }

@@ -16,7 +16,7 @@ use tidemill_model::{Event, Position};
 use crate::disk::{self, Disk, Tail};
 use crate::store::StoreError;
 use segment::{FRAME_BYTES_MAX, HEADER_BYTES, Next, Reader};
-pub(crate) use segment::{Scan, Stop, frame_header, header, path_of, scan};
+pub(crate) use segment::{Scan, Stop, frame_header, header, path_of, salvage, scan};
 
 /// Events between two places of the index, in bytes of the file.
 const INDEX_EVERY_BYTES: u64 = 64 << 10;

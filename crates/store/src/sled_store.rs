@@ -28,7 +28,7 @@ use crate::store::{
 use records_slot::RecordsSlot;
 
 /// The largest DAG text that is stored, in bytes.
-const VERSION_BYTES_MAX: usize = 16 << 20;
+pub(crate) const VERSION_BYTES_MAX: usize = 16 << 20;
 
 /// How a [`SledStore`] is opened.
 #[derive(Debug, Clone)]
@@ -45,6 +45,14 @@ pub struct SledOptions {
     pub open_deadline: Duration,
     /// Where the journal and the slabs make their files.
     pub disk: Arc<dyn Disk>,
+}
+
+impl SledOptions {
+    /// For a slab whose values are at most so large, in bytes.
+    pub(crate) fn slab(&self, value_bytes_max: usize) -> SlabOptions {
+        let (file_bytes, disk) = (self.slab_bytes, Arc::clone(&self.disk));
+        SlabOptions { file_bytes, value_bytes_max, disk }
+    }
 }
 
 impl Default for SledOptions {
@@ -122,14 +130,9 @@ impl SledStore {
         resolver: Resolver,
         options: SledOptions,
     ) -> Result<(Self, Vec<String>), StoreError> {
-        let slab_options = |value_bytes_max| SlabOptions {
-            file_bytes: options.slab_bytes,
-            value_bytes_max,
-            disk: Arc::clone(&options.disk),
-        };
         let table_bytes = tidemill_model::table::SLAB_TABLE_BYTES_MAX as usize;
-        let (slab, mut notes) = Slab::open(&layout.slab(), slab_options(table_bytes))?;
-        let (versions, more) = Slab::open(&layout.versions(), slab_options(VERSION_BYTES_MAX))?;
+        let (slab, mut notes) = Slab::open(&layout.slab(), options.slab(table_bytes))?;
+        let (versions, more) = Slab::open(&layout.versions(), options.slab(VERSION_BYTES_MAX))?;
         notes.extend(more);
         let journal_options =
             JournalOptions { segment_bytes: options.segment_bytes, disk: options.disk };

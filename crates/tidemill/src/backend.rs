@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use tidemill_executor::logs::{self, Stream, log_path};
-use tidemill_model::{DagId, RunId, RunState, TableRef, TaskName, Timestamp, Version};
+use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskName, Timestamp, Version};
 use tidemill_scheduler::service::Refused;
-use tidemill_scheduler::{Clock, CommandError, RunView, stats::COMMIT_BUCKETS_US};
+use tidemill_scheduler::{Clock, CommandError, RunVersionError, RunView, stats::COMMIT_BUCKETS_US};
 use tidemill_server::backend::{
     Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, Labels, LogFrom, LogLine,
     LogPage, LogQuery, LogStream, Metric, ProfileDoc, ProfilePage, RECENT_RUNS_MAX, RawLog,
@@ -20,10 +20,11 @@ use tidemill_server::backend::{
 };
 use tidemill_server::error::{ApiError, ErrorCode};
 use tidemill_spec::{Diagnostic, Severity, SourceText, codes, load_dag};
+use tidemill_store::doctor::How;
 use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store};
 
 use crate::folder::{DagFile, read_text};
-use crate::node::{Node, SystemClock};
+use crate::node::{Mode, Node, SystemClock};
 
 /// Runs that are read at once to find the newest of each DAG.
 const RECENT_PAGE: usize = 500;
@@ -48,6 +49,25 @@ impl NodeBackend {
             .await
             .map_err(|error| ApiError::internal(format!("a question was not answered: {error}")))?
     }
+
+    async fn run_version(
+        &self,
+        dag: Arc<Dag>,
+        source: DagSource,
+        request: tidemill_scheduler::TriggerRequest,
+    ) -> Result<RunId, ApiError> {
+        self.node.scheduler.run_version(dag, source, request).await.map_err(|error| match error {
+            RunVersionError::Refused(error) => refused(error),
+            RunVersionError::Store(error) => internal(error),
+        })
+    }
+}
+
+/// The version of a DAG that was served last, where no folder is served.
+fn stored_dag(node: &Node, id: &DagId) -> Option<(Arc<Dag>, DagSource)> {
+    let record = node.scheduler.live().dag(id)?.record;
+    let version = record.version.filter(|_| !record.retired)?;
+    Some((node.scheduler.version(&version)?, stored_source(node, &version)?))
 }
 
 fn internal(error: impl std::fmt::Display) -> ApiError {
@@ -130,20 +150,24 @@ impl Backend for NodeBackend {
 
     async fn trigger(&self, request: TriggerRequest) -> Result<RunId, ApiError> {
         let TriggerRequest { dag, params, interval, who } = request;
+        let brought = self.blocking({
+            let dag = dag.clone();
+            move |node| Ok(stored_dag(node, &dag))
+        });
+        let brought = if self.node.mode == Mode::Own { brought.await? } else { None };
         let request = tidemill_scheduler::TriggerRequest { dag, params, interval, who };
-        self.node.scheduler.trigger(request).await.map_err(refused)
+        match brought {
+            None => self.node.scheduler.trigger(request).await.map_err(refused),
+            Some((dag, source)) => self.run_version(dag, source, request).await,
+        }
     }
 
     async fn run_file(&self, request: RunFileRequest) -> Result<RunId, ApiError> {
-        let path = request.path.clone();
-        let dag = self.blocking(move |node| deploy_file(node, path)).await?;
-        self.trigger(TriggerRequest {
-            dag,
-            params: request.params,
-            interval: request.interval,
-            who: request.who,
-        })
-        .await
+        let RunFileRequest { path, params, interval, who } = request;
+        let (dag, source) = self.blocking(move |node| load_file(node, path)).await?;
+        let request =
+            tidemill_scheduler::TriggerRequest { dag: dag.id.clone(), params, interval, who };
+        self.run_version(dag, source, request).await
     }
 
     async fn backup(&self, to: PathBuf) -> Result<BackupMade, ApiError> {
@@ -162,7 +186,7 @@ impl Backend for NodeBackend {
 
     async fn doctor(&self) -> Result<Value, ApiError> {
         self.blocking(|node| {
-            let findings = tidemill_store::doctor::doctor(&node.home, Some(&node.store), false);
+            let findings = tidemill_store::doctor::doctor(&node.home, How::Live(&node.store));
             Ok(serde_json::json!({"findings": findings}))
         })
         .await
@@ -320,14 +344,15 @@ fn dag_views(node: &Node) -> Vec<DagView> {
     }
     for dag in live {
         if !views.iter().any(|view| view.id.as_ref() == Some(&dag.id)) {
-            let version = dag.dag.as_ref().map(|dag| &dag.version);
+            let version = dag.record.version.as_ref();
             let source = version.and_then(|version| stored_source(node, version));
             views.push(DagView {
                 file: source.map(|source| source.path).unwrap_or_default(),
                 next_tick: dag.next,
                 paused: dag.record.paused,
                 retired: dag.record.retired,
-                dag: dag.dag,
+                // Where no folder is served, the version is known by its text alone.
+                dag: dag.dag.or_else(|| node.scheduler.version(version?)),
                 id: Some(dag.id),
                 diagnostics: Vec::new(),
                 recent: Vec::new(),
@@ -377,7 +402,7 @@ fn recent_runs(node: &Node) -> Result<HashMap<DagId, Vec<RunSummary>>, ApiError>
     Ok(recent)
 }
 
-fn deploy_file(node: &Node, path: PathBuf) -> Result<DagId, ApiError> {
+fn load_file(node: &Node, path: PathBuf) -> Result<(Arc<Dag>, DagSource), ApiError> {
     let text = read_text(&path).map_err(ApiError::invalid)?;
     let loaded = load_dag(SourceText { path: &path, text: &text }, &node.catalog);
     let blocked = loaded.diagnostics.iter().any(|d| d.blocks_run);
@@ -385,9 +410,7 @@ fn deploy_file(node: &Node, path: PathBuf) -> Result<DagId, ApiError> {
         return Err(ApiError::invalid(format!("`{}` cannot run", path.display()))
             .diagnostics(loaded.diagnostics));
     };
-    let id = dag.id.clone();
-    node.scheduler.deploy(vec![(dag, DagSource { path, text })]).map_err(internal)?;
-    Ok(id)
+    Ok((dag, DagSource { path, text }))
 }
 
 fn sample(node: &Node, table: &TableRef, limit: usize) -> Result<TableSample, ApiError> {

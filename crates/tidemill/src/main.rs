@@ -4,7 +4,8 @@
 //! joins scheduler, executor, connectors, profiles and server, and prints.
 //!
 //! * [`cli`]: the command line; [`commands`]: one file for each command;
-//! * [`node`]: a home that is at work: store, scheduler, executor; [`janitor`]: what goes in time; [`backend`]: the server's view
+//! * [`node`]: a home that is at work: store, scheduler, executor; [`janitor`]: what goes in time;
+//!   [`signals`]: when it is asked to end; [`backend`]: the server's view
 //!   of it; [`access`]: how a command reaches it, in this process or in the server's;
 //! * [`view`], [`progress`], [`print`]: answers as people read them;
 //! * [`folder`], [`beside`], [`secrets`], [`catalog`]: DAG files and what stands beside them;
@@ -24,6 +25,7 @@ mod print;
 mod progress;
 mod schemas;
 mod secrets;
+mod signals;
 mod view;
 
 use std::process::ExitCode;

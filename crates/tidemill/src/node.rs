@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tidemill_connector::Registry;
 use tidemill_executor::{ExecLimits, Executor, ExecutorConfig, HomePaths, SmallTables};
-use tidemill_model::{Dag, Effect, Limits, Timestamp, Version};
+use tidemill_model::{Dag, Effect, Limits, RunId, Timestamp, Version};
 use tidemill_profile::ProfileStore;
-use tidemill_scheduler::{Clock, Live, Outlets, Resolver, Scheduler, Settings, Started};
+use tidemill_scheduler::{Carry, Clock, Live, Outlets, Resolver, Scheduler, Settings, Started};
 use tidemill_spec::{Catalog, SourceText, load_dag};
 use tidemill_sql::{Engine, EngineConfig};
 use tidemill_store::kv::{Kv, MemoryKv, SledKv};
@@ -29,12 +29,28 @@ const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a home is opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// To go on with what was begun and to begin more.
-    Work,
+    /// To go on with everything that was begun, to keep schedules, and to begin more.
+    Serve,
+    /// To begin something and see it to its end. What others left unfinished, and schedules, wait
+    /// for a server.
+    Own,
+    /// To go on with this run alone.
+    Run(RunId),
     /// To look at what is there; nothing is begun, ended or changed.
     Look,
+}
+
+impl Mode {
+    /// What of the past is gone on with.
+    fn carry(&self) -> Carry {
+        match self {
+            Self::Serve | Self::Look => Carry::Everything,
+            Self::Run(run) => Carry::Run(run.clone()),
+            Self::Own => Carry::Nothing,
+        }
+    }
 }
 
 /// Rows in a batch between tasks.
@@ -98,6 +114,8 @@ pub(crate) struct NodeSettings {
 
 /// A home at work.
 pub(crate) struct Node {
+    /// What it was opened for.
+    pub(crate) mode: Mode,
     /// The home, locked by this process.
     pub(crate) home: Arc<Home>,
     /// What is kept.
@@ -154,8 +172,10 @@ impl Node {
     pub(crate) fn open(settings: &NodeSettings, mode: Mode) -> Result<Arc<Self>, Failure> {
         let home = Arc::new(Home::open(&settings.home).map_err(Failure::said)?);
         let paths = paths_of(&home);
-        if mode == Mode::Work {
-            for leftover in tidemill_executor::end_leftovers(&paths, LEFTOVER_GRACE) {
+        let carry = mode.carry();
+        if mode != Mode::Look {
+            let carried = |run: &RunId| carry.includes(run);
+            for leftover in tidemill_executor::end_leftovers(&paths, LEFTOVER_GRACE, carried) {
                 let (attempt, pid) = (&leftover.attempt, leftover.pid);
                 tracing::warn!(%attempt, pid, "ended what a crash left running");
             }
@@ -205,18 +225,20 @@ impl Node {
             pools: beside.pools(),
             resolver,
             clock: Arc::new(SystemClock),
+            carry,
         };
-        let work = match mode {
+        let work = match &mode {
             Mode::Look => Working {
                 scheduler: Scheduler::look(Arc::clone(&store) as _, settings)
                     .map_err(Failure::said)?,
                 thread: None,
                 projector: None,
             },
-            Mode::Work => start(&store, settings, &executor)?,
+            Mode::Serve | Mode::Own | Mode::Run(_) => start(&store, settings, &executor)?,
         };
         let _ = to_scheduler.set(work.scheduler.clone());
         Ok(Arc::new(Self {
+            mode,
             home,
             store,
             scheduler: work.scheduler,
@@ -288,6 +310,7 @@ impl Node {
 
     /// Ends attempts, commits what has happened, brings the records up to date.
     pub(crate) async fn stop(&self) {
+        self.scheduler.drain();
         self.executor.shutdown().await;
         self.scheduler.stop();
         let thread = self.scheduler_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -342,7 +365,7 @@ fn start(
 }
 
 /// Loads a stored version again.
-fn resolver(catalog: Catalog) -> Resolver {
+pub(crate) fn resolver(catalog: Catalog) -> Resolver {
     Arc::new(move |version: &Version, source: &DagSource| -> Option<Arc<Dag>> {
         let text = SourceText { path: &source.path, text: &source.text };
         load_dag(text, &catalog).dag.filter(|dag| dag.version == *version)

@@ -12,6 +12,7 @@ use crate::access::Access;
 use crate::failure::Failure;
 use crate::node::SystemClock;
 use crate::print::{mark, number, seconds};
+use crate::signals::Signals;
 use crate::view::{Run, Task};
 
 /// How often the run is asked for.
@@ -34,11 +35,13 @@ pub(crate) async fn fetch(access: &Access, run: &str) -> Result<Run, Failure> {
     })
 }
 
-/// Waits for the end of a run and shows each task as it ends. Ctrl-C asks for the run's end.
+/// Waits for the end of a run and shows each task as it ends. Ctrl-C, or a wish to terminate, asks
+/// for the run's end.
 pub(crate) async fn follow(access: &Access, run: &str, show: Show) -> Result<Run, Failure> {
     let bar = (show == Show::Tasks && std::io::stdout().is_terminal()).then(spinner);
     let mut shown: BTreeSet<String> = BTreeSet::new();
     let mut interrupted = false;
+    let mut signals = Signals::watch()?;
     loop {
         let now = fetch(access, run).await?;
         if show == Show::Tasks {
@@ -60,13 +63,13 @@ pub(crate) async fn follow(access: &Access, run: &str, show: Show) -> Result<Run
         }
         tokio::select! {
             () = tokio::time::sleep(ASK_EVERY) => {}
-            _ = tokio::signal::ctrl_c(), if !interrupted => {
+            () = signals.next() => {
+                if interrupted {
+                    return Err(Failure::Said(format!("left before run {run} had ended")));
+                }
                 interrupted = true;
                 say(bar.as_ref(), "cancelling; press Ctrl-C again to leave at once");
                 access.post(&format!("/api/v1/runs/{run}/cancel"), &serde_json::json!({})).await?;
-            }
-            _ = tokio::signal::ctrl_c(), if interrupted => {
-                return Err(Failure::Said(format!("left before run {run} had ended")));
             }
         }
     }

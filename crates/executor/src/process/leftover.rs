@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tidemill_model::RunId;
+
 use super::record::{ProcessRecord, boot_id};
 use super::tree::{Tree, started};
 use crate::outside::HomePaths;
@@ -17,18 +19,26 @@ pub struct Leftover {
     pub stubborn: Vec<i32>,
 }
 
-/// Ends every recorded command of an earlier server and removes the records. Call it before the
-/// scheduler starts; it blocks until the trees have ended, at most the grace and a few seconds.
-pub fn end_leftovers(home: &HomePaths, grace: Duration) -> Vec<Leftover> {
+/// Ends the recorded commands of an earlier server that are of `wanted` runs, and removes their
+/// records. Call it before the scheduler starts; it blocks until the trees have ended, at most the
+/// grace and a few seconds.
+pub fn end_leftovers(
+    home: &HomePaths,
+    grace: Duration,
+    wanted: impl Fn(&RunId) -> bool,
+) -> Vec<Leftover> {
     let boot = boot_id();
-    let entries = std::fs::read_dir(&home.processes).into_iter().flatten().flatten();
-    let paths: Vec<_> = entries.map(|entry| entry.path()).collect();
-    // A record that was cut short is of a command that never got its go-ahead.
-    let records = paths
-        .iter()
-        .filter_map(|path| serde_json::from_slice::<ProcessRecord>(&std::fs::read(path).ok()?).ok())
-        .filter(|record| record.boot == boot)
-        .collect();
+    let mut records = Vec::new();
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(&home.processes).into_iter().flatten().flatten() {
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        // A record that was cut short is of a command that never got its go-ahead.
+        let record = serde_json::from_slice::<ProcessRecord>(&bytes).ok();
+        if record.as_ref().and_then(ProcessRecord::run).is_none_or(|run| wanted(&run)) {
+            paths.push(entry.path());
+            records.extend(record.filter(|record| record.boot == boot));
+        }
+    }
     let ended = end_all(records, grace);
     for path in &paths {
         let _ = std::fs::remove_file(path);

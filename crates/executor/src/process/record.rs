@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tidemill_model::RunId;
 
 /// A running command. Its identity is boot, process id and start time together: process ids are
 /// used again.
@@ -36,6 +37,11 @@ impl Drop for Recorded {
 }
 
 impl ProcessRecord {
+    /// The run that the attempt is of.
+    pub(crate) fn run(&self) -> Option<RunId> {
+        self.attempt.split_once('/')?.0.parse().ok()
+    }
+
     /// Writes the record to the folder.
     pub(crate) fn write(&self, folder: &Path, name: &str) -> std::io::Result<Recorded> {
         let path = folder.join(format!("{name}.json"));

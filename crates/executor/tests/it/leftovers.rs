@@ -24,7 +24,7 @@ async fn crashed(home: &std::path::Path, script: &str) -> Child {
 async fn check(what: &str, script: &str) {
     let home = tempfile::tempdir().unwrap();
     crashed(home.path(), script).await;
-    let ended = end_leftovers(&paths(home.path()), Duration::from_millis(200));
+    let ended = end_leftovers(&paths(home.path()), Duration::from_millis(200), |_| true);
     let started = pids(&home.path().join("pids"));
     assert!(!started.is_empty(), "{what}: the script said its numbers");
     let left: Vec<_> = started.into_iter().filter(|pid| runs(*pid)).collect();
@@ -34,7 +34,11 @@ async fn check(what: &str, script: &str) {
     assert!(ended.iter().all(|leftover| leftover.stubborn.is_empty()));
     let records = std::fs::read_dir(home.path().join("processes")).unwrap().count();
     assert_eq!(records, 0, "{what}: the record is gone");
-    assert_eq!(end_leftovers(&paths(home.path()), Duration::ZERO), [], "{what}: nothing twice");
+    assert_eq!(
+        end_leftovers(&paths(home.path()), Duration::ZERO, |_| true),
+        [],
+        "{what}: nothing twice"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,6 +75,6 @@ fn records_that_cannot_be_read_are_removed() {
     let folder = home.path().join("processes");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("shop.1.work.1.json"), "{\"attempt\": \"sh").unwrap();
-    assert_eq!(end_leftovers(&paths(home.path()), Duration::ZERO), []);
+    assert_eq!(end_leftovers(&paths(home.path()), Duration::ZERO, |_| true), []);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }

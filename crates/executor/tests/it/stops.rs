@@ -89,8 +89,8 @@ async fn cancels_at_any_moment_give_one_report() {
             "{:?}",
             report.outcome
         );
-        assert_eq!(house.executor.under_way(), 0);
     }
+    house.executor.shutdown().await;
     let records = std::fs::read_dir(house.path().join("processes")).unwrap().count();
     assert_eq!(records, 0, "no record outlives its command");
 }
@@ -142,16 +142,20 @@ async fn a_panic_ends_the_log_of_its_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn shutdown_ends_everything_and_reports_nothing() {
+async fn shutdown_ends_everything_and_reports_interruptions() {
     let house = House::new();
-    ready(&house, "echo $$ > pid; touch ready; exec sleep 1000", None).await;
+    let under_way = ready(&house, "echo $$ > pid; touch ready; exec sleep 1000", None).await;
     house.executor.shutdown().await;
     assert_eq!(house.executor.under_way(), 0);
     let pid = crate::house::pids(&house.path().join("pid"))[0];
     assert!(!crate::house::runs(pid), "the command has ended");
-    // Reports come in order, so the first one is of what was started last.
-    let noop = house.start(Job::of(Action::Noop));
-    assert_eq!(house.report().await.id, noop);
+    // What comes too late does not begin.
+    let late = house.start(Job::argv(["true"]));
+    for id in [under_way, late] {
+        let report = house.report().await;
+        assert_eq!(report.id, id);
+        assert!(matches!(report.outcome, ReportOutcome::Interrupted), "{:?}", report.outcome);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -176,6 +176,7 @@ async fn exit_codes() {
             ReportOutcome::Failed(error) => format!("{:?}: {}", error.kind, error.message),
             ReportOutcome::Skipped(reason) => format!("skipped: {reason}"),
             ReportOutcome::Cancelled => "cancelled".to_owned(),
+            ReportOutcome::Interrupted => "interrupted".to_owned(),
         };
         assert_eq!(said, expected, "{script}");
     }

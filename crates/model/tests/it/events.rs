@@ -3,8 +3,8 @@
 
 use serde_json::json;
 use tidemill_model::{
-    Counts, DagEvent, Event, FailureKind, RunEvent, RunState, TableRef, TaskError, TaskIx,
-    TaskResult, Timestamp, Trigger, Version,
+    Counts, DagEvent, Event, FailureKind, LostCause, RunEvent, RunState, TableRef, TaskError,
+    TaskIx, TaskResult, Timestamp, Trigger, Version,
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/events.jsonl");
@@ -61,7 +61,7 @@ fn run_events() -> Vec<RunEvent> {
         RunEvent::AttemptFailed { task, attempt, error: bare, retry_at: None, at },
         RunEvent::AttemptSkipped { task, attempt, reason: reason(), at },
         RunEvent::AttemptCancelled { task, attempt, at },
-        RunEvent::AttemptLost { task, attempt, again: true, at },
+        RunEvent::AttemptLost { task, attempt, cause: LostCause::Shutdown, again: true, at },
         RunEvent::CancelRequested { who: "ada".to_owned(), at },
         RunEvent::Finished { state: RunState::Succeeded, at },
         RunEvent::Reopened { tasks: vec![task], version, at },
@@ -71,7 +71,7 @@ fn run_events() -> Vec<RunEvent> {
 fn events() -> Vec<Event> {
     let at = Timestamp::from_micros(1_769_824_800_000_001);
     let dag = [
-        DagEvent::Deployed { version: Version::of(b"a"), at },
+        DagEvent::Deployed { version: Version::of(b"a"), served: true, at },
         DagEvent::Retired { at },
         DagEvent::Ticked { tick: at, fired: true, at },
         DagEvent::Paused { paused: true, who: "ada".to_owned(), at },
@@ -95,4 +95,24 @@ fn events_keep_their_form() {
     let read: Vec<Event> =
         written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(read, events());
+}
+
+/// Journals of earlier builds lack what these events have gained since.
+#[test]
+fn events_of_earlier_builds_are_read() {
+    let at = Timestamp::from_micros(1);
+    let read = |text: &str| serde_json::from_str::<Event>(text).unwrap();
+    let (task, attempt, cause) = (TaskIx(3), 2, LostCause::Crash);
+    assert_eq!(
+        read(r#"{"run":["a.1",{"attempt_lost":{"task":3,"attempt":2,"again":true,"at":1}}]}"#),
+        Event::Run(
+            "a.1".parse().unwrap(),
+            RunEvent::AttemptLost { task, attempt, cause, again: true, at }
+        )
+    );
+    let version = Version::of(b"a");
+    assert_eq!(
+        read(&format!(r#"{{"dag":["a",{{"deployed":{{"version":"{version}","at":1}}}}]}}"#)),
+        Event::Dag("a".parse().unwrap(), DagEvent::Deployed { version, served: true, at })
+    );
 }

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use tidemill_model::state::Guide;
 use tidemill_model::{
-    DagRun, FailureKind, RunEvent, RunState, TaskError, TaskIx, TaskResult, TaskRun, TaskState,
-    Version,
+    DagRun, FailureKind, LostCause, RunEvent, RunState, TaskError, TaskIx, TaskResult, TaskRun,
+    TaskState, Version,
 };
 
 use crate::house::{at, created, dag, placed};
@@ -22,6 +22,8 @@ fn task_events(attempt: u32, next: u32) -> Vec<(&'static str, RunEvent)> {
     let (task, at) = (TASK, at(100));
     let error = || TaskError::new(FailureKind::Exit, "it ended with code 1");
     let failed = |retry_at| RunEvent::AttemptFailed { task, attempt, error: error(), retry_at, at };
+    let cause = LostCause::Crash;
+    let lost = |again| RunEvent::AttemptLost { task, attempt, cause, again, at };
     let result = TaskResult::default();
     let reason = || "a reason".to_owned();
     vec![
@@ -38,8 +40,8 @@ fn task_events(attempt: u32, next: u32) -> Vec<(&'static str, RunEvent)> {
         ("attempt_failed, without", failed(None)),
         ("attempt_skipped", RunEvent::AttemptSkipped { task, attempt, reason: reason(), at }),
         ("attempt_cancelled", RunEvent::AttemptCancelled { task, attempt, at }),
-        ("attempt_lost, again", RunEvent::AttemptLost { task, attempt, again: true, at }),
-        ("attempt_lost, not again", RunEvent::AttemptLost { task, attempt, again: false, at }),
+        ("attempt_lost, again", lost(true)),
+        ("attempt_lost, not again", lost(false)),
     ]
 }
 

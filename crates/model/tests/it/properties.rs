@@ -8,8 +8,8 @@ use tidemill_model::decide::{settle_failure, settle_lost};
 use tidemill_model::run::LOST_ATTEMPTS_MAX;
 use tidemill_model::trigger_rule::{TriggerRule, Upstreams, Verdict};
 use tidemill_model::{
-    Admission, Dag, DagRun, Event, FailureKind, Limits, PoolName, RunEvent, RunHead, RunId,
-    RunState, TaskError, TaskIx, TaskResult, TaskRun, TaskState, Timestamp, decide,
+    Admission, Dag, DagRun, Event, FailureKind, Limits, LostCause, PoolName, RunEvent, RunHead,
+    RunId, RunState, TaskError, TaskIx, TaskResult, TaskRun, TaskState, Timestamp, decide,
 };
 
 use crate::cases;
@@ -169,13 +169,12 @@ impl World {
             6 => settle_failure(run, task, TaskError::new(FailureKind::Refused, "no"), at),
             7 => RunEvent::AttemptSkipped { task, attempt, reason: "nothing".to_owned(), at },
             _ if run.head.cancel_requested => RunEvent::AttemptCancelled { task, attempt, at },
-            _ => settle_lost(run, task, at),
+            8 => settle_lost(run, task, LostCause::Shutdown, at),
+            _ => settle_lost(run, task, LostCause::Crash, at),
         };
-        if let RunEvent::AttemptLost { again, .. } = event {
-            assert_eq!(
-                again,
-                run.task(task).lost < LOST_ATTEMPTS_MAX && !run.head.cancel_requested
-            );
+        if let RunEvent::AttemptLost { cause, again, .. } = event {
+            let may = cause == LostCause::Shutdown || run.task(task).lost < LOST_ATTEMPTS_MAX;
+            assert_eq!(again, may && !run.head.cancel_requested);
         }
         self.record(&id, &event);
     }
@@ -189,7 +188,7 @@ impl World {
         self.admission = Admission::new(LIMITS, self.pools.clone());
         self.runs.values().for_each(|run| self.admission.adopt(run));
         for (id, task, _) in self.open.clone() {
-            let event = settle_lost(&self.runs[&id], task, self.now());
+            let event = settle_lost(&self.runs[&id], task, LostCause::Crash, self.now());
             self.record(&id, &event);
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tidemill_model::decide::{settle_failure, settle_lost};
 use tidemill_model::run::{ATTEMPTS_KEPT_MAX, LOST_ATTEMPTS_MAX};
 use tidemill_model::{
-    AttemptId, AttemptOutcome, DagRun, Effect, FailureKind, RunEvent, RunState, TaskError, TaskIx,
-    TaskResult, Timestamp, decide, effects,
+    AttemptId, AttemptOutcome, DagRun, Effect, FailureKind, LostCause, RunEvent, RunState,
+    TaskError, TaskIx, TaskResult, Timestamp, decide, effects,
 };
 
 use crate::house::{Sketch, at, begun, dag, dag_of, run_of, sketches, states};
@@ -42,7 +42,8 @@ fn attempt(run: &mut DagRun, task: &str, outcome: &str, now: Timestamp) {
         "skip" => {
             RunEvent::AttemptSkipped { task, attempt, reason: "nothing new".to_owned(), at: now }
         }
-        "lose" => settle_lost(run, task, now),
+        "lose" => settle_lost(run, task, LostCause::Crash, now),
+        "stop" => settle_lost(run, task, LostCause::Shutdown, now),
         "cancel" => RunEvent::AttemptCancelled { task, attempt, at: now },
         other => panic!("{other}"),
     };
@@ -87,6 +88,9 @@ fn retries_are_counted_apart_from_losses() {
     check("a", 1, "a=fail a=ok", "succeeded: a=succeeded");
     let lost = "a=lose ".repeat(LOST_ATTEMPTS_MAX as usize);
     check("a", 0, &lost, "running: a=queued");
+    // Being stopped is nobody's fault, however often it happens.
+    let run = check("a", 0, &"a=stop ".repeat(9), "running: a=queued");
+    assert_eq!(run.task(TaskIx(0)).lost, 0);
     let run = check("a", 9, &format!("{lost} a=lose"), "failed: a=failed");
     let error = run.task(TaskIx(0)).error.as_deref().map(|error| error.kind);
     assert_eq!(error, Some(FailureKind::Lost));
@@ -147,11 +151,13 @@ fn cancelling_ends_what_does_not_run_and_waits_for_what_does() {
     failed.apply(&event).unwrap();
     settle(&mut failed, at(4));
     assert_eq!(failed.head.state, RunState::Cancelled);
-    let lost = settle_lost(&run, TaskIx(0), at(4));
-    assert_eq!(
-        lost,
-        RunEvent::AttemptLost { task: TaskIx(0), attempt: 1, again: false, at: at(4) }
-    );
+    for cause in [LostCause::Crash, LostCause::Shutdown] {
+        let lost = settle_lost(&run, TaskIx(0), cause, at(4));
+        assert_eq!(
+            lost,
+            RunEvent::AttemptLost { task: TaskIx(0), attempt: 1, cause, again: false, at: at(4) }
+        );
+    }
 }
 
 #[test]

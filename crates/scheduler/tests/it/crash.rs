@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use tidemill_model::RunState;
+use serde_json::Map;
+use tidemill_model::run::LOST_ATTEMPTS_MAX;
+use tidemill_model::state::AttemptOutcome;
+use tidemill_model::{AttemptId, AttemptReport, ReportOutcome, RunId, RunState, TaskIx, TaskState};
+use tidemill_scheduler::{Carry, TriggerRequest};
+use tidemill_store::RunQuery;
 use tidemill_store::memory::MemoryStore;
 
-use crate::house::{House, dag};
+use crate::house::{House, dag, with_source};
 
 const NOON: &str = "2026-03-01T12:00:00Z";
 
@@ -69,5 +74,89 @@ async fn a_run_whose_version_is_gone_is_named() {
     let house = House::start(store, &[], 8, NOON);
     assert_eq!(house.notes.len(), 1, "{:?}", house.notes);
     assert!(house.notes[0].starts_with("run d.1 cannot go on"), "{:?}", house.notes);
+    house.stop();
+}
+
+#[tokio::test]
+async fn attempts_that_a_stop_ends_are_on_nobodys_account() {
+    let dag = dag("d", "slow", None, 0);
+    let store = Arc::new(MemoryStore::default());
+    for attempt in 1..=LOST_ATTEMPTS_MAX + 2 {
+        let house = House::start(Arc::clone(&store) as _, &[Arc::clone(&dag)], 8, NOON);
+        let run: RunId = match attempt {
+            1 => house.trigger("d").await,
+            _ => "d.1".parse().unwrap(),
+        };
+        house
+            .until("it runs", |s| {
+                s.run(&run).unwrap().is_some_and(|run| run.tasks[0].attempts == attempt)
+            })
+            .await;
+        house.scheduler.drain();
+        let id = AttemptId { run: run.clone(), task: TaskIx(0), attempt };
+        let outcome = ReportOutcome::Interrupted;
+        house.scheduler.report(AttemptReport { id, outcome, small_tables: Vec::new() });
+        let scheduler = house.scheduler.clone();
+        house.stop();
+        // The report came before the stop, so it is committed; nothing was started after it.
+        let view = scheduler.run(&run).unwrap().unwrap();
+        assert_eq!(view.tasks[0].state, TaskState::Queued);
+        assert_eq!((view.tasks[0].attempts, view.tasks[0].lost), (attempt, 0));
+        let last = view.tasks[0].history.last().unwrap();
+        assert_eq!(last.outcome, AttemptOutcome::Lost);
+        assert_eq!(last.error.as_deref(), Some("the server was stopped while this attempt ran"));
+    }
+}
+
+#[tokio::test]
+async fn a_process_with_work_of_its_own_leaves_the_rest_to_a_server() {
+    let slow = dag("d", "slow; b < slow", None, 0);
+    let daily = dag("e", "a", Some("0 1 * * *"), 0);
+    let dags = [Arc::clone(&slow), Arc::clone(&daily)];
+    let store = Arc::new(MemoryStore::default());
+    let house = House::start(Arc::clone(&store) as _, &dags, 8, NOON);
+    let left = house.trigger("d").await;
+    house
+        .until("it runs", |s| s.run(&left).unwrap().is_some_and(|r| r.tasks[0].attempts == 1))
+        .await;
+    house.stop();
+
+    // A tick is due, and a run is unfinished; neither is this process's business.
+    let later = "2026-03-03T01:01:00Z";
+    let house = House::carrying(Carry::Nothing, Arc::clone(&store) as _, &dags, 8, later);
+    let own = dag("e", "x; y < x", None, 0);
+    let (version, source) = with_source(&own);
+    let request = TriggerRequest {
+        dag: own.id.clone(),
+        params: Map::new(),
+        interval: None,
+        who: "test".to_owned(),
+    };
+    let run = house.scheduler.run_version(version, source, request).await.unwrap();
+    assert_eq!(house.finish(&run).await, RunState::Succeeded);
+    assert_eq!(*house.started.lock().unwrap(), ["e.1:x#1", "e.1:y#1"]);
+    assert_eq!(house.states(&left), "slow=running b=pending");
+    let record = house.scheduler.live().dag(&own.id).unwrap().record;
+    assert_eq!(record.version.as_ref(), Some(&daily.version), "the served version stays");
+    let query = RunQuery { limit: 10, ..RunQuery::default() };
+    assert_eq!(house.scheduler.runs(&query).unwrap().runs.len(), 2);
+    house.stop();
+
+    // One run can be gone on with, to cancel it.
+    let only = Carry::Run(left.clone());
+    let house = House::carrying(only, Arc::clone(&store) as _, &dags, 8, later);
+    house
+        .until("it runs again", |s| s.run(&left).unwrap().is_some_and(|r| r.tasks[0].attempts == 2))
+        .await;
+    house.stop();
+
+    let house = House::start(store, &[Arc::clone(&slow), daily], 8, later);
+    house
+        .until("all goes on", |s| s.run(&left).unwrap().is_some_and(|r| r.tasks[0].attempts == 3))
+        .await;
+    let ticked: RunId = "e.2".parse().unwrap();
+    house.until("the schedule fires", |s| s.run(&ticked).unwrap().is_some()).await;
+    assert_eq!(house.finish(&ticked).await, RunState::Succeeded);
+    assert_eq!(house.scheduler.run(&left).unwrap().unwrap().tasks[0].lost, 2);
     house.stop();
 }

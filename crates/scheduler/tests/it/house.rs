@@ -14,7 +14,9 @@ use tidemill_model::{
     Action, AttemptReport, Dag, Effect, FailureKind, Limits, ReportOutcome, RunId, RunState,
     TaskError, TaskIx, TaskResult, Timestamp, Version,
 };
-use tidemill_scheduler::{Clock, Outlets, RunView, Scheduler, Settings, Started, TriggerRequest};
+use tidemill_scheduler::{
+    Carry, Clock, Outlets, RunView, Scheduler, Settings, Started, TriggerRequest,
+};
 use tidemill_store::{DagSource, Store};
 
 /// A clock that stands where it is put.
@@ -85,6 +87,12 @@ pub(crate) fn dag(name: &str, text: &str, schedule: Option<&str>, retries: u32) 
     Arc::new(Dag::new(head, tasks).unwrap())
 }
 
+/// A DAG and its text, which here is its version.
+pub(crate) fn with_source(dag: &Arc<Dag>) -> (Arc<Dag>, DagSource) {
+    let source = DagSource { path: "a.yaml".into(), text: dag.version.to_string() };
+    (Arc::clone(dag), source)
+}
+
 /// A running scheduler and what it told the world to do.
 pub(crate) struct House {
     pub(crate) scheduler: Scheduler,
@@ -97,6 +105,19 @@ pub(crate) struct House {
 impl House {
     /// Starts on a store, with the DAGs that may be asked for by their version.
     pub(crate) fn start(store: Arc<dyn Store>, dags: &[Arc<Dag>], slots: u32, now: &str) -> Self {
+        let house = Self::carrying(Carry::Everything, store, dags, slots, now);
+        house.scheduler.deploy(dags.iter().map(with_source).collect()).unwrap();
+        house
+    }
+
+    /// Starts without deploying anything.
+    pub(crate) fn carrying(
+        carry: Carry,
+        store: Arc<dyn Store>,
+        dags: &[Arc<Dag>],
+        slots: u32,
+        now: &str,
+    ) -> Self {
         let clock = Arc::new(Hands::default());
         clock.put(now);
         let known: HashMap<Version, Arc<Dag>> =
@@ -106,6 +127,7 @@ impl House {
             pools: vec![("default".parse().unwrap(), slots)],
             resolver: Arc::new(move |version, _| known.get(version).cloned()),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            carry,
         };
         let started: Arc<Mutex<Vec<String>>> = Arc::default();
         let answer: Arc<std::sync::OnceLock<Scheduler>> = Arc::default();
@@ -129,13 +151,6 @@ impl House {
         })
         .unwrap();
         answer.set(scheduler.clone()).ok().unwrap();
-        let sources = (dags.iter())
-            .map(|dag| {
-                let source = DagSource { path: "a.yaml".into(), text: dag.version.to_string() };
-                (Arc::clone(dag), source)
-            })
-            .collect();
-        scheduler.deploy(sources).unwrap();
         Self { scheduler, clock, started, notes, thread: Some(thread) }
     }
 

@@ -149,6 +149,7 @@ impl World {
             (_, 0..70) => ReportOutcome::Succeeded(TaskResult::default()),
             (_, 70..90) => failed(FailureKind::Exit),
             (_, 90..94) => failed(FailureKind::Refused),
+            (_, 94..96) => ReportOutcome::Interrupted,
             _ => ReportOutcome::Skipped("nothing new".to_owned()),
         };
         self.report(&id, outcome)
@@ -235,5 +236,6 @@ fn word(outcome: &ReportOutcome) -> &'static str {
         ReportOutcome::Failed(_) => "failed",
         ReportOutcome::Skipped(_) => "skipped",
         ReportOutcome::Cancelled => "cancelled",
+        ReportOutcome::Interrupted => "interrupted",
     }
 }

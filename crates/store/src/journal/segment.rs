@@ -247,17 +247,49 @@ fn frame_follows(path: &Path, offset: u64, last: Position) -> Result<bool, Store
     io::Seek::seek(&mut file, io::SeekFrom::Start(offset))
         .and_then(|_| file.read_to_end(&mut bytes))
         .map_err(|e| disk::broken(path, &e))?;
-    let count_max = bytes.len() as u64;
-    Ok((0..bytes.len().saturating_sub(FRAME_HEADER + PAYLOAD_BYTES_MIN - 1)).any(|at| {
-        let rest = &bytes[at..];
-        let len = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
-        let Some(payload) = rest.get(FRAME_HEADER..FRAME_HEADER.saturating_add(len)) else {
-            return false;
+    Ok((0..bytes.len()).any(|at| frame_in(&bytes, at, last).is_some()))
+}
+
+/// The payload of a whole frame at `at`, if its events are later than `last`.
+fn frame_in(bytes: &[u8], at: usize, last: Position) -> Option<&[u8]> {
+    let rest = bytes.get(at..)?;
+    let head = rest.get(..FRAME_HEADER)?;
+    let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+    let payload = rest.get(FRAME_HEADER..FRAME_HEADER.checked_add(len)?)?;
+    // The position filters before the checksum is computed, so a search at every byte stays linear.
+    let first = first_of(payload)?;
+    let plausible = first > last && first.0 - last.0 <= bytes.len() as u64;
+    let sum = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+    (plausible && payload.get(8) == Some(&b'[') && crc32c::crc32c(payload) == sum)
+        .then_some(payload)
+}
+
+/// Every event in a segment that can still be read and is later than `last`, in order, whatever
+/// lies between the frames. Gives the last one met.
+pub(crate) fn salvage(
+    path: &Path,
+    first: Position,
+    mut last: Position,
+    mut take: impl FnMut(Position, Event) -> Result<(), StoreError>,
+) -> Result<Position, StoreError> {
+    let bytes = std::fs::read(path).map_err(|e| disk::broken(path, &e))?;
+    // Events that are known already may come first.
+    let mut before = Position(first.0.saturating_sub(1));
+    let mut at = 0;
+    while at < bytes.len() {
+        let found = frame_in(&bytes, at, before);
+        let Some(events) = found.and_then(|payload| events_of(payload).ok()) else {
+            at += 1;
+            continue;
         };
-        // The position filters before the checksum is computed, so this stays linear.
-        let plausible =
-            first_of(payload).is_some_and(|first| first > last && first.0 - last.0 <= count_max);
-        let sum = u32::from_le_bytes([rest[4], rest[5], rest[6], rest[7]]);
-        plausible && payload.get(8) == Some(&b'[') && crc32c::crc32c(payload) == sum
-    }))
+        at += FRAME_HEADER + found.map_or(0, <[u8]>::len);
+        for (position, event) in events {
+            before = before.max(position);
+            if position > last {
+                last = position;
+                take(position, event)?;
+            }
+        }
+    }
+    Ok(last)
 }

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use tidemill_model::{Position, SmallTable};
+use tidemill_model::SmallTable;
 use tidemill_store::conformance::{Script, chain, resolver};
-use tidemill_store::doctor::{Severity, doctor};
+use tidemill_store::doctor::{How, Severity, doctor};
 use tidemill_store::{Commit, SledOptions, SledStore, Store};
 
 use crate::support::{check_filled, fill, open, open_at, small};
@@ -121,7 +121,7 @@ fn records_that_are_ahead_of_the_journal_are_rebuilt_and_the_loss_is_named() {
     let segment = files(&home.journal()).remove(0);
     let len = fs::metadata(&segment).unwrap().len();
     fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(len - 1).unwrap();
-    let findings = doctor(&home, None, false);
+    let findings = doctor(&home, How::Closed);
     assert!(
         findings.iter().any(|f| f.severity == Severity::Error && f.what.contains("records know"))
     );
@@ -165,7 +165,7 @@ fn the_doctor_finds_nothing_in_a_sound_home_and_names_what_is_wrong() {
     let (home, store, _) = open_at(dir.path());
     let last = fill(&store, 1..=200);
     store.checkpoint(last).unwrap();
-    let live = doctor(&home, Some(&store), true);
+    let live = doctor(&home, How::Live(&store));
     drop(store);
     // The runs name tables that this test never wrote.
     let said = |findings: &[tidemill_store::doctor::Finding]| -> Vec<String> {
@@ -173,17 +173,17 @@ fn the_doctor_finds_nothing_in_a_sound_home_and_names_what_is_wrong() {
     };
     assert_eq!(said(&live), Vec::<String>::new());
     assert_eq!(live.len(), 3, "{live:?}");
-    assert_eq!(said(&doctor(&home, None, false)), Vec::<String>::new());
+    assert_eq!(said(&doctor(&home, How::Closed)), Vec::<String>::new());
 
     let leftover = home.table("00ff");
     fs::create_dir_all(leftover.parent().unwrap()).unwrap();
     fs::write(&leftover, "rows").unwrap();
     let old = std::time::SystemTime::now() - std::time::Duration::from_hours(5);
     fs::File::open(&leftover).unwrap().set_modified(old).unwrap();
-    let found = said(&doctor(&home, None, false));
+    let found = said(&doctor(&home, How::Closed));
     assert_eq!(found, ["1 table files (4 bytes) belong to no run"]);
     assert!(leftover.exists(), "without repair nothing changes");
-    doctor(&home, None, true);
+    doctor(&home, How::Repair(&resolver()));
     assert!(!leftover.exists());
 }
 
@@ -197,7 +197,7 @@ fn the_doctor_names_a_stuck_run_and_an_unknown_version() {
     store.put(&[script.record(last)]).unwrap();
     store.checkpoint(last).unwrap();
     drop(store);
-    let found: Vec<String> = doctor(&home, None, false).into_iter().map(|f| f.what).collect();
+    let found: Vec<String> = doctor(&home, How::Closed).into_iter().map(|f| f.what).collect();
     assert!(
         found.iter().any(|what| what.contains("run stuck.1 is running, and nothing")),
         "{found:?}"
@@ -205,47 +205,70 @@ fn the_doctor_names_a_stuck_run_and_an_unknown_version() {
     assert!(found.iter().any(|what| what.contains("of run stuck.1 is missing")), "{found:?}");
 }
 
+/// Damage costs the events that it covers: what lies before and behind it is kept, whatever the
+/// records hold.
 #[test]
 fn the_doctor_repairs_a_damaged_journal_and_says_what_is_lost() {
-    // Damage that the records contain costs nothing; damage after the checkpoint costs what follows.
-    for flip_first in [true, false] {
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Records {
+        /// They reach beyond the damage.
+        Ahead,
+        /// They end before it.
+        Behind,
+        /// They are gone, and so is every picture.
+        Gone,
+    }
+    for records in [Records::Ahead, Records::Behind, Records::Gone] {
         let dir = tempfile::tempdir().unwrap();
         let (home, store, _) = open_at(dir.path());
-        let last = fill(&store, 1..=200);
+        let last = fill(&store, 1..=40);
         store.checkpoint(last).unwrap();
-        fill(&store, 201..=202);
+        let checkpoint = fill(&store, 41..=120);
+        if records == Records::Ahead {
+            store.checkpoint(checkpoint).unwrap();
+        }
         drop(store);
         let mut segments = files(&home.journal());
         segments.sort();
-        assert!(segments.len() > 3);
-        let segment = if flip_first { &segments[0] } else { segments.last().unwrap() };
+        // A byte in the first commit of a segment in the second half.
+        let segment = &segments[segments.len() * 3 / 4];
         let mut bytes = fs::read(segment).unwrap();
-        let at = if flip_first { 100 } else { bytes.len() * 2 / 3 };
-        bytes[at] ^= 1;
+        bytes[100] ^= 1;
         fs::write(segment, bytes).unwrap();
+        if records == Records::Gone {
+            fs::remove_dir_all(home.state()).unwrap();
+            files(&home.snapshots()).iter().for_each(|path| fs::remove_file(path).unwrap());
+        }
         let before: Vec<_> = segments.iter().map(|path| fs::read(path).unwrap()).collect();
-        let found = doctor(&home, None, false);
+        let found = doctor(&home, How::Closed);
         assert!(
             found.iter().any(|f| f.severity == Severity::Error && f.what.contains(" at byte ")),
             "{found:?}"
         );
         assert_eq!(segments.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>(), before);
-        let repaired = doctor(&home, None, true);
-        assert!(repaired.iter().any(|f| f.repaired), "{repaired:?}");
+        let repaired = doctor(&home, How::Repair(&resolver()));
+        let said = &repaired.iter().find(|f| f.repaired).unwrap().what;
         let (store, notes) = open(&home);
-        if flip_first {
-            check_filled(&store, 1..=202);
-            assert_eq!(notes, Vec::<String>::new());
+        assert_eq!(notes, Vec::<String>::new(), "{records:?}");
+        if records == Records::Ahead {
+            assert!(said.contains("nothing is lost"), "{said}");
+            check_filled(&store, 1..=120);
         } else {
-            // A picture may have kept runs that the journal lost.
-            let kept = store.run_count().unwrap() as u64;
-            assert!((100..=202).contains(&kept), "{kept}");
-            check_filled(&store, 1..=kept);
-            assert_eq!(notes.len(), 1, "{notes:?}");
+            assert!(said.contains("cannot be read"), "{said}");
+            assert!(store.run_count().unwrap() >= 119, "{records:?}: {said}");
         }
-        assert!(
-            store.commit(&Script::begin(&chain("later", 1), 1, 1).commit()).unwrap() > Position(1)
-        );
+        // New events get new numbers, and the home is sound.
+        let later = Script::begin(&chain("later", 1), 1, 1).start().finish();
+        assert!(store.commit(&later.commit()).unwrap() > checkpoint);
+        drop(store);
+        let (store, notes) = open(&home);
+        assert!(store.run(&later.run.head.id).unwrap().is_some(), "{notes:?}");
+        drop(store);
+        let found = doctor(&home, How::Closed);
+        let wrong = |f: &&tidemill_store::doctor::Finding| {
+            f.severity == Severity::Error && !f.what.contains("of run later.1")
+        };
+        assert_eq!(found.iter().filter(wrong).collect::<Vec<_>>(), Vec::<&_>::new());
     }
 }
 

@@ -149,7 +149,7 @@ impl Stand<'_> {
     fn open(&self, yaml: &str) -> Result<Arc<Node>, Failure> {
         let _inside = self.runtime.enter();
         std::fs::create_dir_all(&self.folder).map_err(Failure::said)?;
-        let node = Node::open(&self.settings(), Mode::Work)?;
+        let node = Node::open(&self.settings(), Mode::Serve)?;
         let path = self.folder.join("bench.yaml");
         let loaded = load_dag(SourceText { path: &path, text: yaml }, &node.catalog);
         let dag =
@@ -247,12 +247,12 @@ impl Stand<'_> {
         }
         let _inside = self.runtime.enter();
         // The first start stores the versions; the second is what an operator waits for.
-        let node = Node::open(&self.settings(), Mode::Work)?;
+        let node = Node::open(&self.settings(), Mode::Serve)?;
         node.load_folder(&dags)?;
         self.runtime.block_on(node.stop());
         drop(node);
         let started = Instant::now();
-        let node = Node::open(&self.settings(), Mode::Work)?;
+        let node = Node::open(&self.settings(), Mode::Serve)?;
         node.load_folder(&dags)?;
         let took = started.elapsed();
         self.runtime.block_on(node.stop());

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::node::Mode;
 use crate::print::{number, seconds};
 use crate::progress::{Show, follow, verdict};
+use crate::signals::Signals;
 
 /// Where the flagship is, below the repository.
 const DAG: &str = "dags/personalize/personalize.yaml";
@@ -36,7 +37,7 @@ pub(crate) fn run(globals: &Globals, command: &Demo) -> Result<(), Failure> {
     let runtime = runtime()?;
     runtime.block_on(async {
         println!("running {}\n", file.display());
-        let access = Access::open(&globals, Some(folder_of(&file)), Mode::Work).await?;
+        let access = Access::open(&globals, Some(folder_of(&file)), Mode::Own).await?;
         let shown = show(&access, &file).await;
         let Access::Local(node, _) = &access else {
             println!(
@@ -96,7 +97,7 @@ async fn serve_demo(command: &Demo, node: &Arc<crate::node::Node>) -> Result<(),
     // Another program may have the usual port: any free one will do for a demo.
     let free = tokio::net::TcpListener::bind(address).await.is_ok();
     let address = if free { address } else { (address.ip(), 0).into() };
-    serve(node, address, Vec::new(), false).await
+    serve(node, address, Vec::new(), false, Signals::watch()?).await
 }
 
 /// A profile for each band, the first that has all there is to show.

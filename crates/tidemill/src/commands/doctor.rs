@@ -1,12 +1,14 @@
 //! `tidemill doctor`: what is wrong with what is kept, and what to do about it.
 
 use tidemill_store::Home;
-use tidemill_store::doctor::{self, Finding, Severity};
+use tidemill_store::doctor::{self, Finding, How, Severity};
 
 use crate::access::Access;
+use crate::catalog::catalog;
 use crate::cli::Doctor;
 use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
+use crate::node::{Toolbox, resolver};
 
 pub(crate) fn run(globals: &Globals, command: &Doctor) -> Result<(), Failure> {
     let findings = find(globals, command)?;
@@ -46,7 +48,12 @@ fn find(globals: &Globals, command: &Doctor) -> Result<Vec<Finding>, Failure> {
             .map_err(|error| Failure::Said(format!("the answer is not understood: {error}"))),
         None => {
             let home = Home::open(&globals.home).map_err(Failure::said)?;
-            Ok(doctor::doctor(&home, None, command.repair))
+            if !command.repair {
+                return Ok(doctor::doctor(&home, How::Closed));
+            }
+            let toolbox = Toolbox::open(globals)?;
+            let resolver = resolver(catalog(&toolbox.registry, None));
+            Ok(doctor::doctor(&home, How::Repair(&resolver)))
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn run(globals: &Globals, command: &Run) -> Result<(), Failure> {
     let runtime = runtime()?;
     runtime.block_on(async {
         let folder = folder_of(&command.file);
-        let access = Access::open(globals, Some(folder), Mode::Work).await?;
+        let access = Access::open(globals, Some(folder), Mode::Own).await?;
         let done = run_file(&access, command).await;
         access.close().await;
         done

@@ -14,6 +14,7 @@ use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
 use crate::janitor::{CLEAN_EVERY, clean};
 use crate::node::{Mode, Node, VERSION};
+use crate::signals::Signals;
 
 /// How often the folder of DAGs is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -21,18 +22,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) fn run(globals: &Globals, command: &Serve) -> Result<(), Failure> {
     let runtime = runtime()?;
     runtime.block_on(async {
+        let signals = Signals::watch()?;
         let address = loopback(&command.bind)?;
         let settings = globals.node(Some(command.dags.clone()));
         let dags = command.dags.clone();
         let node = tokio::task::spawn_blocking(move || -> Result<Arc<Node>, Failure> {
-            let node = Node::open(&settings, Mode::Work)?;
+            let node = Node::open(&settings, Mode::Serve)?;
             node.load_folder(&dags)?;
             Ok(node)
         })
         .await
         .map_err(Failure::said)??;
         say_what_is_wrong(&node);
-        let served = serve(&node, address, command.allow_hosts.clone(), true).await;
+        let served = serve(&node, address, command.allow_hosts.clone(), true, signals).await;
         node.stop().await;
         served
     })
@@ -75,6 +77,7 @@ pub(crate) async fn serve(
     address: SocketAddr,
     allowed_hosts: Vec<String>,
     with_folder: bool,
+    signals: Signals,
 ) -> Result<(), Failure> {
     let listener = TcpListener::bind(address)
         .await
@@ -87,7 +90,7 @@ pub(crate) async fn serve(
     println!("serving http://{address}");
     let backend = Arc::new(NodeBackend::new(Arc::clone(node)));
     let options = ServerOptions { token: Some(token), allowed_hosts, version: VERSION.to_owned() };
-    let server = tidemill_server::serve(listener, backend, options, told_to_stop());
+    let server = tidemill_server::serve(listener, backend, options, told_to_stop(signals));
     let looking = async {
         if !with_folder {
             std::future::pending::<()>().await;
@@ -119,22 +122,10 @@ pub(crate) async fn serve(
 }
 
 /// Resolves at the first signal that asks the process to end. A second one ends it at once.
-async fn told_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
+async fn told_to_stop(mut signals: Signals) {
+    signals.next().await;
     tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
+        signals.next().await;
         std::process::exit(130);
     });
 }

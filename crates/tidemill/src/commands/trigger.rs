@@ -15,7 +15,7 @@ use crate::progress::{Show, follow, verdict};
 pub(crate) fn run(globals: &Globals, command: &Trigger) -> Result<(), Failure> {
     let runtime = runtime()?;
     runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::Work).await?;
+        let access = Access::open(globals, None, Mode::Own).await?;
         let done = trigger(&access, command).await;
         access.close().await;
         done

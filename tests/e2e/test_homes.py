@@ -1,0 +1,126 @@
+"""One home, several processes after one another: what each may touch of the others' runs."""
+
+import subprocess
+import time
+
+from tidemill import eventually, processes_with
+
+SLOW = """
+tasks:
+  wait:
+    run: [sleep, "600"]
+    retry: {limit: 0}
+  after:
+    run: [echo, done]
+    depends_on: [wait]
+"""
+
+QUICK = """
+tasks:
+  one:
+    run: [echo, one]
+"""
+
+
+def attempts(home, run, task):
+    tasks = home.call("show", run, "--json").json()["tasks"]
+    return next(t for t in tasks if t["name"] == task)["attempts"]
+
+
+def under_way(server, run):
+    return server.run(run)["tasks"][0]["state"] == "running"
+
+
+def test_run_leaves_the_runs_of_others_alone(home):
+    home.dag("slow", SLOW)
+    server = home.serve()
+    run = server.trigger("slow")
+    eventually("the task runs", lambda: under_way(server, run))
+    server.kill()
+    quick = home.file("../quick.yaml", QUICK)
+    # More often than attempts may be lost in crashes.
+    for _ in range(6):
+        assert home.run(quick).state == "succeeded"
+        home.call("trigger", "slow", "--param", "no=1", code=1)
+    shown = home.call("show", run, "--json").json()
+    assert shown["tasks"][0]["attempts"] == 1, shown
+    assert not processes_with("sleep\0600"), "the child of the killed server is still there"
+    server = home.serve()
+    eventually("the run goes on", lambda: server.run(run)["tasks"][0]["attempts"] == 2)
+    assert server.run(run)["state"] == "running"
+
+
+def test_a_server_that_is_stopped_eats_no_budget(home):
+    home.dag("slow", SLOW)
+    run = None
+    for attempt in range(1, 7):
+        server = home.serve()
+        run = run or server.trigger("slow")
+        eventually("the task runs", lambda: under_way(server, run)
+                   and server.run(run)["tasks"][0]["attempts"] == attempt)
+        assert server.stop() == 0
+        assert not processes_with(str(home.path)), "a child outlived the server"
+    task = home.call("show", run, "--json").json()["tasks"][0]
+    assert (task["state"], task["attempts"]) == ("queued", 6), task
+
+
+def test_an_interrupted_run_is_cancelled(home):
+    path = home.dag("slow", SLOW)
+    command = [home.binary, "--home", str(home.path), "run", str(path)]
+    for stop in ("terminate", "interrupt"):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=home.env)
+        run = process.stdout.readline().decode().strip()
+        eventually("the task runs", lambda: processes_with(str(home.path / "processes"))
+                   or processes_with("sleep"))
+        time.sleep(0.2)
+        if stop == "terminate":
+            process.terminate()
+        else:
+            process.send_signal(2)
+        assert process.wait(timeout=60) == 1
+        process.stdout.close()
+        assert home.call("show", run, "--json").json()["state"] == "cancelled"
+
+
+def test_cancel_without_a_server(home):
+    home.dag("slow", SLOW)
+    server = home.serve()
+    first, second = server.trigger("slow"), server.trigger("slow")
+    eventually("both run", lambda: under_way(server, first) and under_way(server, second))
+    server.kill()
+    home.call("cancel", first)
+    assert home.call("show", first, "--json").json()["state"] == "cancelled"
+    assert attempts(home, second, "wait") == 1
+    home.call("cancel", first, code=1)
+
+
+def test_trigger_without_a_server_runs_what_was_served_last(home):
+    home.dag("quick", QUICK)
+    server = home.serve()
+    server.stop()
+    home.dag("quick", "this is: no DAG")
+    done = home.call("trigger", "quick", "--json")
+    assert done.json()["state"] == "succeeded"
+    assert "there is no DAG `quikc`" in home.call("trigger", "quikc", code=1).err
+
+
+def test_a_file_does_not_take_the_place_of_a_served_dag(home):
+    scheduled = "schedule: \"0 3 * * *\"\n" + QUICK
+    home.dag("daily", scheduled)
+    server = home.serve()
+    before = server.get("/api/v1/dags/daily")
+    assert before["next_tick"], before
+    other = home.file("../elsewhere/daily.yaml", QUICK.replace("one", "two"))
+    result = home.run(other)
+    assert list(result.tasks) == ["two"]
+    after = server.get("/api/v1/dags/daily")
+    assert (after["version"], after["next_tick"]) == (before["version"], before["next_tick"])
+    assert list(t["name"] for t in server.run(server.trigger("daily"))["tasks"]) == ["one"]
+    # A file that is in no served folder is known from now on, but fires by itself never.
+    home.run(home.file("../elsewhere/nightly.yaml", scheduled))
+    nightly = server.get("/api/v1/dags/nightly")
+    assert nightly["next_tick"] is None, nightly
+    server.stop()
+    home.run(other)
+    server = home.serve()
+    assert server.get("/api/v1/dags/daily")["version"] == before["version"]
