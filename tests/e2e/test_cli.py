@@ -1,7 +1,9 @@
 """The command line as people and scripts use it."""
 
 import json
+import os
 import re
+import subprocess
 
 import pytest
 
@@ -174,3 +176,51 @@ def test_demo(binary, home):
     for band in ("hot", "warm", "cold"):
         assert re.search(rf"customer \S+ +{band}", done.out), done.out
     assert "\x1b" not in done.out, "colours belong to terminals"
+
+
+def closed_pipe():
+    """The writing end of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("words", [
+    ["schema"], ["completions", "bash"], ["runs"], ["runs", "--json"], ["show", "d.1"],
+    ["show", "d.1", "--json"], ["logs", "d.1", "one"], ["logs", "d.1", "one", "--raw"],
+    ["logs", "d.1", "one", "--follow"], ["plan", "d.yaml"], ["validate", "d.yaml"], ["doctor"],
+    ["--help"], ["run", "d.yaml"],
+], ids=" ".join)
+def test_a_reader_may_leave(home, words):
+    """`tidemill schema | head -1` ended in a panic about a broken pipe."""
+    home.run(home.dag("d", GOOD))
+    for both in (False, True):
+        out = closed_pipe()
+        done = subprocess.run(
+            [home.binary, "--home", home.path, *words], cwd=home.dags, env=home.env, stdout=out,
+            stderr=out if both else subprocess.PIPE, stdin=subprocess.DEVNULL, check=False)
+        os.close(out)
+        assert (done.returncode, done.stderr or b"") == (0, b"")
+    # Who leaves ends the printing, not the work.
+    ran = 3 if words[0] == "run" else 1
+    listed = home.call("runs", "--json").json()["items"]
+    assert [run["state"] for run in listed] == ["succeeded"] * ran
+
+
+def test_output_that_is_lost_is_an_error(home):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([home.binary, "--home", home.path, "schema"], env=home.env,
+                              stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1 and b"cannot write to the standard output" in done.stderr
+
+
+def test_colours_belong_to_terminals(home):
+    """Log lines and errors in a file held escape codes."""
+    path = home.dag("d", BAD)
+    for words in (["run", path], ["serve", "--dags", home.dags, "--bind", "127.0.0.1:0"]):
+        done = subprocess.run(
+            ["timeout", "3", home.binary, "--home", home.path, "--log", "debug", *words],
+            env={k: v for k, v in home.env.items() if k != "NO_COLOR"}, capture_output=True,
+            check=False)
+        assert b"error[TM" in done.stderr and b"DEBUG" in done.stderr
+        assert b"\x1b" not in done.stdout + done.stderr

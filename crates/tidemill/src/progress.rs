@@ -82,8 +82,8 @@ fn spinner() -> ProgressBar {
 
 fn say(bar: Option<&ProgressBar>, text: &str) {
     match bar {
-        Some(bar) => bar.suspend(|| anstream::println!("{text}")),
-        None => anstream::println!("{text}"),
+        Some(bar) => bar.suspend(|| println!("{text}")),
+        None => println!("{text}"),
     }
 }
 

@@ -1,6 +1,5 @@
 //! `tidemill logs`: what a task said.
 
-use std::io::Write;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,6 +9,7 @@ use crate::cli::Logs;
 use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
 use crate::node::Mode;
+use crate::out;
 
 /// Lines in a page.
 const PAGE_LINES: usize = 1_000;
@@ -32,27 +32,23 @@ async fn print(access: &Access, command: &Logs) -> Result<(), Failure> {
     if let Some(attempt) = command.attempt {
         base.push_str(&format!("attempt={attempt}&"));
     }
-    let out = |error: std::io::Error| Failure::Said(format!("cannot write the log: {error}"));
     if command.raw {
         let (status, bytes) = access.bytes("GET", &format!("{base}raw=true"), None).await?;
         if status != 200 {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             return Err(Failure::Said(format!("there is no such log: {text}")));
         }
-        return std::io::stdout().write_all(&bytes).map_err(out);
+        out::bytes(&bytes);
+        return Ok(());
     }
     let mut from = 0;
     loop {
         let page = access.get(&format!("{base}from={from}&limit={PAGE_LINES}")).await?;
         let lines = page["lines"].as_array().cloned().unwrap_or_default();
-        let mut stdout = std::io::stdout().lock();
-        for line in &lines {
-            writeln!(stdout, "{}", line_of(line)).map_err(out)?;
-        }
-        drop(stdout);
+        print!("{}", lines.iter().map(line_of).collect::<String>());
         from = page["next"].as_u64().unwrap_or(from);
         let ended = page["ended"].as_bool().unwrap_or(true);
-        if ended || (lines.is_empty() && !command.follow) {
+        if ended || out::is_closed() || (lines.is_empty() && !command.follow) {
             return Ok(());
         }
         if lines.is_empty() {
@@ -68,5 +64,5 @@ fn line_of(line: &Value) -> String {
         Some("tidemill") => "·",
         _ => " ",
     };
-    format!("{} {mark} {}", text("at"), text("text"))
+    format!("{} {mark} {}\n", text("at"), text("text"))
 }

@@ -37,7 +37,7 @@ async fn run_file(access: &Access, command: &Run) -> Result<(), Failure> {
     if command.json {
         println!("{:#}", as_json(&run));
     } else {
-        anstream::println!("{}", verdict(&run));
+        println!("{}", verdict(&run));
         if let Some(address) = access.address() {
             println!("{address}/runs/{id}");
         }
@@ -52,7 +52,7 @@ pub(crate) async fn submit(
     input: &RunInput,
 ) -> Result<String, Failure> {
     let text = read_text(file).map_err(|trouble| {
-        anstream::eprintln!("error: {trouble}");
+        eprintln!("error: {trouble}");
         Failure::Invalid
     })?;
     let loaded = load_dag(SourceText { path: file, text: &text }, &access.catalog());

@@ -41,13 +41,13 @@ pub(crate) fn run(globals: &Globals, command: &Serve) -> Result<(), Failure> {
 fn say_what_is_wrong(node: &Node) {
     print_diagnostics(&node.beside.diagnostics);
     for trouble in &node.beside.trouble {
-        anstream::eprintln!("error: {trouble}");
+        eprintln!("error: {trouble}");
     }
     let folder = node.lock_folder();
     for (path, file) in folder.iter().flat_map(|folder| folder.files()) {
         print_diagnostics(&file.diagnostics);
         if let Some(trouble) = &file.trouble {
-            anstream::eprintln!("error: {}: {trouble}", path.display());
+            eprintln!("error: {}: {trouble}", path.display());
         }
     }
 }

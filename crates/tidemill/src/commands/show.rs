@@ -30,7 +30,7 @@ async fn show(access: &Access, command: &Show) -> Result<(), Failure> {
 }
 
 fn print_run(run: &Run) {
-    anstream::println!("{}", verdict(run));
+    println!("{}", verdict(run));
     println!("created {}", run.created_at.0.to_seconds_text());
     for (name, value) in &run.params {
         println!("param {name} = {value}");
@@ -41,6 +41,6 @@ fn print_run(run: &Run) {
         if let Some(why) = task.waits_for.as_deref().filter(|_| !task.state.is_final()) {
             text.push_str(&format!(" ({why})"));
         }
-        anstream::println!("{text}");
+        println!("{text}");
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> 
     } else {
         print_diagnostics(&diagnostics);
         for trouble in &troubles {
-            anstream::eprintln!("error: {trouble}\n");
+            eprintln!("error: {trouble}\n");
         }
         println!(
             "{} checked: {}, {}",
