@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tidemill import ROOT
+from tidemill import ROOT, eventually
 
 GOOD = """
 tasks:
@@ -224,3 +224,63 @@ def test_colours_belong_to_terminals(home):
             check=False)
         assert b"error[TM" in done.stderr and b"DEBUG" in done.stderr
         assert b"\x1b" not in done.stdout + done.stderr
+
+
+STAGES = """
+tasks:
+  nothing:
+    noop: {}
+  twice:
+    run: |
+      echo "try $TIDEMILL_ATTEMPT"
+      test "$TIDEMILL_ATTEMPT" -gt 1
+    retry: {limit: 1, delay: 100ms}
+  skipped:
+    run: [echo, no]
+    when: "false"
+  after:
+    run: |
+      touch "$OUT/started"
+      while [ ! -e "$OUT/go" ]; do sleep 0.05; done
+      echo done
+    env: {OUT: "%s"}
+    depends_on: [twice]
+  last:
+    run: [echo, last]
+    depends_on: [after]
+"""
+
+
+def test_logs_that_are_not_there_are_told(home):
+    """A task without a log gave nothing, with exit code 0."""
+    home.dag("d", STAGES % home.folder)
+    server = home.serve()
+    run = server.trigger("d")
+    eventually("the task `after`", (home.folder / "started").exists)
+
+    def told(*words):
+        done = home.call("logs", run, *words, code=1)
+        assert done.out == ""
+        return done.err
+
+    assert "has no task `twise`; did you mean `twice`?" in told("twise")
+    assert "no attempt 3; it has had 2" in told("twice", "--attempt", "3")
+    assert "no attempt 0" in told("twice", "--attempt", "0", "--raw")
+    assert "`last` of run d.1 has not started yet" in told("last")
+    assert "`last` of run d.1 has not started yet" in told("last", "--raw")
+    assert "never started, so it has no log (skipped" in told("skipped", "--follow")
+    assert "a `noop` does nothing" in told("nothing", "--follow")
+    assert "no run `d.9`" in home.call("logs", "d.9", "twice", code=1).err
+    followed = subprocess.Popen(
+        [home.binary, "--home", home.path, "logs", run, "last", "--follow"], env=home.env,
+        stdout=subprocess.PIPE)
+    (home.folder / "go").touch()
+    assert "last" in followed.communicate(timeout=60)[0].decode()
+    assert server.wait(run)["state"] == "succeeded"
+    assert home.call("logs", run, "twice", "--attempt", "1", "--raw").out == "try 1\n"
+    assert home.call("logs", run, "twice", "--raw").out == "try 2\n"
+    assert "try 2" in home.call("logs", run, "twice", "--follow").out
+    for path in (home.path / "logs" / "d" / "1").glob("twice.2.*"):
+        path.unlink()
+    assert "is not kept any more" in told("twice")
+    assert server.stop() == 0

@@ -37,7 +37,7 @@ use tidemill_model::Dag;
 pub use catalog::{Catalog, ConnectorInfo, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
 pub use files::{ConnectionSpec, parse_connections, parse_pools};
-pub use report::SourceText;
+pub use report::{SourceText, nearest};
 pub use schema::json_schema;
 
 /// What became of a DAG file.

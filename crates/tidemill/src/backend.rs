@@ -193,8 +193,10 @@ impl Backend for NodeBackend {
                 LogFrom::Offset(from) => from,
                 LogFrom::Tail => logs::pieces(&path).saturating_sub(query.limit as u64),
             };
+            let kept = path.exists();
             let page = logs::read(&path, from, query.limit).map_err(internal)?;
             Ok(LogPage {
+                kept,
                 lines: page.lines.into_iter().map(line).collect(),
                 next: page.next,
                 ended: page.ended,

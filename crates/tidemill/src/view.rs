@@ -24,6 +24,7 @@ pub(crate) struct Run {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Task {
     pub(crate) name: String,
+    pub(crate) action: Option<String>,
     pub(crate) state: TaskState,
     pub(crate) attempts: u32,
     pub(crate) started_at: Option<Timestamped>,
