@@ -284,3 +284,28 @@ def test_logs_that_are_not_there_are_told(home):
         path.unlink()
     assert "is not kept any more" in told("twice")
     assert server.stop() == 0
+
+
+def test_a_bare_file_name(home):
+    """`tidemill plan d.yaml` looked for files "in the folder ", which has no name."""
+    home.file("in.csv", "a,b\n1,2\n")
+    path = home.dag("d", """
+tasks:
+  rows:
+    ingest:
+      csv: {path: in.csv}
+  other:
+    ingest:
+      csv: {path: out.csv}
+""")
+
+    def call(*words):
+        return subprocess.run([home.binary, "--home", home.path, *words], cwd=home.dags,
+                              env=home.env, capture_output=True, text=True, check=False)
+
+    plan = call("plan", path.name)
+    assert "rows: a " in plan.stdout
+    assert f"no file matches `out.csv` (in the folder {home.dags})" in plan.stdout
+    assert call("validate", path.name).returncode == 0
+    run = call("run", path.name)
+    assert "✓ rows" in run.stdout and f"(in the folder {home.dags})" in run.stdout
