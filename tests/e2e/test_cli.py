@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -309,3 +310,54 @@ tasks:
     assert call("validate", path.name).returncode == 0
     run = call("run", path.name)
     assert "✓ rows" in run.stdout and f"(in the folder {home.dags})" in run.stdout
+
+
+def test_a_run_that_nobody_works_on(home):
+    """After the server's end an unfinished run was "running", with the time counting up."""
+    home.dag("d", STAGES % home.folder)
+    server = home.serve()
+    run = server.trigger("d")
+    eventually("the task `after`", (home.folder / "started").exists)
+    assert "d.1 running in" in home.call("show", run).out
+    assert "(attempt 2)" in home.call("show", run).out
+    server.kill()
+    first = home.call("show", run).out
+    assert "d.1 unfinished: no server is running; the next `tidemill serve` goes on" in first
+    time.sleep(1)
+    assert home.call("show", run).out == first
+    listed = home.call("runs").out
+    assert "unfinished" in listed and "no server is running" in listed and "running " not in listed
+    followed = home.call("logs", run, "after", "--follow", code=1)
+    assert "no server is running" in followed.err
+    (home.folder / "go").touch()
+    assert home.serve().wait(run)["state"] == "succeeded"
+    assert "d.1 succeeded in" in home.call("show", run).out
+
+
+def test_arguments_are_checked_before_they_are_used(home):
+    """What is no name became a part of an address as it was."""
+    for words, told in (
+        (["show", "../dags"], "is not a run id"), (["show", "d"], "for example `orders_daily.17`"),
+        (["logs", "d.1?x=y", "one"], "is not a run id"), (["cancel", "d.x"], "is not a run id"),
+        (["trigger", "../runs/d.1/cancel#"], "is not a DAG name"), (["runs", "--dag", "a&b"], "is not a DAG name"),
+        (["runs", "--state", "done"], "queued, running, succeeded, failed, cancelled"),
+        (["runs", "--limit", "0"], "1..=10000"), (["runs", "--limit", "10001"], "1..=10000"),
+    ):
+        said = home.call(*words, code=2).err
+        assert told in said, said
+    home.run(home.dag("d", GOOD))
+    assert "run d.1 has no task `../x`" in home.call("logs", "d.1", "../x", code=1).err
+    # A remedy on the command line is not an address of the UI.
+    for words in (["show", "d.7"], ["trigger", "nobody"], ["cancel", "d.7"]):
+        said = home.call(*words, code=1).err
+        assert "there is no" in said and "page" not in said and "/runs" not in said, said
+
+
+def test_runs_come_in_pages(home):
+    server = home.dag("d", "tasks: {n: {noop: {}}}") and home.serve()
+    for _ in range(210):
+        server.trigger("d")
+    for limit, found in ((1, 1), (205, 205), (1000, 210)):
+        answer = home.call("runs", "--limit", limit, "--json").json()
+        assert [run["number"] for run in answer["items"]] == list(range(210, 210 - found, -1))
+        assert (answer["next"] is None) == (found == 210)

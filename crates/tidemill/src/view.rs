@@ -27,6 +27,7 @@ pub(crate) struct Task {
     pub(crate) action: Option<String>,
     pub(crate) state: TaskState,
     pub(crate) attempts: u32,
+    pub(crate) queued_at: Option<Timestamped>,
     pub(crate) started_at: Option<Timestamped>,
     pub(crate) finished_at: Option<Timestamped>,
     pub(crate) rows_in: Option<u64>,
@@ -62,6 +63,15 @@ impl TryFrom<String> for Timestamped {
 }
 
 impl Run {
+    /// The last instant that is recorded of it.
+    pub(crate) fn last_event(&self) -> Timestamp {
+        let own = [Some(self.created_at), self.started_at, self.finished_at];
+        let tasks = self.tasks.iter();
+        let tasks = tasks.flat_map(|task| [task.queued_at, task.started_at, task.finished_at]);
+        let all = own.into_iter().chain(tasks).flatten().map(|at| at.0);
+        all.max().unwrap_or(self.created_at.0)
+    }
+
     /// How long its current generation took, or takes until now.
     pub(crate) fn seconds(&self, now: Timestamp) -> Option<f64> {
         seconds(self.started_at, self.finished_at, now)
