@@ -128,7 +128,10 @@ pub(crate) fn counts(task: &Task) -> String {
     let Some(counts) = task.counts().filter(|c| c.rows_in + c.rows_out > 0) else {
         return String::new();
     };
-    let mut text = if counts.rows_in == counts.rows_out {
+    let mut text = if task.action.as_deref() == Some("run") {
+        // What a command makes of its rows is not counted.
+        format!("{} rows in", number(counts.rows_in))
+    } else if counts.rows_in == counts.rows_out {
         format!("{} rows", number(counts.rows_out))
     } else {
         format!("{} → {} rows", number(counts.rows_in), number(counts.rows_out))
