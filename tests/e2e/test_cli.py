@@ -361,3 +361,9 @@ def test_runs_come_in_pages(home):
         answer = home.call("runs", "--limit", limit, "--json").json()
         assert [run["number"] for run in answer["items"]] == list(range(210, 210 - found, -1))
         assert (answer["next"] is None) == (found == 210)
+
+
+def test_counts_are_given_whole(home):
+    """`run --json` left `duplicates` and `rejected` out where there were none."""
+    result = home.run(home.dag("d", "tasks:\n  t:\n    transform:\n      sql: select 1 as n\n"))
+    assert result.tasks["t"]["counts"] == {"in": 0, "out": 1, "duplicates": 0, "rejected": {}}

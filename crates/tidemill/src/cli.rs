@@ -167,7 +167,8 @@ pub(crate) struct Run {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) input: RunInput,
-    /// Print the result as JSON, and nothing else.
+    /// Print the result as JSON, and nothing else. A task's `counts` are null until it has
+    /// succeeded, then `{in, out, duplicates, rejected}`: numbers of rows, the last by reason.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -213,7 +214,7 @@ pub(crate) struct Trigger {
     /// Wait until the run has ended.
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Print the result as JSON.
+    /// Print the result as JSON: the run's id, or with `--wait` the same as `run --json`.
     #[arg(long)]
     pub(crate) json: bool,
 }

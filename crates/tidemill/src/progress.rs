@@ -140,8 +140,8 @@ pub(crate) fn counts(task: &Task) -> String {
         text.push_str(&format!("; {} duplicates", number(counts.duplicates)));
     }
     let rejected: Vec<String> = (counts.rejected.iter())
-        .filter(|(_, rows)| *rows > 0)
-        .map(|(reason, rows)| format!("{reason} {}", number(*rows)))
+        .filter_map(|(reason, rows)| Some((reason, rows.as_u64().filter(|rows| *rows > 0)?)))
+        .map(|(reason, rows)| format!("{reason} {}", number(rows)))
         .collect();
     if !rejected.is_empty() {
         text.push_str(&format!("; rejected: {}", rejected.join(", ")));

@@ -1,8 +1,8 @@
 //! Answers of the API as values: what the commands print.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tidemill_model::{Counts, RunState, TaskError, TaskState, Timestamp};
+use tidemill_model::{RunState, TaskError, TaskState, Timestamp};
 
 /// A run.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,6 +40,18 @@ pub(crate) struct Task {
     pub(crate) error: Option<TaskError>,
     pub(crate) reason: Option<String>,
     pub(crate) waits_for: Option<String>,
+}
+
+/// Where a task's rows went. Every field is always written.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Counts {
+    #[serde(rename = "in")]
+    pub(crate) rows_in: u64,
+    #[serde(rename = "out")]
+    pub(crate) rows_out: u64,
+    pub(crate) duplicates: u64,
+    /// By reason.
+    pub(crate) rejected: Map<String, Value>,
 }
 
 /// Rows set aside for a reason.
@@ -85,7 +97,9 @@ impl Task {
             rows_in: self.rows_in?,
             rows_out: self.rows_out?,
             duplicates: self.duplicates.unwrap_or_default(),
-            rejected: (self.rejected.iter()).map(|r| (r.reason.clone(), r.rows)).collect(),
+            rejected: (self.rejected.iter())
+                .map(|r| (r.reason.clone(), Value::from(r.rows)))
+                .collect(),
         })
     }
 
