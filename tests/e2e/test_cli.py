@@ -33,7 +33,7 @@ tasks:
 
 def test_help_has_examples(home):
     done = home.call("--help")
-    for command in ("demo", "run", "validate", "plan", "serve", "trigger", "runs", "show", "logs",
+    for command in ("demo", "run", "validate", "plan", "serve", "trigger", "runs", "show", "logs", "cancel", "pause", "resume",
                     "profile", "backup", "restore", "doctor", "schema", "completions"):
         assert re.search(rf"^  {command}\b", done.out, re.M), f"{command} is not in the list"
         page = home.call(command, "--help").out
@@ -367,3 +367,27 @@ def test_counts_are_given_whole(home):
     """`run --json` left `duplicates` and `rejected` out where there were none."""
     result = home.run(home.dag("d", "tasks:\n  t:\n    transform:\n      sql: select 1 as n\n"))
     assert result.tasks["t"]["counts"] == {"in": 0, "out": 1, "duplicates": 0, "rejected": {}}
+
+
+def test_pause_and_resume(home):
+    """A DAG could be paused in the browser only."""
+    home.dag("d", GOOD + 'schedule: "* * * * *"\n')
+    server = home.serve()
+    assert server.get("/api/v1/dags/d")["next_tick"]
+    assert "d is paused" in home.call("pause", "d").out
+    dag = server.get("/api/v1/dags/d")
+    assert (dag["paused"], dag["next_tick"]) == (True, None)
+    home.call("pause", "d")
+    assert "there is no DAG `e`" in home.call("pause", "e", code=1).err
+    assert "its next run is due at" in home.call("resume", "d").out
+    dag = server.get("/api/v1/dags/d")
+    assert not dag["paused"] and dag["next_tick"]
+    assert server.stop() == 0
+    # Without a server, for the next one.
+    assert "d is paused" in home.call("pause", "d").out
+    server = home.serve()
+    assert server.get("/api/v1/dags/d")["paused"]
+    assert server.wait(server.trigger("d"))["state"] == "succeeded"
+    assert server.stop() == 0
+    assert "d is not paused" in home.call("resume", "d").out
+    assert not home.serve().get("/api/v1/dags/d")["paused"]

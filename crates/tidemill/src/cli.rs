@@ -109,6 +109,12 @@ pub(crate) enum Command {
     /// End a run: its running tasks are stopped, the others do not start.
     #[command(after_help = "Example:\n  tidemill cancel orders.17")]
     Cancel(Cancel),
+    /// Let the schedule of a DAG stand still. Runs under way go on, and `trigger` starts others.
+    #[command(after_help = "Example:\n  tidemill pause orders")]
+    Pause(Pause),
+    /// Let the schedule of a DAG go on. Missed ticks are not caught up.
+    #[command(after_help = "Example:\n  tidemill resume orders")]
+    Resume(Pause),
     /// Show a customer's profile.
     #[command(after_help = "Examples:\n  tidemill profile 17850\n  \
         tidemill profile email:c17850@example.test")]
@@ -265,6 +271,12 @@ pub(crate) struct Logs {
 pub(crate) struct Cancel {
     /// The run, for example `orders.17`.
     pub(crate) run: RunId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pause {
+    /// The DAG.
+    pub(crate) dag: DagId,
 }
 
 #[derive(Debug, Args)]
