@@ -228,3 +228,13 @@ def test_no_rows_in_the_journal(home):
     assert journal
     for path in journal:
         assert marker.encode() not in path.read_bytes(), path
+
+
+def test_intervals_say_what_is_wrong(home):
+    """A reversed interval was "not a date or an instant"."""
+    path = home.dag("d", "tasks:\n  n:\n    noop:\n")
+    for text, told in (("2026-02-01/2026-01-01", "ends before it starts"),
+                       ("2026-01-01", "has one end only"), ("x/2026-01-01", "`x` is not a date")):
+        said = home.call("run", path, "--interval", text, code=1).err
+        assert f"`--interval {text}`" in said and told in said, said
+    assert home.run(path).states() == {"n": "succeeded"}
