@@ -22,7 +22,7 @@ use tidemill_server::error::{ApiError, ErrorCode};
 use tidemill_spec::{Diagnostic, Severity, SourceText, codes, load_dag};
 use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store};
 
-use crate::folder::{DagFile, read_text};
+use crate::folder::{DagFile, read_source};
 use crate::node::{Node, SystemClock};
 
 /// Runs that are read at once to find the newest of each DAG.
@@ -380,7 +380,8 @@ fn recent_runs(node: &Node) -> Result<HashMap<DagId, Vec<RunSummary>>, ApiError>
 }
 
 fn deploy_file(node: &Node, path: PathBuf) -> Result<DagId, ApiError> {
-    let text = read_text(&path).map_err(ApiError::invalid)?;
+    let text = read_source(&path)
+        .map_err(|found| ApiError::invalid(found.message.clone()).diagnostics(vec![*found]))?;
     let loaded = load_dag(SourceText { path: &path, text: &text }, &node.catalog);
     let blocked = loaded.diagnostics.iter().any(|d| d.blocks_run);
     let Some(dag) = loaded.dag.filter(|_| !blocked) else {

@@ -42,3 +42,10 @@ pub(crate) fn print_diagnostics(diagnostics: &[Diagnostic]) {
         eprintln!("{}\n", diagnostic.render(color));
     }
 }
+
+/// A file that cannot be read at all, with what was found.
+#[expect(clippy::boxed_local, reason = "this is how readers give it")]
+pub(crate) fn invalid(found: Box<Diagnostic>) -> Failure {
+    print_diagnostics(&[*found]);
+    Failure::Invalid
+}

@@ -10,8 +10,8 @@ use crate::access::Access;
 use crate::catalog::folder_of;
 use crate::cli::{Run, RunInput};
 use crate::commands::{Globals, runtime};
-use crate::failure::{Failure, print_diagnostics};
-use crate::folder::read_text;
+use crate::failure::{Failure, invalid, print_diagnostics};
+use crate::folder::read_source;
 use crate::node::{Mode, SystemClock};
 use crate::progress::{Show, follow, verdict};
 use crate::view;
@@ -51,10 +51,7 @@ pub(crate) async fn submit(
     file: &Path,
     input: &RunInput,
 ) -> Result<String, Failure> {
-    let text = read_text(file).map_err(|trouble| {
-        eprintln!("error: {trouble}");
-        Failure::Invalid
-    })?;
+    let text = read_source(file).map_err(invalid)?;
     let loaded = load_dag(SourceText { path: file, text: &text }, &access.catalog());
     print_diagnostics(&loaded.diagnostics);
     let blocked = loaded.diagnostics.iter().any(|d| d.blocks_run);
