@@ -391,3 +391,35 @@ def test_pause_and_resume(home):
     assert server.stop() == 0
     assert "d is not paused" in home.call("resume", "d").out
     assert not home.serve().get("/api/v1/dags/d")["paused"]
+
+
+def test_a_backup_is_not_put_into_the_home(home):
+    """A backup into the home was made, and the next one would have copied it too."""
+    path = home.dag("d", GOOD)
+    home.run(path)
+    (home.folder / "link").symlink_to(home.path)
+    before = sorted(entry.name for entry in home.path.iterdir())
+    server = None
+    for _ in range(2):
+        for to in (home.path, home.path / "b", home.path / "logs" / "a" / "b",
+                   home.folder / "link" / "b", home.path / "x" / ".." / "b"):
+            said = home.call("backup", to, code=1).err
+            assert "is in the home itself" in said and "outside of it" in said, said
+        if not server:
+            assert sorted(entry.name for entry in home.path.iterdir()) == before
+            server = home.serve()
+    home.call("backup", home.folder / "home-backup")
+    assert server.stop() == 0
+
+
+def test_logs_survive_backup_and_restore(home):
+    path = home.dag("d", GOOD)
+    runs = [home.run(path).run for _ in range(2)]
+    words = [["logs", run, task, *raw] for run in runs for task in ("one", "two")
+             for raw in ([], ["--raw"])]
+    before = [home.call(*w).out for w in words]
+    assert all(before) and before[1] == "one\n"
+    home.call("backup", home.folder / "backup")
+    other = home.folder / "other"
+    home.call("restore", home.folder / "backup", home=other)
+    assert [home.call(*w, home=other).out for w in words] == before

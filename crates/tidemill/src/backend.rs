@@ -1,7 +1,7 @@
 //! The server's view of a node.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +148,11 @@ impl Backend for NodeBackend {
 
     async fn backup(&self, to: PathBuf) -> Result<BackupMade, ApiError> {
         self.blocking(move |node| {
+            if is_inside(&to, node.home.layout().root()) {
+                let message = format!("`{}` is in the home itself", to.display());
+                let help = "name a new folder outside of it, best on another disk";
+                return Err(ApiError::invalid(message).help(help));
+            }
             let kv = Some(&*node.profiles_kv);
             let made = tidemill_store::backup::backup(&node.store, node.home.layout(), kv, &to)
                 .map_err(|error| ApiError::new(ErrorCode::Conflict, error.to_string()))?;
@@ -281,6 +286,12 @@ impl Backend for NodeBackend {
     fn metrics(&self) -> Vec<Metric> {
         metrics(&self.node)
     }
+}
+
+/// Whether a path, which need not exist yet, leads into a folder that does.
+fn is_inside(path: &Path, folder: &Path) -> bool {
+    let real = path.ancestors().find_map(|above| above.canonicalize().ok());
+    folder.canonicalize().is_ok_and(|folder| real.is_some_and(|real| real.starts_with(folder)))
 }
 
 fn profile_doc(profile: tidemill_profile::StoredProfile) -> ProfileDoc {
