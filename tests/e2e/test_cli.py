@@ -103,7 +103,9 @@ tasks:
     result = home.run(path, "--param", "n=41", "--param", "word=b")
     assert home.call("logs", result.run, "say", "--raw").out == "42 b\n"
     for words, told in (
-        (["--param", "n=x"], "`n`"), (["--param", "word=c"], "`word`"), (["--param", "m=1"], "`m`"),
+        (["--param", "n=x"], "param `n` must be an integer of 64 bits, not `x`"),
+        (["--param", "n=99999999999999999999"], "an integer of 64 bits, not `99999999999999999999`"),
+        (["--param", "word=c"], "`word`"), (["--param", "m=1"], "`m`"),
         (["--param", "n"], "NAME=VALUE"), (["--interval", "tomorrow"], "tomorrow"),
     ):
         assert told in home.call("run", path, *words, code=1).err

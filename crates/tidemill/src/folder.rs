@@ -246,5 +246,6 @@ fn find(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
 
 fn is_dag_file(name: &str) -> bool {
     let stem = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml"));
-    stem.is_some_and(|stem| !NO_DAGS.contains(&stem) && !stem.ends_with(".test"))
+    let is_test = |stem: &str| stem.strip_suffix(".test").is_some();
+    stem.is_some_and(|stem| !NO_DAGS.contains(&stem) && !is_test(stem))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tidemill_model::schedule::Schedule;
 use tidemill_model::{Dag, Timestamp};
 use tidemill_spec::{SourceText, load_dag};
 
@@ -64,7 +65,7 @@ fn as_json(dag: &Dag, ticks: &[Timestamp], schemas: &Schemas) -> Value {
                 "upstream": upstream})
         })
         .collect();
-    json!({"dag": dag.id, "version": dag.version, "schedule": dag.schedule.as_ref().map(|s| s.expression()),
+    json!({"dag": dag.id, "version": dag.version, "schedule": dag.schedule.as_ref().map(Schedule::expression),
         "timezone": dag.timezone.name(), "next_ticks": ticks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "params": dag.params, "tasks": tasks, "tables": schemas.to_json()})
 }

@@ -12,6 +12,7 @@ use crate::backend::NodeBackend;
 use crate::cli::Serve;
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
+use crate::folder::DagFolder;
 use crate::janitor::{CLEAN_EVERY, clean};
 use crate::node::{Mode, Node, VERSION};
 
@@ -44,7 +45,7 @@ fn say_what_is_wrong(node: &Node) {
         eprintln!("error: {trouble}");
     }
     let folder = node.lock_folder();
-    for (path, file) in folder.iter().flat_map(|folder| folder.files()) {
+    for (path, file) in folder.iter().flat_map(DagFolder::files) {
         print_diagnostics(&file.diagnostics);
         if let Some(trouble) = &file.trouble {
             eprintln!("error: {}: {trouble}", path.display());
@@ -110,7 +111,7 @@ pub(crate) async fn serve(
     };
     let ended = tokio::select! {
         () = cleaning => Ok(()),
-        served = server => served.map_err(|error| Failure::Said(format!("the server ended: {error}"))),
+        result = server => result.map_err(|error| Failure::Said(format!("the server ended: {error}"))),
         () = looking => Ok(()),
         halted = node.scheduler.halted() => Err(Failure::Said(halted.to_string())),
     };
@@ -146,5 +147,5 @@ fn new_token() -> Result<String, Failure> {
     std::fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(|error| Failure::Said(format!("the system gives no random numbers: {error}")))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
