@@ -78,8 +78,8 @@ def counts(tasks, expected):
     for name, want in expected.items():
         got = by_name[name]["counts"]
         # Reasons for which no row was rejected are not compared.
-        rejected = {reason: rows for reason, rows in got.get("rejected", []) if rows}
-        have = {"in": got["in"], "out": got["out"], "duplicates": got.get("duplicates", 0),
+        rejected = {reason: rows for reason, rows in got["rejected"].items() if rows}
+        have = {"in": got["in"], "out": got["out"], "duplicates": got["duplicates"],
                 "rejected": rejected}
         for key, value in want.items():
             if have[key] != value:

@@ -1,6 +1,7 @@
 """What goes wrong outside comes back as an error that names thing, place and remedy."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_unparsable_rows_are_set_aside(home):
     result = home.run(home.dag("d", read("in.csv", ", on_bad_row: quarantine")))
     counts = result.tasks["rows"]["counts"]
     assert (counts["in"], counts["out"]) == (4, 2)
-    assert sum(rows for _, rows in counts["rejected"]) == 2
+    assert sum(counts["rejected"].values()) == 2
     assert json.loads((home.dags / "out" / "n.jsonl").read_text()) == {"n": 2}
     bad = read("in.csv", ", on_bad_row: quarantine") + """
   bad_file:
@@ -228,3 +229,33 @@ def test_no_rows_in_the_journal(home):
     assert journal
     for path in journal:
         assert marker.encode() not in path.read_bytes(), path
+
+
+def test_intervals_say_what_is_wrong(home):
+    """A reversed interval was "not a date or an instant"."""
+    path = home.dag("d", "tasks:\n  n:\n    noop:\n")
+    for text, told in (("2026-02-01/2026-01-01", "ends before it starts"),
+                       ("2026-01-01", "has one end only"), ("x/2026-01-01", "`x` is not a date")):
+        said = home.call("run", path, "--interval", text, code=1).err
+        assert f"`--interval {text}`" in said and told in said, said
+    assert home.run(path).states() == {"n": "succeeded"}
+
+
+def test_files_that_are_no_text_have_a_code(home):
+    """A file that is too large or no UTF-8 was told without a code or a place."""
+    large = home.file("large.yaml", b"# " + b"x" * (9 << 20))
+    latin = home.file("latin.yaml", "tasks:\n  a:\n    run: [echo, é]\n".encode("latin-1"))
+    for path, told in ((large, "error[TM0002]"), (latin, "error[TM0003]"),
+                       (home.dags / "none.yaml", "error[TM0013]"), (home.dags, "error[TM0013]")):
+        for command in ("plan", "run", "validate"):
+            if (command, path) == ("validate", home.dags):
+                continue
+            said = home.call(command, path, code=2).err
+            assert told in said and "= help: " in said, said
+    assert "latin.yaml:3:17" in home.call("run", latin, code=2).err
+    value = home.call("validate", home.dags, "--json", code=2).json()
+    assert sorted(found["code"] for found in value["diagnostics"]) == ["TM0002", "TM0003"]
+    server = home.serve()
+    found = {pathlib.Path(dag["file"]).name: [d["code"] for d in dag["diagnostics"]]
+             for dag in server.get("/api/v1/dags")["items"]}
+    assert found == {"large.yaml": ["TM0002"], "latin.yaml": ["TM0003"]}

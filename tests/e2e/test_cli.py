@@ -1,11 +1,14 @@
 """The command line as people and scripts use it."""
 
 import json
+import os
 import re
+import subprocess
+import time
 
 import pytest
 
-from tidemill import ROOT
+from tidemill import ROOT, eventually
 
 GOOD = """
 tasks:
@@ -30,7 +33,7 @@ tasks:
 
 def test_help_has_examples(home):
     done = home.call("--help")
-    for command in ("demo", "run", "validate", "plan", "serve", "trigger", "runs", "show", "logs",
+    for command in ("demo", "run", "validate", "plan", "serve", "trigger", "runs", "show", "logs", "cancel", "pause", "resume",
                     "profile", "backup", "restore", "doctor", "schema", "completions"):
         assert re.search(rf"^  {command}\b", done.out, re.M), f"{command} is not in the list"
         page = home.call(command, "--help").out
@@ -100,7 +103,9 @@ tasks:
     result = home.run(path, "--param", "n=41", "--param", "word=b")
     assert home.call("logs", result.run, "say", "--raw").out == "42 b\n"
     for words, told in (
-        (["--param", "n=x"], "`n`"), (["--param", "word=c"], "`word`"), (["--param", "m=1"], "`m`"),
+        (["--param", "n=x"], "param `n` must be an integer of 64 bits, not `x`"),
+        (["--param", "n=99999999999999999999"], "an integer of 64 bits, not `99999999999999999999`"),
+        (["--param", "word=c"], "`word`"), (["--param", "m=1"], "`m`"),
         (["--param", "n"], "NAME=VALUE"), (["--interval", "tomorrow"], "tomorrow"),
     ):
         assert told in home.call("run", path, *words, code=1).err
@@ -174,3 +179,249 @@ def test_demo(binary, home):
     for band in ("hot", "warm", "cold"):
         assert re.search(rf"customer \S+ +{band}", done.out), done.out
     assert "\x1b" not in done.out, "colours belong to terminals"
+
+
+def closed_pipe():
+    """The writing end of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("words", [
+    ["schema"], ["completions", "bash"], ["runs"], ["runs", "--json"], ["show", "d.1"],
+    ["show", "d.1", "--json"], ["logs", "d.1", "one"], ["logs", "d.1", "one", "--raw"],
+    ["logs", "d.1", "one", "--follow"], ["plan", "d.yaml"], ["validate", "d.yaml"], ["doctor"],
+    ["--help"], ["run", "d.yaml"],
+], ids=" ".join)
+def test_a_reader_may_leave(home, words):
+    """`tidemill schema | head -1` ended in a panic about a broken pipe."""
+    home.run(home.dag("d", GOOD))
+    for both in (False, True):
+        out = closed_pipe()
+        done = subprocess.run(
+            [home.binary, "--home", home.path, *words], cwd=home.dags, env=home.env, stdout=out,
+            stderr=out if both else subprocess.PIPE, stdin=subprocess.DEVNULL, check=False)
+        os.close(out)
+        assert (done.returncode, done.stderr or b"") == (0, b"")
+    # Who leaves ends the printing, not the work.
+    ran = 3 if words[0] == "run" else 1
+    listed = home.call("runs", "--json").json()["items"]
+    assert [run["state"] for run in listed] == ["succeeded"] * ran
+
+
+def test_output_that_is_lost_is_an_error(home):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([home.binary, "--home", home.path, "schema"], env=home.env,
+                              stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1 and b"cannot write to the standard output" in done.stderr
+
+
+def test_colours_belong_to_terminals(home):
+    """Log lines and errors in a file held escape codes."""
+    path = home.dag("d", BAD)
+    for words in (["run", path], ["serve", "--dags", home.dags, "--bind", "127.0.0.1:0"]):
+        done = subprocess.run(
+            ["timeout", "3", home.binary, "--home", home.path, "--log", "debug", *words],
+            env={k: v for k, v in home.env.items() if k != "NO_COLOR"}, capture_output=True,
+            check=False)
+        assert b"error[TM" in done.stderr and b"DEBUG" in done.stderr
+        assert b"\x1b" not in done.stdout + done.stderr
+
+
+STAGES = """
+tasks:
+  nothing:
+    noop: {}
+  twice:
+    run: |
+      echo "try $TIDEMILL_ATTEMPT"
+      test "$TIDEMILL_ATTEMPT" -gt 1
+    retry: {limit: 1, delay: 100ms}
+  skipped:
+    run: [echo, no]
+    when: "false"
+  after:
+    run: |
+      touch "$OUT/started"
+      while [ ! -e "$OUT/go" ]; do sleep 0.05; done
+      echo done
+    env: {OUT: "%s"}
+    depends_on: [twice]
+  last:
+    run: [echo, last]
+    depends_on: [after]
+"""
+
+
+def test_logs_that_are_not_there_are_told(home):
+    """A task without a log gave nothing, with exit code 0."""
+    home.dag("d", STAGES % home.folder)
+    server = home.serve()
+    run = server.trigger("d")
+    eventually("the task `after`", (home.folder / "started").exists)
+
+    def told(*words):
+        done = home.call("logs", run, *words, code=1)
+        assert done.out == ""
+        return done.err
+
+    assert "has no task `twise`; did you mean `twice`?" in told("twise")
+    assert "no attempt 3; it has had 2" in told("twice", "--attempt", "3")
+    assert "no attempt 0" in told("twice", "--attempt", "0", "--raw")
+    assert "`last` of run d.1 has not started yet" in told("last")
+    assert "`last` of run d.1 has not started yet" in told("last", "--raw")
+    assert "never started, so it has no log (skipped" in told("skipped", "--follow")
+    assert "a `noop` does nothing" in told("nothing", "--follow")
+    assert "no run `d.9`" in home.call("logs", "d.9", "twice", code=1).err
+    followed = subprocess.Popen(
+        [home.binary, "--home", home.path, "logs", run, "last", "--follow"], env=home.env,
+        stdout=subprocess.PIPE)
+    (home.folder / "go").touch()
+    assert "last" in followed.communicate(timeout=60)[0].decode()
+    assert server.wait(run)["state"] == "succeeded"
+    assert home.call("logs", run, "twice", "--attempt", "1", "--raw").out == "try 1\n"
+    assert home.call("logs", run, "twice", "--raw").out == "try 2\n"
+    assert "try 2" in home.call("logs", run, "twice", "--follow").out
+    for path in (home.path / "logs" / "d" / "1").glob("twice.2.*"):
+        path.unlink()
+    assert "is not kept any more" in told("twice")
+    assert server.stop() == 0
+
+
+def test_a_bare_file_name(home):
+    """`tidemill plan d.yaml` looked for files "in the folder ", which has no name."""
+    home.file("in.csv", "a,b\n1,2\n")
+    path = home.dag("d", """
+tasks:
+  rows:
+    ingest:
+      csv: {path: in.csv}
+  other:
+    ingest:
+      csv: {path: out.csv}
+""")
+
+    def call(*words):
+        return subprocess.run([home.binary, "--home", home.path, *words], cwd=home.dags,
+                              env=home.env, capture_output=True, text=True, check=False)
+
+    plan = call("plan", path.name)
+    assert "rows: a " in plan.stdout
+    assert f"no file matches `out.csv` (in the folder {home.dags})" in plan.stdout
+    assert call("validate", path.name).returncode == 0
+    run = call("run", path.name)
+    assert "✓ rows" in run.stdout and f"(in the folder {home.dags})" in run.stdout
+
+
+def test_a_run_that_nobody_works_on(home):
+    """After the server's end an unfinished run was "running", with the time counting up."""
+    home.dag("d", STAGES % home.folder)
+    server = home.serve()
+    run = server.trigger("d")
+    eventually("the task `after`", (home.folder / "started").exists)
+    assert "d.1 running in" in home.call("show", run).out
+    assert "(attempt 2)" in home.call("show", run).out
+    server.kill()
+    first = home.call("show", run).out
+    assert "d.1 unfinished: no server is running; the next `tidemill serve` goes on" in first
+    time.sleep(1)
+    assert home.call("show", run).out == first
+    listed = home.call("runs").out
+    assert "unfinished" in listed and "no server is running" in listed and "running " not in listed
+    followed = home.call("logs", run, "after", "--follow", code=1)
+    assert "no server is running" in followed.err
+    (home.folder / "go").touch()
+    assert home.serve().wait(run)["state"] == "succeeded"
+    assert "d.1 succeeded in" in home.call("show", run).out
+
+
+def test_arguments_are_checked_before_they_are_used(home):
+    """What is no name became a part of an address as it was."""
+    for words, told in (
+        (["show", "../dags"], "is not a run id"), (["show", "d"], "for example `orders_daily.17`"),
+        (["logs", "d.1?x=y", "one"], "is not a run id"), (["cancel", "d.x"], "is not a run id"),
+        (["trigger", "../runs/d.1/cancel#"], "is not a DAG name"), (["runs", "--dag", "a&b"], "is not a DAG name"),
+        (["runs", "--state", "done"], "queued, running, succeeded, failed, cancelled"),
+        (["runs", "--limit", "0"], "1..=10000"), (["runs", "--limit", "10001"], "1..=10000"),
+    ):
+        said = home.call(*words, code=2).err
+        assert told in said, said
+    home.run(home.dag("d", GOOD))
+    assert "run d.1 has no task `../x`" in home.call("logs", "d.1", "../x", code=1).err
+    # A remedy on the command line is not an address of the UI.
+    for words in (["show", "d.7"], ["trigger", "nobody"], ["cancel", "d.7"]):
+        said = home.call(*words, code=1).err
+        assert "there is no" in said and "page" not in said and "/runs" not in said, said
+
+
+def test_runs_come_in_pages(home):
+    server = home.dag("d", "tasks: {n: {noop: {}}}") and home.serve()
+    for _ in range(210):
+        server.trigger("d")
+    for limit, found in ((1, 1), (205, 205), (1000, 210)):
+        answer = home.call("runs", "--limit", limit, "--json").json()
+        assert [run["number"] for run in answer["items"]] == list(range(210, 210 - found, -1))
+        assert (answer["next"] is None) == (found == 210)
+
+
+def test_counts_are_given_whole(home):
+    """`run --json` left `duplicates` and `rejected` out where there were none."""
+    result = home.run(home.dag("d", "tasks:\n  t:\n    transform:\n      sql: select 1 as n\n"))
+    assert result.tasks["t"]["counts"] == {"in": 0, "out": 1, "duplicates": 0, "rejected": {}}
+
+
+def test_pause_and_resume(home):
+    """A DAG could be paused in the browser only."""
+    home.dag("d", GOOD + 'schedule: "* * * * *"\n')
+    server = home.serve()
+    assert server.get("/api/v1/dags/d")["next_tick"]
+    assert "d is paused" in home.call("pause", "d").out
+    dag = server.get("/api/v1/dags/d")
+    assert (dag["paused"], dag["next_tick"]) == (True, None)
+    home.call("pause", "d")
+    assert "there is no DAG `e`" in home.call("pause", "e", code=1).err
+    assert "its next run is due at" in home.call("resume", "d").out
+    dag = server.get("/api/v1/dags/d")
+    assert not dag["paused"] and dag["next_tick"]
+    assert server.stop() == 0
+    # Without a server, for the next one.
+    assert "d is paused" in home.call("pause", "d").out
+    server = home.serve()
+    assert server.get("/api/v1/dags/d")["paused"]
+    assert server.wait(server.trigger("d"))["state"] == "succeeded"
+    assert server.stop() == 0
+    assert "d is not paused" in home.call("resume", "d").out
+    assert not home.serve().get("/api/v1/dags/d")["paused"]
+
+
+def test_a_backup_is_not_put_into_the_home(home):
+    """A backup into the home was made, and the next one would have copied it too."""
+    path = home.dag("d", GOOD)
+    home.run(path)
+    (home.folder / "link").symlink_to(home.path)
+    before = sorted(entry.name for entry in home.path.iterdir())
+    server = None
+    for _ in range(2):
+        for to in (home.path, home.path / "b", home.path / "logs" / "a" / "b",
+                   home.folder / "link" / "b", home.path / "x" / ".." / "b"):
+            said = home.call("backup", to, code=1).err
+            assert "is in the home itself" in said and "outside of it" in said, said
+        if not server:
+            assert sorted(entry.name for entry in home.path.iterdir()) == before
+            server = home.serve()
+    home.call("backup", home.folder / "home-backup")
+    assert server.stop() == 0
+
+
+def test_logs_survive_backup_and_restore(home):
+    path = home.dag("d", GOOD)
+    runs = [home.run(path).run for _ in range(2)]
+    words = [["logs", run, task, *raw] for run in runs for task in ("one", "two")
+             for raw in ([], ["--raw"])]
+    before = [home.call(*w).out for w in words]
+    assert all(before) and before[1] == "one\n"
+    home.call("backup", home.folder / "backup")
+    other = home.folder / "other"
+    home.call("restore", home.folder / "backup", home=other)
+    assert [home.call(*w, home=other).out for w in words] == before

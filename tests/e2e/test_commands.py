@@ -1,11 +1,12 @@
 """Commands that misbehave: they are ended, their logs are bounded, others go on."""
 
 import os
+import re
 import time
 
 import pytest
 
-from tidemill import PATIENCE, eventually, processes_with
+from tidemill import PATIENCE, ROOT, eventually, processes_with
 
 
 def marker(home):
@@ -137,3 +138,46 @@ def test_the_environment_is_an_allow_list(home):
     log = home.call("logs", result.run, "show", "--raw").out
     assert "SECRET_OF_THE_SHELL" not in log
     assert "MINE=yes-mine" in log and "TIDEMILL_TASK=show" in log and "LC_ALL=C" in log
+
+
+def test_rows_that_are_handed_over_are_counted(home):
+    """A command with `from` was logged with 0 rows in."""
+    path = home.dag("d", """
+tasks:
+  numbers:
+    transform:
+      sql: select value as n from generate_series(1, 7)
+  use:
+    run: test -s "$TIDEMILL_INPUT_NUMBERS"
+    from: numbers
+""")
+    result = home.run(path)
+    assert result.tasks["use"]["counts"]["in"] == 7
+    assert "succeeded: 7 rows in" in home.call("logs", result.run, "use").out
+    assert "7 rows in" in home.call("show", result.run).out
+
+
+def test_a_command_gets_what_the_manual_lists(home):
+    """docs/language.md names each variable that a command gets, and no other."""
+    path = home.dag("d", """
+tasks:
+  numbers:
+    transform:
+      sql: select 1 as n
+  say:
+    run: [env]
+    from: numbers
+    env: {OWN: x}
+""")
+    result = home.run(path, "--interval", "2026-01-01/2026-01-02")
+    said = dict(line.split("=", 1) for line in home.call(
+        "logs", result.run, "say", "--raw").out.splitlines())
+    page = (ROOT / "docs" / "language.md").read_text()
+    chapter = page[page.index("## Commands"):page.index("## Checks")]
+    named = {name for name in re.findall(r"`(TIDEMILL_[A-Z_]+)`", chapter)}
+    given = {name for name in said if name.startswith("TIDEMILL_")}
+    assert {name.replace("_NUMBERS", "_NAME") for name in given} == named
+    assert (said["TIDEMILL_TASK"], said["TIDEMILL_ATTEMPT"], said["OWN"]) == ("say", "1", "x")
+    assert said["TIDEMILL_INTERVAL_END"].startswith("2026-01-02")
+    for name in said.keys() - given - {"OWN", "PWD", "SHLVL", "_"}:
+        assert re.search(rf"\b{name}\b", chapter) or name.startswith("LC_"), f"`{name}`"

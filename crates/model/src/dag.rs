@@ -115,6 +115,18 @@ impl ParamKind {
         }
     }
 
+    /// What its values are, for messages.
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::String => "a string",
+            Self::Integer => "an integer of 64 bits",
+            Self::Number => "a number",
+            Self::Boolean => "`true` or `false`",
+            Self::Timestamp => "an instant such as `2026-01-31T02:00:00Z`",
+            Self::Date => "a date such as `2026-01-31`",
+        }
+    }
+
     /// Whether a value is of this type.
     pub fn admits(self, value: &Value) -> bool {
         match (self, value) {
@@ -147,7 +159,7 @@ impl ParamKind {
 pub enum BadParam {
     #[error("there is no param `{name}`; {known}")]
     Unknown { name: String, known: String },
-    #[error("param `{name}` must be a {kind}, not `{value}`")]
+    #[error("param `{name}` must be {kind}, not `{value}`")]
     Type { name: VarName, kind: &'static str, value: String },
     #[error("param `{name}` must be one of {allowed}, not `{value}`")]
     NotAllowed { name: VarName, allowed: String, value: String },
@@ -429,7 +441,7 @@ impl Dag {
                 Some(value) => value.clone(),
             };
             if !param.kind.admits(&value) {
-                let (kind, value) = (param.kind.label(), value.to_string());
+                let (kind, value) = (param.kind.value(), value.to_string());
                 return Err(BadParam::Type { name: name.clone(), kind, value });
             }
             if !param.allowed.is_empty() && !param.allowed.contains(&value) {

@@ -113,15 +113,30 @@ pub struct DataInterval {
     pub end: Timestamp,
 }
 
+/// The text is not an interval.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadInterval {
+    /// There is no `/`.
+    #[error("`{0}` has one end only")]
+    OneEnd(String),
+    /// An end is no instant.
+    #[error(transparent)]
+    End(#[from] BadTimestamp),
+    /// It ends before it starts.
+    #[error("`{0}` ends before it starts")]
+    Reversed(String),
+}
+
 impl FromStr for DataInterval {
-    type Err = BadTimestamp;
+    type Err = BadInterval;
 
     /// Reads `START/END`.
-    fn from_str(text: &str) -> Result<Self, BadTimestamp> {
-        let (start, end) = text.split_once('/').ok_or_else(|| BadTimestamp(text.to_owned()))?;
+    fn from_str(text: &str) -> Result<Self, BadInterval> {
+        let (start, end) =
+            text.split_once('/').ok_or_else(|| BadInterval::OneEnd(text.to_owned()))?;
         let interval = Self { start: start.parse()?, end: end.parse()? };
         if interval.start > interval.end {
-            return Err(BadTimestamp(text.to_owned()));
+            return Err(BadInterval::Reversed(text.to_owned()));
         }
         Ok(interval)
     }

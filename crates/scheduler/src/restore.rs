@@ -44,9 +44,9 @@ pub enum Carry {
     /// With every unfinished run and every schedule.
     #[default]
     Everything,
-    /// With this run. The others and the schedules wait for a process that serves.
-    Run(RunId),
-    /// With nothing.
+    /// With this run, to end it: nothing is started.
+    ToEnd(RunId),
+    /// With nothing. Unfinished runs and schedules wait for a process that serves.
     Nothing,
 }
 
@@ -55,7 +55,7 @@ impl Carry {
     pub fn includes(&self, run: &RunId) -> bool {
         match self {
             Self::Everything => true,
-            Self::Run(only) => only == run,
+            Self::ToEnd(only) => only == run,
             Self::Nothing => false,
         }
     }
@@ -191,8 +191,10 @@ impl Fold<'_> {
 
     fn finish(self, carry: &Carry) -> Restored {
         let Self { mut kernel, dags, runs, notes, .. } = self;
-        if *carry != Carry::Everything {
-            kernel.ignore_schedules();
+        match carry {
+            Carry::Everything => {}
+            Carry::Nothing => kernel.ignore_schedules(),
+            Carry::ToEnd(_) => kernel.drain(),
         }
         let mut positions = HashMap::new();
         let mut aside = Vec::new();

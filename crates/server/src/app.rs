@@ -61,6 +61,11 @@ pub struct Site {
     pub router: Router,
 }
 
+/// The routes of the API, for its documentation.
+pub fn api_table() -> Vec<Route> {
+    api::routes(Routes::new(Arc::new(Loopback))).finish().0
+}
+
 /// The whole site for a server that listens on a port.
 pub fn site(backend: Arc<dyn Backend>, options: &ServerOptions, port: u16) -> Site {
     site_behind(backend, options, port, Arc::new(Loopback))

@@ -206,6 +206,8 @@ pub enum LogFrom {
 /// Lines of a log.
 #[derive(Debug, Clone, Default)]
 pub struct LogPage {
+    /// There is a log. A `noop` writes none, and logs go with old runs.
+    pub kept: bool,
     /// The lines, oldest first.
     pub lines: Vec<LogLine>,
     /// The offset of the first line after these.

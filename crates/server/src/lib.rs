@@ -6,7 +6,7 @@
 //! * [`backend`]: what is looked at and asked for; [`error`]: how a refusal reads;
 //! * [`routes`]: routes, each with a permission in its type, and the gate that is asked for it;
 //! * `guard`: what every request passes; `extract`, `cursor`: what handlers take;
-//! * `api`: version 1 of the REST API; `metrics`;
+//! * `api`: version 1 of the REST API; [`reference`](mod@reference): what it takes and gives, in words; `metrics`;
 //! * `pages`: the pages, over the templates and files of `web/`; [`layout`]: how a graph is laid
 //!   out; `ansi`, `say`: how logs and numbers read;
 //! * [`app`] joins it, [`serve()`] listens; [`InProcess`] answers without a socket.
@@ -17,6 +17,7 @@
 
 pub mod backend;
 pub mod error;
+pub mod reference;
 
 mod cursor;
 mod extract;
@@ -36,7 +37,7 @@ pub mod app;
 mod in_process;
 mod serve;
 
-pub use app::{ServerOptions, Site, site, site_behind};
+pub use app::{ServerOptions, Site, api_table, site, site_behind};
 pub use backend::Backend;
 pub use error::{ApiError, ErrorCode};
 pub use in_process::InProcess;

@@ -44,6 +44,52 @@ pub enum Permission {
     RunFiles,
 }
 
+impl Permission {
+    /// Every permission, in order.
+    pub const ALL: [Self; 11] = [
+        Self::Public,
+        Self::ViewDags,
+        Self::ViewRuns,
+        Self::ViewLogs,
+        Self::ViewData,
+        Self::ViewProfiles,
+        Self::ViewSystem,
+        Self::TriggerRuns,
+        Self::CancelRuns,
+        Self::PauseDags,
+        Self::RunFiles,
+    ];
+
+    /// Its name in the documentation.
+    pub fn label(self) -> &'static str {
+        self.described().0
+    }
+
+    /// What it allows.
+    pub fn about(self) -> &'static str {
+        self.described().1
+    }
+
+    fn described(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Public => ("public", "nothing is asked"),
+            Self::ViewDags => ("view_dags", "look at DAGs and their source"),
+            Self::ViewRuns => ("view_runs", "look at runs, params, states and errors"),
+            Self::ViewLogs => ("view_logs", "read what tasks wrote to their logs"),
+            Self::ViewData => ("view_data", "look at rows of tables"),
+            Self::ViewProfiles => ("view_profiles", "look at profiles: personal data"),
+            Self::ViewSystem => ("view_system", "look at metrics and findings"),
+            Self::TriggerRuns => ("trigger_runs", "start runs of DAGs that are there"),
+            Self::CancelRuns => ("cancel_runs", "end runs"),
+            Self::PauseDags => ("pause_dags", "pause and resume schedules"),
+            Self::RunFiles => (
+                "run_files",
+                "run any file of the machine, or write to any folder: takes the token",
+            ),
+        }
+    }
+}
+
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Caller {

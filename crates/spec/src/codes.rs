@@ -45,8 +45,8 @@ codes! {
         "Write the keys out, use `defaults`, or refer to whole values with `*name`.";
     TAG = "TM0007", "tag", "A value carries a tag such as `!ref`, which has no meaning here.", "Remove the tag.";
     DOCUMENTS = "TM0008", "several documents", "One file is one DAG, so a second `---` cannot be.", "Move the second document into a file of its own.";
-    ALIAS = "TM0009", "alias", "An alias names no anchor, or its own surroundings, or there are more than 100 aliases.",
-        "Give the anchor before the alias, and outside of it.";
+    ALIAS = "TM0009", "alias", "An alias names no anchor, or its own surroundings, or there are more than 100 aliases, or aliases of aliases repeat their values more than 100 times.",
+        "Give the anchor before the alias, and outside of it; write values out that are repeated often.";
     KEY_KIND = "TM0010", "key that is no string", "A key of a mapping is a list, a mapping or nothing.", "Write the key as a plain word.";
     EMPTY = "TM0011", "empty file", "The file holds no value.", "Write at least `tasks:` with one task.";
     TOO_MANY = "TM0012", "too many problems", "More than 200 problems were found; the others are not shown.", "Repair the ones shown, then look again.";
@@ -67,7 +67,7 @@ codes! {
     NAME_TAKEN = "TM0111", "name already taken", "The name already means something else.", "Choose another name.";
     NOT_HERE = "TM0112", "key not for this action", "The key has no meaning for this kind of task.", "Remove the key.";
     LOAD_INPUT = "TM0113", "load without one table", "A `load` writes exactly one table, the one that `from` names.", "Give `from` the name of one task's table.";
-    CHECK = "TM0114", "check that cannot work", "`quarantine` needs a check that blames single rows (`not_null`, `unique`, `where`), and a check needs a table to look at.", "Use `stop` or `warn`, or another check.";
+    CHECK = "TM0114", "check that cannot work", "`quarantine` needs a check that blames single rows (`not_null`, `unique`, `where`), and a task whose action does not make the table of rejects itself, as `clean` does. A check needs a table to look at.", "Use `stop` or `warn`, or another check, or put the check on a task that reads the table.";
     PARAM = "TM0115", "param whose values do not fit", "The default or a value of `enum` is not of the param's type, or the default is not in `enum`.", "Correct the value or the type.";
     UNKNOWN_POOL = "TM0116", "unknown pool", "A task asks for a pool that `pools.yaml` does not have.", "Add the pool, or correct the name.";
 

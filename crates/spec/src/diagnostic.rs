@@ -90,6 +90,14 @@ impl Diagnostic {
             "{:wide$}{gutter}-->{end} {}:{}:{}",
             "", self.file, self.line, self.column
         );
+        // Nothing can be shown of a file that is not read, or holds nothing there.
+        if self.source_line.is_empty() && self.label.is_none() {
+            text.truncate(text.trim_end().len());
+            if let Some(help) = &self.help {
+                let _ = write!(text, "\n{:wide$} {gutter}={end} {bold}help:{end} {help}", "");
+            }
+            return text;
+        }
         let _ = writeln!(text, "{:wide$} {gutter}|{end}", "");
         let _ = writeln!(text, "{gutter}{number} |{end} {skipped}{source}");
         let _ = write!(text, "{:wide$} {gutter}|{end} {:before$}{severity}{carets}", "", "");

@@ -103,7 +103,7 @@ pub(crate) static ACTIONS: &[Key] = &[
     now(
         "noop",
         "Does nothing: a place where branches meet.",
-        || json!({"type": "object", "maxProperties": 0}),
+        || json!({"type": ["object", "null"], "maxProperties": 0}),
     ),
     later("call", "Runs another DAG."),
     later("wait", "Waits for a condition."),

@@ -37,7 +37,7 @@ use tidemill_model::Dag;
 pub use catalog::{Catalog, ConnectorInfo, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
 pub use files::{ConnectionSpec, parse_connections, parse_pools};
-pub use report::SourceText;
+pub use report::{SourceText, nearest};
 pub use schema::json_schema;
 
 /// What became of a DAG file.
@@ -65,7 +65,9 @@ pub fn load_dag(source: SourceText, catalog: &Catalog) -> Loaded {
 fn load_here(source: SourceText, catalog: &Catalog) -> Loaded {
     let mut report = report::Report::new(source);
     let stem = source.path.file_stem().unwrap_or_default().to_string_lossy();
-    let folder = source.path.parent().unwrap_or(Path::new(""));
+    // The parent of a bare name is an empty text, which names no folder.
+    let parent = source.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = parent.unwrap_or(Path::new("."));
     let dag = yaml::parse(&mut report).and_then(|root| {
         let spec = read::dag(&root, &stem, &mut report)?;
         resolve::dag(spec, folder, catalog, &mut report)

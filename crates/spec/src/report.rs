@@ -298,7 +298,7 @@ pub(crate) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
 }
 
 /// The name nearest to `written`: the same but for case or `-`, or a slip or two away.
-fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     const WRITTEN_MAX: usize = 100;
     if written.is_empty() || written.len() > WRITTEN_MAX {
         return None;

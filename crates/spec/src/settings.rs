@@ -117,6 +117,13 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
             return;
         }
         if !admits(keywords, node) {
+            let numbers = ["an integer", "a number"];
+            if let Some(digits) = node.beyond_numbers()
+                && wanted_types(keywords).iter().any(|wanted| numbers.contains(wanted))
+                && self.number(keywords, digits, node, path, found)
+            {
+                return;
+            }
             let format = keywords.get("format").and_then(Value::as_str);
             if let (Some("duration"), Data::Number(number)) = (format, &node.data) {
                 let message = format!("{} needs a unit", self.named(path));
@@ -131,7 +138,9 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
         }
         match &node.data {
             Data::Text(text) => self.string(keywords, text, node, path, found),
-            Data::Number(_) => self.number(keywords, node, path, found),
+            Data::Number(number) => {
+                self.number(keywords, &number.to_string(), node, path, found);
+            }
             Data::List(items) => self.list(keywords, node, items, path, depth, found),
             Data::Map(entries) => self.mapping(keywords, node, entries, path, depth, found),
             Data::Null | Data::Bool(_) => {}
@@ -325,15 +334,16 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
         }
     }
 
+    /// Holds a number to the bounds of its setting; whether it was out of them.
     fn number(
         &mut self,
         keywords: &'s Map<String, Value>,
+        number: &str,
         node: &'n Node,
         path: &str,
         found: &mut Found<'n>,
-    ) {
-        let Data::Number(number) = &node.data else { return };
-        let value = number.as_f64().unwrap_or(0.0);
+    ) -> bool {
+        let value: f64 = number.parse().unwrap_or(0.0);
         let bound = |key: &str| keywords.get(key).filter(|b| b.is_number());
         let beyond = [
             ("minimum", "must be at least"),
@@ -353,9 +363,9 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
             };
             wrong.then(|| format!("{words} {bound}, not {number}"))
         });
-        if let Some(what) = beyond {
-            self.wrong(node, path, &what, found);
-        }
+        let Some(what) = beyond else { return false };
+        self.wrong(node, path, &what, found);
+        true
     }
 
     fn list(

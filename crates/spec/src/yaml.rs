@@ -32,10 +32,17 @@ pub(crate) fn parse(report: &mut Report) -> Option<Node> {
         report.error(&codes::NOT_TEXT, place, message).help("save it as UTF-8 text");
         return None;
     }
-    let shape = scan::scan(report)?;
+    let scan::Scanned { shape, last_alias } = scan::scan(report)?;
     match serde_yaml::from_str::<raw::Raw>(text) {
         Ok(raw) => Some(node::join(shape, raw)),
         Err(error) => {
+            if let (Some(alias), "repetition limit exceeded") = (last_alias, &*error.to_string()) {
+                let message = "aliases of aliases repeat what they stand for more than 100 times";
+                report
+                    .error(&codes::ALIAS, alias, message)
+                    .help("write the values out, or give names to fewer of them");
+                return None;
+            }
             // The scan accepted it, so this is one of the few texts on which readers differ.
             let at = error.location().map_or(0, |location| location.index());
             let message = format!("this is not YAML: {error}");

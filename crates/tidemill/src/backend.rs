@@ -1,7 +1,7 @@
 //! The server's view of a node.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use tidemill_spec::{Diagnostic, Severity, SourceText, codes, load_dag};
 use tidemill_store::doctor::How;
 use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store};
 
-use crate::folder::{DagFile, read_text};
+use crate::folder::{DagFile, read_source};
 use crate::node::{Mode, Node, SystemClock};
 
 /// Runs that are read at once to find the newest of each DAG.
@@ -172,6 +172,11 @@ impl Backend for NodeBackend {
 
     async fn backup(&self, to: PathBuf) -> Result<BackupMade, ApiError> {
         self.blocking(move |node| {
+            if is_inside(&to, node.home.layout().root()) {
+                let message = format!("`{}` is in the home itself", to.display());
+                let help = "name a new folder outside of it, best on another disk";
+                return Err(ApiError::invalid(message).help(help));
+            }
             let kv = Some(&*node.profiles_kv);
             let made = tidemill_store::backup::backup(&node.store, node.home.layout(), kv, &to)
                 .map_err(|error| ApiError::new(ErrorCode::Conflict, error.to_string()))?;
@@ -217,8 +222,10 @@ impl Backend for NodeBackend {
                 LogFrom::Offset(from) => from,
                 LogFrom::Tail => logs::pieces(&path).saturating_sub(query.limit as u64),
             };
+            let kept = path.exists();
             let page = logs::read(&path, from, query.limit).map_err(internal)?;
             Ok(LogPage {
+                kept,
                 lines: page.lines.into_iter().map(line).collect(),
                 next: page.next,
                 ended: page.ended,
@@ -303,6 +310,12 @@ impl Backend for NodeBackend {
     fn metrics(&self) -> Vec<Metric> {
         metrics(&self.node)
     }
+}
+
+/// Whether a path, which need not exist yet, leads into a folder that does.
+fn is_inside(path: &Path, folder: &Path) -> bool {
+    let real = path.ancestors().find_map(|above| above.canonicalize().ok());
+    folder.canonicalize().is_ok_and(|folder| real.is_some_and(|real| real.starts_with(folder)))
 }
 
 fn profile_doc(profile: tidemill_profile::StoredProfile) -> ProfileDoc {
@@ -403,7 +416,8 @@ fn recent_runs(node: &Node) -> Result<HashMap<DagId, Vec<RunSummary>>, ApiError>
 }
 
 fn load_file(node: &Node, path: PathBuf) -> Result<(Arc<Dag>, DagSource), ApiError> {
-    let text = read_text(&path).map_err(ApiError::invalid)?;
+    let text = read_source(&path)
+        .map_err(|found| ApiError::invalid(found.message.clone()).diagnostics(vec![*found]))?;
     let loaded = load_dag(SourceText { path: &path, text: &text }, &node.catalog);
     let blocked = loaded.diagnostics.iter().any(|d| d.blocks_run);
     let Some(dag) = loaded.dag.filter(|_| !blocked) else {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidemill_model::{DagId, RunId, RunState};
 
 /// Data-workflow orchestrator: DAGs in YAML, one binary, durable runs, a UI.
 #[derive(Debug, Parser)]
@@ -108,6 +109,12 @@ pub(crate) enum Command {
     /// End a run: its running tasks are stopped, the others do not start.
     #[command(after_help = "Example:\n  tidemill cancel orders.17")]
     Cancel(Cancel),
+    /// Let the schedule of a DAG stand still. Runs under way go on, and `trigger` starts others.
+    #[command(after_help = "Example:\n  tidemill pause orders")]
+    Pause(Pause),
+    /// Let the schedule of a DAG go on. Missed ticks are not caught up.
+    #[command(after_help = "Example:\n  tidemill resume orders")]
+    Resume(Pause),
     /// Show a customer's profile.
     #[command(after_help = "Examples:\n  tidemill profile 17850\n  \
         tidemill profile email:c17850@example.test")]
@@ -166,7 +173,8 @@ pub(crate) struct Run {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) input: RunInput,
-    /// Print the result as JSON, and nothing else.
+    /// Print the result as JSON, and nothing else. A task's `counts` are null until it has
+    /// succeeded, then `{in, out, duplicates, rejected}`: numbers of rows, the last by reason.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -206,13 +214,13 @@ pub(crate) struct Serve {
 #[derive(Debug, Args)]
 pub(crate) struct Trigger {
     /// The DAG.
-    pub(crate) dag: String,
+    pub(crate) dag: DagId,
     #[command(flatten)]
     pub(crate) input: RunInput,
     /// Wait until the run has ended.
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Print the result as JSON.
+    /// Print the result as JSON: the run's id, or with `--wait` the same as `run --json`.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -221,13 +229,13 @@ pub(crate) struct Trigger {
 pub(crate) struct Runs {
     /// Only of this DAG.
     #[arg(long)]
-    pub(crate) dag: Option<String>,
+    pub(crate) dag: Option<DagId>,
     /// Only in this state; may be given several times.
-    #[arg(long = "state", value_name = "STATE")]
-    pub(crate) states: Vec<String>,
-    /// At most so many.
-    #[arg(long, default_value_t = 20)]
-    pub(crate) limit: usize,
+    #[arg(long = "state", value_name = "STATE", value_parser = state)]
+    pub(crate) states: Vec<RunState>,
+    /// At most so many: 1 to 10,000.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -236,7 +244,7 @@ pub(crate) struct Runs {
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     /// The run, for example `orders.17`.
-    pub(crate) run: String,
+    pub(crate) run: RunId,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -245,7 +253,7 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// The run, for example `orders.17`.
-    pub(crate) run: String,
+    pub(crate) run: RunId,
     /// The task.
     pub(crate) task: String,
     /// The attempt; the newest without it.
@@ -262,7 +270,13 @@ pub(crate) struct Logs {
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
     /// The run, for example `orders.17`.
-    pub(crate) run: String,
+    pub(crate) run: RunId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pause {
+    /// The DAG.
+    pub(crate) dag: DagId,
 }
 
 #[derive(Debug, Args)]
@@ -318,4 +332,11 @@ pub(crate) struct Bench {
     /// How often each is measured; medians are printed.
     #[arg(long, default_value_t = 5)]
     pub(crate) times: usize,
+}
+
+fn state(text: &str) -> Result<RunState, String> {
+    RunState::ALL.into_iter().find(|state| state.label() == text).ok_or_else(|| {
+        let all: Vec<&str> = RunState::ALL.iter().map(|state| state.label()).collect();
+        format!("a run is {}", all.join(", "))
+    })
 }

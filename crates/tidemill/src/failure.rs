@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use tidemill_spec::Diagnostic;
 
+use crate::out::error_takes_color;
+
 /// A command that did not succeed, as the person who typed it should see it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -35,9 +37,15 @@ impl Failure {
 
 /// Prints diagnostics to the standard error, in colour on a terminal.
 pub(crate) fn print_diagnostics(diagnostics: &[Diagnostic]) {
-    use std::io::IsTerminal;
-    let color = std::io::stderr().is_terminal();
+    let color = error_takes_color();
     for diagnostic in diagnostics {
-        anstream::eprintln!("{}\n", diagnostic.render(color));
+        eprintln!("{}\n", diagnostic.render(color));
     }
+}
+
+/// A file that cannot be read at all, with what was found.
+#[expect(clippy::boxed_local, reason = "this is how readers give it")]
+pub(crate) fn invalid(found: Box<Diagnostic>) -> Failure {
+    print_diagnostics(&[*found]);
+    Failure::Invalid
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tidemill_model::{Dag, DagId};
-use tidemill_spec::{Catalog, Diagnostic, SourceText, load_dag};
+use tidemill_spec::codes::{self, Code};
+use tidemill_spec::{Catalog, Diagnostic, Severity, SourceText, load_dag};
 use tidemill_store::DagSource;
 
 /// DAG files in a folder at most; further ones are left out, with a warning.
@@ -37,7 +38,7 @@ pub(crate) struct DagFile {
     pub(crate) id: Option<DagId>,
     /// What is wrong with it, and warnings.
     pub(crate) diagnostics: Vec<Diagnostic>,
-    /// What stopped it besides its own text: it cannot be read, its name is taken.
+    /// What stopped it besides its own text: its name is taken.
     pub(crate) trouble: Option<String>,
     stamp: Stamp,
 }
@@ -152,8 +153,8 @@ fn read(path: &Path, stamp: Stamp, catalog: &Catalog) -> DagFile {
         trouble: None,
         stamp,
     };
-    match read_text(path) {
-        Err(trouble) => file.trouble = Some(trouble),
+    match read_source(path) {
+        Err(found) => file.diagnostics.push(*found),
         Ok(text) => {
             let loaded = load_dag(SourceText { path, text: &text }, catalog);
             file.id = loaded.dag.as_ref().map(|dag| dag.id.clone());
@@ -169,21 +170,45 @@ fn read(path: &Path, stamp: Stamp, catalog: &Catalog) -> DagFile {
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// The text of a file, or why there is none.
-pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+pub(crate) fn read_source(path: &Path) -> Result<String, Box<Diagnostic>> {
     let name = path.display();
-    let meta = std::fs::metadata(path).map_err(|error| format!("cannot read `{name}`: {error}"))?;
+    let whole = |code: &Code, message: String, help: &str| {
+        Box::new(Diagnostic {
+            code: code.id,
+            severity: Severity::Error,
+            blocks_run: true,
+            message,
+            file: name.to_string(),
+            line: 1,
+            column: 1,
+            length: 1,
+            source_line: String::new(),
+            source_offset: 0,
+            label: None,
+            help: Some(help.to_owned()),
+        })
+    };
+    let unreadable = |error: std::io::Error| {
+        let help = "look whether the file is there, and whether you may read it";
+        whole(&codes::UNUSABLE, format!("cannot read `{name}`: {error}"), help)
+    };
+    let meta = std::fs::metadata(path).map_err(unreadable)?;
     if meta.is_dir() {
-        return Err(format!("`{name}` is a folder, not a DAG file"));
+        let message = format!("`{name}` is a folder, not a file");
+        return Err(whole(&codes::UNUSABLE, message, "name a file in it"));
     }
     if meta.len() > FILE_BYTES_MAX {
-        return Err(format!("`{name}` has {} bytes; a DAG file has at most 8 MiB", meta.len()));
+        let message = format!("`{name}` has {} bytes; a file has at most 8 MiB", meta.len());
+        let help = "move data out of the file, or split the DAG";
+        return Err(whole(&codes::TOO_LARGE, message, help));
     }
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read `{name}`: {error}"))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("`{name}` is not UTF-8: see line {line}")
-    })
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    tidemill_spec::decode(path, &bytes).map(ToOwned::to_owned)
+}
+
+/// The same, with the reason in one line.
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+    read_source(path).map_err(|found| format!("{} [{}]", found.message, found.code))
 }
 
 /// Every DAG file below a folder. Names that start with `.` or `_` are left out, and so are
@@ -221,5 +246,6 @@ fn find(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
 
 fn is_dag_file(name: &str) -> bool {
     let stem = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml"));
-    stem.is_some_and(|stem| !NO_DAGS.contains(&stem) && !stem.ends_with(".test"))
+    let is_test = |stem: &str| stem.strip_suffix(".test").is_some();
+    stem.is_some_and(|stem| !NO_DAGS.contains(&stem) && !is_test(stem))
 }

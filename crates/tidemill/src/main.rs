@@ -7,9 +7,13 @@
 //! * [`node`]: a home that is at work: store, scheduler, executor; [`janitor`]: what goes in time;
 //!   [`signals`]: when it is asked to end; [`backend`]: the server's view
 //!   of it; [`access`]: how a command reaches it, in this process or in the server's;
-//! * [`view`], [`progress`], [`print`]: answers as people read them;
+//! * [`view`], [`progress`], [`print`]: answers as people read them; [`out`]: where they go;
 //! * [`folder`], [`beside`], [`secrets`], [`catalog`]: DAG files and what stands beside them;
 //!   [`schemas`]: the columns of their tables, before anything runs.
+
+// First, because its macros hold in the modules after it.
+#[macro_use]
+mod out;
 
 mod access;
 mod backend;
@@ -42,15 +46,15 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse();
     if let Err(failure) = start_logs(&cli) {
-        anstream::eprintln!("error: {failure}");
+        eprintln!("error: {failure}");
         return ExitCode::from(1);
     }
-    match commands::run(cli) {
+    match commands::run(cli).and_then(|()| out::result()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let text = failure.to_string();
             if !text.is_empty() {
-                anstream::eprintln!("error: {text}");
+                eprintln!("error: {text}");
             }
             failure.exit_code()
         }
@@ -64,7 +68,10 @@ fn start_logs(cli: &Cli) -> Result<(), Failure> {
             cli.log
         ))
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| out::LogOut)
+        .with_ansi(out::error_takes_color());
     match cli.log_format {
         LogFormat::Human => builder.with_target(false).init(),
         LogFormat::Json => builder.json().init(),

@@ -36,8 +36,8 @@ pub(crate) enum Mode {
     /// To begin something and see it to its end. What others left unfinished, and schedules, wait
     /// for a server.
     Own,
-    /// To go on with this run alone.
-    Run(RunId),
+    /// To end this run, and start nothing.
+    End(RunId),
     /// To look at what is there; nothing is begun, ended or changed.
     Look,
 }
@@ -47,7 +47,7 @@ impl Mode {
     fn carry(&self) -> Carry {
         match self {
             Self::Serve | Self::Look => Carry::Everything,
-            Self::Run(run) => Carry::Run(run.clone()),
+            Self::End(run) => Carry::ToEnd(run.clone()),
             Self::Own => Carry::Nothing,
         }
     }
@@ -234,7 +234,7 @@ impl Node {
                 thread: None,
                 projector: None,
             },
-            Mode::Serve | Mode::Own | Mode::Run(_) => start(&store, settings, &executor)?,
+            Mode::Serve | Mode::Own | Mode::End(_) => start(&store, settings, &executor)?,
         };
         let _ = to_scheduler.set(work.scheduler.clone());
         Ok(Arc::new(Self {

@@ -1,12 +1,13 @@
 //! A run as it goes on: a live display on a terminal, a line for each task otherwise.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
-use tidemill_model::{RunState, TaskState};
+use tidemill_model::{RunState, TaskState, Timestamp};
 
 use crate::access::Access;
 use crate::failure::Failure;
@@ -28,7 +29,7 @@ pub(crate) enum Show {
 }
 
 /// Reads a run.
-pub(crate) async fn fetch(access: &Access, run: &str) -> Result<Run, Failure> {
+pub(crate) async fn fetch(access: &Access, run: impl Display) -> Result<Run, Failure> {
     let value = access.get(&format!("/api/v1/runs/{run}")).await?;
     serde_json::from_value(value).map_err(|error| {
         Failure::Said(format!("the answer about run {run} is not understood: {error}"))
@@ -47,7 +48,7 @@ pub(crate) async fn follow(access: &Access, run: &str, show: Show) -> Result<Run
         if show == Show::Tasks {
             for task in now.tasks.iter().filter(|task| task.state.is_final()) {
                 if shown.insert(task.name.clone()) {
-                    say(bar.as_ref(), &line(task));
+                    say(bar.as_ref(), &line(task, clock()));
                 }
             }
         }
@@ -75,6 +76,11 @@ pub(crate) async fn follow(access: &Access, run: &str, show: Show) -> Result<Run
     }
 }
 
+/// The time now, until which what is under way has taken.
+pub(crate) fn clock() -> Timestamp {
+    tidemill_scheduler::Clock::now(&SystemClock)
+}
+
 fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg}") {
@@ -85,8 +91,8 @@ fn spinner() -> ProgressBar {
 
 fn say(bar: Option<&ProgressBar>, text: &str) {
     match bar {
-        Some(bar) => bar.suspend(|| anstream::println!("{text}")),
-        None => anstream::println!("{text}"),
+        Some(bar) => bar.suspend(|| println!("{text}")),
+        None => println!("{text}"),
     }
 }
 
@@ -99,20 +105,19 @@ fn under_way(run: &Run) -> String {
     format!("{done}/{} done, running: {}", run.tasks.len(), names.join(", "))
 }
 
-/// A finished task in one line.
-pub(crate) fn line(task: &Task) -> String {
+/// A task in one line.
+pub(crate) fn line(task: &Task, now: Timestamp) -> String {
     let style = style_of(task.state);
     let label = task.state.label();
-    let took = task
-        .seconds(tidemill_scheduler::Clock::now(&SystemClock))
-        .filter(|_| task.attempts > 0)
-        .map(seconds)
-        .unwrap_or_default();
+    let took = task.seconds(now).filter(|_| task.attempts > 0).map(seconds).unwrap_or_default();
     let mut text = format!("  {style}{}{style:#} {:<28} {took:>9}  ", mark(label), task.name);
     match (&task.error, task.state) {
         (Some(error), TaskState::Failed) => text.push_str(&error.to_string()),
         (_, TaskState::Succeeded) => text.push_str(&counts(task)),
         _ => text.push_str(task.reason.as_deref().unwrap_or(label)),
+    }
+    if task.attempts > 1 {
+        text.push_str(&format!(" (attempt {})", task.attempts));
     }
     for warning in &task.warnings {
         let yellow = AnsiColor::Yellow.on_default();
@@ -126,7 +131,10 @@ pub(crate) fn counts(task: &Task) -> String {
     let Some(counts) = task.counts().filter(|c| c.rows_in + c.rows_out > 0) else {
         return String::new();
     };
-    let mut text = if counts.rows_in == counts.rows_out {
+    let mut text = if task.action.as_deref() == Some("run") {
+        // What a command makes of its rows is not counted.
+        format!("{} rows in", number(counts.rows_in))
+    } else if counts.rows_in == counts.rows_out {
         format!("{} rows", number(counts.rows_out))
     } else {
         format!("{} → {} rows", number(counts.rows_in), number(counts.rows_out))
@@ -135,8 +143,8 @@ pub(crate) fn counts(task: &Task) -> String {
         text.push_str(&format!("; {} duplicates", number(counts.duplicates)));
     }
     let rejected: Vec<String> = (counts.rejected.iter())
-        .filter(|(_, rows)| *rows > 0)
-        .map(|(reason, rows)| format!("{reason} {}", number(*rows)))
+        .filter_map(|(reason, rows)| Some((reason, rows.as_u64().filter(|rows| *rows > 0)?)))
+        .map(|(reason, rows)| format!("{reason} {}", number(rows)))
         .collect();
     if !rejected.is_empty() {
         text.push_str(&format!("; rejected: {}", rejected.join(", ")));
@@ -155,7 +163,7 @@ fn style_of(state: TaskState) -> Style {
 
 /// The last line about a run.
 pub(crate) fn verdict(run: &Run) -> String {
-    let took = run.seconds(tidemill_scheduler::Clock::now(&SystemClock)).map(seconds);
+    let took = run.seconds(clock()).map(seconds);
     let style = match run.state {
         RunState::Succeeded => AnsiColor::Green.on_default(),
         RunState::Failed => AnsiColor::Red.on_default(),

@@ -104,7 +104,9 @@ type Found = Result<Vec<(String, SchemaRef)>, String>;
 
 async fn ingest(dag: &Dag, connector: &str, config: Value, toolbox: &Toolbox) -> Found {
     let Some(connector) = toolbox.registry.connector(connector) else { return Ok(Vec::new()) };
-    let cx = SourceContext { batch_rows: 1, folder: dag.folder.clone(), connection: None };
+    // Messages name the folder, and `.` is no name to a reader.
+    let folder = std::path::absolute(&dag.folder).unwrap_or_else(|_| dag.folder.clone());
+    let cx = SourceContext { batch_rows: 1, folder, connection: None };
     match tokio::time::timeout(LOOK_MAX, connector.open_source(config, cx)).await {
         Ok(Ok(source)) => Ok(vec![(String::new(), source.schema())]),
         Ok(Err(error)) => Err(error.to_string()),

@@ -1,8 +1,8 @@
 //! Answers of the API as values: what the commands print.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tidemill_model::{Counts, RunState, TaskError, TaskState, Timestamp};
+use tidemill_model::{RunState, TaskError, TaskState, Timestamp};
 
 /// A run.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,8 +24,10 @@ pub(crate) struct Run {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Task {
     pub(crate) name: String,
+    pub(crate) action: Option<String>,
     pub(crate) state: TaskState,
     pub(crate) attempts: u32,
+    pub(crate) queued_at: Option<Timestamped>,
     pub(crate) started_at: Option<Timestamped>,
     pub(crate) finished_at: Option<Timestamped>,
     pub(crate) rows_in: Option<u64>,
@@ -38,6 +40,18 @@ pub(crate) struct Task {
     pub(crate) error: Option<TaskError>,
     pub(crate) reason: Option<String>,
     pub(crate) waits_for: Option<String>,
+}
+
+/// Where a task's rows went. Every field is always written.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Counts {
+    #[serde(rename = "in")]
+    pub(crate) rows_in: u64,
+    #[serde(rename = "out")]
+    pub(crate) rows_out: u64,
+    pub(crate) duplicates: u64,
+    /// By reason.
+    pub(crate) rejected: Map<String, Value>,
 }
 
 /// Rows set aside for a reason.
@@ -61,6 +75,15 @@ impl TryFrom<String> for Timestamped {
 }
 
 impl Run {
+    /// The last instant that is recorded of it.
+    pub(crate) fn last_event(&self) -> Timestamp {
+        let own = [Some(self.created_at), self.started_at, self.finished_at];
+        let tasks = self.tasks.iter();
+        let tasks = tasks.flat_map(|task| [task.queued_at, task.started_at, task.finished_at]);
+        let all = own.into_iter().chain(tasks).flatten().map(|at| at.0);
+        all.max().unwrap_or(self.created_at.0)
+    }
+
     /// How long its current generation took, or takes until now.
     pub(crate) fn seconds(&self, now: Timestamp) -> Option<f64> {
         seconds(self.started_at, self.finished_at, now)
@@ -74,7 +97,9 @@ impl Task {
             rows_in: self.rows_in?,
             rows_out: self.rows_out?,
             duplicates: self.duplicates.unwrap_or_default(),
-            rejected: (self.rejected.iter()).map(|r| (r.reason.clone(), r.rows)).collect(),
+            rejected: (self.rejected.iter())
+                .map(|r| (r.reason.clone(), Value::from(r.rows)))
+                .collect(),
         })
     }
 

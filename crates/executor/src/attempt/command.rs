@@ -11,7 +11,7 @@ use tidemill_connector::ConnectorError;
 use tidemill_model::dag::Command;
 use tidemill_model::expr::Scope;
 use tidemill_model::template::as_text;
-use tidemill_model::{FailureKind, TaskError, TaskResult};
+use tidemill_model::{Counts, FailureKind, TaskError, TaskResult};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{Attempt, Ended};
@@ -71,7 +71,7 @@ pub(crate) async fn run(attempt: &Attempt, command: &Command) -> Ended {
         Err(error) => return Ended::Failed(cannot_start(&attempt.order.dag.folder, &error)),
     };
     match watch(attempt, started).await {
-        Ok(finished) => ended(&finished),
+        Ok(finished) => ended(&finished, inputs.rows),
         Err(error) => Ended::Failed(TaskError::new(
             FailureKind::Internal,
             format!("cannot watch the command: {error}"),
@@ -153,12 +153,14 @@ fn own_variables(attempt: &Attempt) -> Variables {
 struct Inputs {
     variables: Variables,
     folder: Option<PathBuf>,
+    /// Rows that are handed over.
+    rows: u64,
 }
 
 impl Inputs {
     fn prepare(attempt: &Attempt) -> Result<Self, ConnectorError> {
         let tables = attempt.inputs()?;
-        let mut inputs = Self { variables: Vec::new(), folder: None };
+        let mut inputs = Self { variables: Vec::new(), folder: None, rows: 0 };
         if tables.is_empty() {
             return Ok(inputs);
         }
@@ -176,6 +178,7 @@ impl Inputs {
             attempt.stop.check()?;
             let path = folder.join(format!("{alias}.arrow"));
             crate::tables::export(&*table, &path)?;
+            inputs.rows += table.rows();
             let name = alias.to_ascii_uppercase().replace('.', "_");
             inputs.variables.push((format!("TIDEMILL_INPUT_{name}"), path.into()));
         }
@@ -273,7 +276,7 @@ async fn read(mut pipe: impl AsyncRead + Unpin, stream: Stream, log: &AttemptLog
     String::from_utf8_lossy(last.trim_ascii()).into_owned()
 }
 
-fn ended(finished: &Finished) -> Ended {
+fn ended(finished: &Finished, rows_in: u64) -> Ended {
     if !finished.stubborn.is_empty() {
         let pids: Vec<String> = finished.stubborn.iter().map(ToString::to_string).collect();
         let message = format!("unkillable: processes {} do not end", pids.join(", "));
@@ -289,7 +292,10 @@ fn ended(finished: &Finished) -> Ended {
         line => format!("{text}: {line}"),
     };
     match (finished.status.code(), finished.status.signal()) {
-        (Some(0), _) => Ended::Done(TaskResult::default(), Vec::new()),
+        (Some(0), _) => {
+            let counts = Counts { rows_in, ..Counts::default() };
+            Ended::Done(TaskResult { counts, ..TaskResult::default() }, Vec::new())
+        }
         (Some(SKIP_CODE), _) => Ended::Skipped(format!("the command ended with code {SKIP_CODE}")),
         (Some(code), _) => Ended::Failed(TaskError::new(
             FailureKind::Exit,

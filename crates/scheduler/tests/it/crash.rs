@@ -142,21 +142,37 @@ async fn a_process_with_work_of_its_own_leaves_the_rest_to_a_server() {
     assert_eq!(house.scheduler.runs(&query).unwrap().runs.len(), 2);
     house.stop();
 
-    // One run can be gone on with, to cancel it.
-    let only = Carry::Run(left.clone());
-    let house = House::carrying(only, Arc::clone(&store) as _, &dags, 8, later);
-    house
-        .until("it runs again", |s| s.run(&left).unwrap().is_some_and(|r| r.tasks[0].attempts == 2))
-        .await;
-    house.stop();
-
     let house = House::start(store, &[Arc::clone(&slow), daily], 8, later);
     house
-        .until("all goes on", |s| s.run(&left).unwrap().is_some_and(|r| r.tasks[0].attempts == 3))
+        .until("all goes on", |s| s.run(&left).unwrap().is_some_and(|r| r.tasks[0].attempts == 2))
         .await;
     let ticked: RunId = "e.2".parse().unwrap();
     house.until("the schedule fires", |s| s.run(&ticked).unwrap().is_some()).await;
     assert_eq!(house.finish(&ticked).await, RunState::Succeeded);
-    assert_eq!(house.scheduler.run(&left).unwrap().unwrap().tasks[0].lost, 2);
+    assert_eq!(house.scheduler.run(&left).unwrap().unwrap().tasks[0].lost, 1);
+    house.stop();
+}
+
+#[tokio::test]
+async fn a_run_is_ended_without_being_gone_on_with() {
+    let dag = dag("d", "slow; b < slow", None, 0);
+    let store = Arc::new(MemoryStore::default());
+    let house = House::start(Arc::clone(&store) as _, &[Arc::clone(&dag)], 8, NOON);
+    let (first, second) = (house.trigger("d").await, house.trigger("d").await);
+    house
+        .until("both run", |s| {
+            [&first, &second]
+                .iter()
+                .all(|id| s.run(id).unwrap().is_some_and(|r| r.tasks[0].attempts == 1))
+        })
+        .await;
+    house.stop();
+    let to_end = Carry::ToEnd(first.clone());
+    let house = House::carrying(to_end, store, &[dag], 8, NOON);
+    house.scheduler.cancel(first.clone(), "ada".to_owned()).await.unwrap();
+    assert_eq!(house.finish(&first).await, RunState::Cancelled);
+    assert_eq!(house.states(&first), "slow=cancelled b=cancelled");
+    assert_eq!(house.states(&second), "slow=running b=pending");
+    assert_eq!(*house.started.lock().unwrap(), [""; 0]);
     house.stop();
 }

@@ -13,8 +13,9 @@ use crate::routes::Caller;
 
 /// 404 for a DAG.
 pub(crate) fn no_dag(id: &DagId) -> ApiError {
-    ApiError::not_found(format!("there is no DAG `{id}`"))
-        .help("the page `DAGs` lists every file that is served")
+    ApiError::not_found(format!("there is no DAG `{id}`")).help(
+        "a DAG is known once its file is in the folder of `tidemill serve --dags`, or has been run",
+    )
 }
 
 #[derive(Debug, Deserialize)]

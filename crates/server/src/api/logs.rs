@@ -52,6 +52,8 @@ struct LogAnswer {
     run: RunId,
     task: TaskName,
     attempt: u32,
+    /// Whether there is a log at all.
+    kept: bool,
     lines: Vec<Line>,
     next: u64,
     ended: bool,
@@ -133,7 +135,7 @@ pub(super) async fn read(
 }
 
 fn lines(run: RunId, task: TaskName, attempt: u32, page: LogPage) -> LogAnswer {
-    let LogPage { lines, next, ended, dropped, bytes } = page;
+    let LogPage { kept, lines, next, ended, dropped, bytes } = page;
     let lines = lines
         .into_iter()
         .map(|line| Line {
@@ -143,7 +145,7 @@ fn lines(run: RunId, task: TaskName, attempt: u32, page: LogPage) -> LogAnswer {
             offset: line.offset,
         })
         .collect();
-    LogAnswer { run, task, attempt, lines, next, ended, dropped, bytes }
+    LogAnswer { run, task, attempt, kept, lines, next, ended, dropped, bytes }
 }
 
 /// The bytes, to be saved and never to be shown as a page: they are a task's, not ours.

@@ -28,7 +28,7 @@ const WAIT_MAX: Duration = Duration::from_secs(25);
 pub(crate) async fn find(app: &App, id: &RunId) -> Result<RunDetail, ApiError> {
     app.backend.run(id).await?.ok_or_else(|| {
         ApiError::not_found(format!("there is no run `{id}`"))
-            .help(format!("the newest runs of `{0}` are at `/runs?dag={0}`", id.dag))
+            .help(format!("`tidemill runs --dag {}` lists those that are kept", id.dag))
     })
 }
 

@@ -175,7 +175,8 @@ impl Backend for Fake {
         let first = first.unwrap_or(lines.len());
         let shown: Vec<LogLine> = lines[first..].iter().take(limit).cloned().collect();
         let next = lines.get(first + shown.len()).map_or(bytes, |line| line.offset);
-        Ok(LogPage { ended: next == bytes && !running, lines: shown, next, dropped: 0, bytes })
+        let ended = next == bytes && !running;
+        Ok(LogPage { kept: true, ended, lines: shown, next, dropped: 0, bytes })
     }
 
     async fn raw_log(

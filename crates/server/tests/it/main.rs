@@ -6,6 +6,7 @@ mod fake;
 mod guard;
 mod hostile;
 mod pages;
+mod reference;
 mod socket;
 mod support;
 mod world;

@@ -236,6 +236,14 @@ fn fits(
         (Data::Text(text), ParamKind::Timestamp | ParamKind::Date) => {
             format!("the {what}, {}, is no {label}", quoted(text))
         }
+        // A whole number is admitted unless it is out of range.
+        (Data::Number(number), ParamKind::Integer) if !number.is_f64() => {
+            format!("the {what} must be at most {}, not {number}", i64::MAX)
+        }
+        (_, ParamKind::Integer) if node.beyond_numbers().is_some() => {
+            format!("the {what} must be from {} to {}", i64::MIN, i64::MAX)
+        }
+        _ if node.beyond_numbers().is_some() => format!("the {what} is a number out of range"),
         _ => format!("the {what} is no {label}, but {}", node.kind()),
     };
     report.error(&codes::PARAM, place, message).maybe_help(help);

@@ -12,7 +12,8 @@ use crate::yaml::node::{Data, Entry};
 pub(crate) fn read(entry: &Entry, base: RetryPolicy, report: &mut Report) -> RetryPolicy {
     let mut policy = base;
     let Some(entries) = entry.node.entries() else {
-        if matches!(entry.node.data, Data::Number(_)) {
+        let is_number = matches!(entry.node.data, Data::Number(_));
+        if is_number || entry.node.beyond_numbers().is_some() {
             if let Some(limit) = value::integer("`retry`", entry, RETRIES_MAX.into(), report) {
                 policy.limit = limit as u32;
             }

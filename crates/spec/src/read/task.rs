@@ -177,9 +177,10 @@ fn action<'n>(
             .map_or(ActionSpec::Broken(entry), ActionSpec::Transform),
         "run" => ActionSpec::Run(entry),
         "noop" => {
-            if entry.node.entries().is_none_or(|entries| !entries.is_empty()) {
+            let is_empty = entry.node.entries().is_some_and(<[Entry]>::is_empty);
+            if !is_empty && !entry.node.is_null() {
                 let message = "`noop` takes no settings";
-                report.error(&codes::WRONG_TYPE, entry.place, message).help("write `noop: {}`");
+                report.error(&codes::WRONG_TYPE, entry.place, message).help("write `noop:` alone");
             }
             ActionSpec::Noop
         }

@@ -1,5 +1,6 @@
 //! Single values: texts, numbers, durations, names.
 
+use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -111,11 +112,14 @@ pub(crate) fn number(
     bounds: std::ops::RangeInclusive<f64>,
     report: &mut Report,
 ) -> Option<f64> {
-    let Data::Number(number) = &entry.node.data else {
-        wrong_type(what, &["a number"], &entry.node, entry.place, report);
-        return None;
+    let (value, number) = match (&entry.node.data, entry.node.beyond_numbers()) {
+        (_, Some(number)) => (number.parse().unwrap_or(f64::INFINITY), number.to_owned()),
+        (Data::Number(number), _) => (number.as_f64()?, number.to_string()),
+        _ => {
+            wrong_type(what, &["a number"], &entry.node, entry.place, report);
+            return None;
+        }
     };
-    let value = number.as_f64()?;
     if !bounds.contains(&value) {
         let message =
             format!("{what} must be from {} to {}, not {number}", bounds.start(), bounds.end());
@@ -127,6 +131,15 @@ pub(crate) fn number(
 
 /// A whole number from 0 to `max`.
 pub(crate) fn integer(what: &str, entry: &Entry, max: u64, report: &mut Report) -> Option<u64> {
+    let out_of_range = |number: &dyn Display, report: &mut Report| {
+        let upper = if max == u64::MAX { String::new() } else { format!(" and at most {max}") };
+        let message = format!("{what} must be at least 0{upper}, not {number}");
+        report.error(&codes::NOT_ALLOWED, entry.node.place, message);
+    };
+    if let Some(number) = entry.node.beyond_numbers() {
+        out_of_range(&number, report);
+        return None;
+    }
     let Data::Number(number) = &entry.node.data else {
         wrong_type(what, &["an integer"], &entry.node, entry.place, report);
         return None;
@@ -138,9 +151,7 @@ pub(crate) fn integer(what: &str, entry: &Entry, max: u64, report: &mut Report) 
             None
         }
         None => {
-            let upper = if max == u64::MAX { String::new() } else { format!(" and at most {max}") };
-            let message = format!("{what} must be at least 0{upper}, not {number}");
-            report.error(&codes::NOT_ALLOWED, entry.node.place, message);
+            out_of_range(number, report);
             None
         }
     }

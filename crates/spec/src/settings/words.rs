@@ -17,6 +17,7 @@ pub(crate) fn type_help(wanted: &[&str], node: &Node, source: &Source) -> Option
         Data::Text(text) if wanted.contains(&"a list") && !wanted.contains(&"a string") => {
             Some(format!("write `[{}]`", text.trim()))
         }
+        Data::Text(_) if node.beyond_numbers().is_some() => None,
         Data::Text(text) if text.trim().parse::<f64>().is_ok() => {
             Some(format!("write `{}` without quotes", text.trim()))
         }

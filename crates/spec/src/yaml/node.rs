@@ -53,10 +53,23 @@ impl Node {
             Data::Bool(_) => "a boolean",
             Data::Number(n) if n.is_f64() => "a number",
             Data::Number(_) => "an integer",
+            Data::Text(_) if self.beyond_numbers().is_some() => "a number out of range",
             Data::Text(_) => "a string",
             Data::List(_) => "a list",
             Data::Map(_) => "a mapping",
         }
+    }
+
+    /// The digits of a number that no value here can hold: it is read as a text, but nobody who
+    /// wrote it would call it one.
+    pub(crate) fn beyond_numbers(&self) -> Option<&str> {
+        let text = self.text().filter(|_| self.style == Style::Plain)?;
+        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let is_held = text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
+        let is_infinite = digits.starts_with(|c: char| c.is_ascii_digit())
+            && text.parse::<f64>().is_ok_and(f64::is_infinite);
+        (is_infinite || (is_whole && !is_held)).then_some(text)
     }
 
     /// The text, if it is one.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::node::Style;
 use crate::codes;
@@ -70,12 +70,19 @@ struct Scan<'r, 'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Anchored>,
     aliases: usize,
+    last_alias: Option<Place>,
     nodes: usize,
     root: Option<Shape>,
 }
 
+/// What the first look found.
+pub(crate) struct Scanned {
+    pub(crate) shape: Shape,
+    pub(crate) last_alias: Option<Place>,
+}
+
 /// Reads the events of the report's file. `None` when there is no tree that could be read.
-pub(crate) fn scan(report: &mut Report) -> Option<Shape> {
+pub(crate) fn scan(report: &mut Report) -> Option<Scanned> {
     let text = report.source.text;
     let mut options = Options::default();
     options.emit_unresolved_aliases = true;
@@ -85,6 +92,7 @@ pub(crate) fn scan(report: &mut Report) -> Option<Shape> {
         open: Vec::new(),
         anchors: HashMap::new(),
         aliases: 0,
+        last_alias: None,
         nodes: 0,
         root: None,
     };
@@ -112,13 +120,13 @@ pub(crate) fn scan(report: &mut Report) -> Option<Shape> {
         }
         reading.event(event, &span)?;
     }
-    let root = reading.root;
+    let (root, last_alias) = (reading.root, reading.last_alias);
     if root.is_none() {
         report
             .error(&codes::EMPTY, Place::default(), "the file is empty")
             .help("a DAG has at least `tasks:` with one task");
     }
-    root
+    root.map(|shape| Scanned { shape, last_alias })
 }
 
 fn place_of(span: &Span) -> Place {
@@ -186,7 +194,7 @@ impl Scan<'_, '_> {
     }
 
     fn too_large(&mut self, place: Place, what: &str) -> Option<()> {
-        self.report.error(&codes::TOO_LARGE, place, format!("the file has {what}"));
+        too_large(self.report, place, what);
         None
     }
 
@@ -224,6 +232,7 @@ impl Scan<'_, '_> {
 
     fn alias(&mut self, anchor: usize, place: Place) -> Option<()> {
         self.aliases += 1;
+        self.last_alias = Some(place);
         if self.aliases > ALIASES_MAX {
             let message = format!("the file has more than {ALIASES_MAX} aliases");
             self.report.error(&codes::ALIAS, place, message);
@@ -303,12 +312,23 @@ impl Scan<'_, '_> {
     }
 }
 
+fn too_large(report: &mut Report, place: Place, what: &str) {
+    report
+        .error(&codes::TOO_LARGE, place, format!("the file has {what}"))
+        .help("move data out of the file, or split the DAG");
+}
+
 /// Reports why the text is not YAML.
 fn syntax(report: &mut Report, error: &ScanError) {
     let text = report.source.text;
     let mut at = error.marker().byte_offset().unwrap_or(0).min(text.len());
     while !text.is_char_boundary(at) {
         at -= 1;
+    }
+    if *error.kind() == ErrorKind::RecursionLimitExceeded {
+        let what = format!("more than {DEPTH_MAX} levels inside each other");
+        too_large(report, Place::new(at, at + 1), &what);
+        return;
     }
     let mut line = report.source.line_of(at);
     // At the end of the text there is nothing to point at: the last line with content is.

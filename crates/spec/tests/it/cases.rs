@@ -46,12 +46,12 @@ fn write(path: &Path, text: &str) {
 
 #[test]
 fn yaml() {
-    check("yaml.txt", 25);
+    check("yaml.txt", 27);
 }
 
 #[test]
 fn structure() {
-    check("structure.txt", 32);
+    check("structure.txt", 34);
 }
 
 #[test]

@@ -237,7 +237,9 @@ fn the_doctor_repairs_a_damaged_journal_and_says_what_is_lost() {
         fs::write(segment, bytes).unwrap();
         if records == Records::Gone {
             fs::remove_dir_all(home.state()).unwrap();
-            files(&home.snapshots()).iter().for_each(|path| fs::remove_file(path).unwrap());
+            for picture in files(&home.snapshots()) {
+                fs::remove_file(picture).unwrap();
+            }
         }
         let before: Vec<_> = segments.iter().map(|path| fs::read(path).unwrap()).collect();
         let found = doctor(&home, How::Closed);

@@ -1,7 +1,6 @@
 //! `tidemill cancel`: end a run.
 
 use serde_json::json;
-use tidemill_model::RunId;
 
 use crate::access::Access;
 use crate::cli::Cancel;
@@ -12,8 +11,7 @@ use crate::node::Mode;
 pub(crate) fn run(globals: &Globals, command: &Cancel) -> Result<(), Failure> {
     let runtime = runtime()?;
     runtime.block_on(async {
-        let run: RunId = command.run.parse().map_err(Failure::said)?;
-        let access = Access::open(globals, None, Mode::Run(run)).await?;
+        let access = Access::open(globals, None, Mode::End(command.run.clone())).await?;
         let path = format!("/api/v1/runs/{}/cancel", command.run);
         let done = access.post(&path, &json!({})).await;
         access.close().await;

@@ -72,7 +72,7 @@ async fn show(access: &Access, file: &Path) -> Result<(), Failure> {
     let input = RunInput { params: Vec::new(), interval: None };
     let id = submit(access, file, &input).await?;
     let run = follow(access, &id, Show::Tasks).await?;
-    anstream::println!("\n{}", verdict(&run));
+    println!("\n{}", verdict(&run));
     if run.state != RunState::Succeeded {
         return Err(Failure::RunFailed);
     }
@@ -130,14 +130,14 @@ fn print_profile(profile: &Value, messages: &Messages) {
     let dim = AnsiColor::BrightBlack.on_default();
     let id = text(&profile["customer_id"]);
     let score = &profile["score"];
-    anstream::println!(
+    println!(
         "{bold}customer {id}{bold:#}  {} ({:.1}), {}",
         text(&score["band"]),
         score["intent"].as_f64().unwrap_or_default(),
         text(&profile["segment"])
     );
     for term in score["explained"].as_array().into_iter().flatten() {
-        anstream::println!(
+        println!(
             "  {:>6.2}  {}{dim} {}{dim:#}",
             term["points"].as_f64().unwrap_or_default(),
             text(&term["term"]),

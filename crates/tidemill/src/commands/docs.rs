@@ -6,6 +6,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 use serde_json::Value;
+use tidemill_server::reference::{self, Gives};
 
 use crate::cli::{Cli, Docs};
 use crate::commands::Globals;
@@ -22,6 +23,7 @@ pub(crate) fn run(globals: &Globals, command: &Docs) -> Result<(), Failure> {
     transforms(&toolbox, &mut pages);
     pages.insert("functions.md".to_owned(), functions());
     pages.insert("cli.md".to_owned(), command_line());
+    pages.insert("api.md".to_owned(), api());
     errors(&mut pages);
     let mut stale = Vec::new();
     for (name, text) in &pages {
@@ -232,6 +234,96 @@ fn command_line() -> String {
     }
     // A page must not end lines in blanks.
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+fn api() -> String {
+    let mut text = format!(
+        "# REST API\n\n{MADE}Version 1. Names of fields are added to, never changed. Instants are \
+         RFC 3339 in UTC, spans are milliseconds. A `POST` carries a JSON object, `{{}}` at least, and \
+         the header `Content-Type: application/json`; unknown fields are refused. A list is a page \
+         `{{items, next}}`: ask with `next` as `after` for the one after it; null is the end.\n\n\
+         The server answers at `127.0.0.1:7420`, or where `tidemill serve --bind` says. Its token is \
+         in the file `server.json` of the home, which only its user can read; send it as \
+         `Authorization: Bearer TOKEN` where a permission takes it.\n\n\
+         ## Routes\n\n| route | does | permission |\n|---|---|---|\n"
+    );
+    let table = tidemill_server::api_table();
+    let permissions = table.iter().map(|route| route.permission.label());
+    for (route, permission) in reference::ROUTES.iter().zip(permissions) {
+        let _ = writeln!(
+            text,
+            "| [`{0}`](#{1}) | {2} | `{permission}` |",
+            route.route,
+            anchor(route.route),
+            route.about
+        );
+    }
+    for (route, permission) in reference::ROUTES.iter().zip(&table) {
+        let _ = write!(
+            text,
+            "\n### {}\n\n{} Permission: `{}`.\n\n",
+            route.route,
+            route.about,
+            permission.permission.label()
+        );
+        if !route.takes.is_empty() {
+            let place = if route.route.starts_with("GET") { "query" } else { "body" };
+            text.push_str(&fields(place, route.takes));
+            text.push('\n');
+        }
+        text.push_str(&match route.gives {
+            Gives::Fields(given) => fields("answer", given),
+            Gives::Shape(name) => format!("Gives a [{name}](#{}).\n", name.to_lowercase()),
+            Gives::Page(name) => format!("Gives a page of [{name}](#{}).\n", name.to_lowercase()),
+            Gives::Words(words) => format!("Gives {words}.\n"),
+        });
+        if !route.errors.is_empty() {
+            let _ = write!(text, "\nErrors of its own: {}.\n", codes(route.errors));
+        }
+    }
+    text.push_str("\n## Shapes\n");
+    for shape in reference::SHAPES {
+        let _ = write!(text, "\n### {}\n\n", shape.name);
+        if let Some(of) = shape.of {
+            let _ = write!(text, "The fields of [{of}](#{}), and:\n\n", of.to_lowercase());
+        }
+        text.push_str(&fields("field", shape.fields));
+    }
+    text.push_str("\n## Permissions\n\n| permission | allows to |\n|---|---|\n");
+    for permission in tidemill_server::Permission::ALL {
+        let _ = writeln!(text, "| `{}` | {} |", permission.label(), permission.about());
+    }
+    let _ = write!(
+        text,
+        "\n## Errors\n\nAn error is `application/problem+json`: `{{type, title, status, detail, code}}`, \
+         `help` with the remedy where there is one, and `diagnostics` where a DAG file is wrong. Any \
+         route may give {}, one with a body also {}.\n\n| status | code | means |\n|---|---|---|\n",
+        codes(reference::ANY_ERRORS),
+        codes(reference::BODY_ERRORS)
+    );
+    for code in tidemill_server::ErrorCode::ALL {
+        let status = code.status().as_u16();
+        let _ = writeln!(text, "| {status} | `{}` | {} |", code.label(), code.title());
+    }
+    text
+}
+
+/// A heading's place in a page.
+fn anchor(heading: &str) -> String {
+    let kept = |c: &char| c.is_ascii_alphanumeric() || [' ', '-', '_'].contains(c);
+    heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
+}
+
+fn fields(head: &str, fields: &[reference::Field]) -> String {
+    let mut text = format!("| {head} | means |\n|---|---|\n");
+    for (name, about) in fields {
+        let _ = writeln!(text, "| `{name}` | {about} |");
+    }
+    text
+}
+
+fn codes(codes: &[tidemill_server::ErrorCode]) -> String {
+    codes.iter().map(|code| format!("`{}`", code.label())).collect::<Vec<_>>().join(", ")
 }
 
 fn errors(pages: &mut BTreeMap<String, String>) {

@@ -1,15 +1,19 @@
 //! `tidemill logs`: what a task said.
 
-use std::io::Write;
 use std::time::Duration;
 
 use serde_json::Value;
+use tidemill_model::TaskState;
+use tidemill_spec::nearest;
 
 use crate::access::Access;
 use crate::cli::Logs;
 use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
 use crate::node::Mode;
+use crate::out;
+use crate::progress::fetch;
+use crate::view::{Run, Task};
 
 /// Lines in a page.
 const PAGE_LINES: usize = 1_000;
@@ -28,37 +32,123 @@ pub(crate) fn run(globals: &Globals, command: &Logs) -> Result<(), Failure> {
 }
 
 async fn print(access: &Access, command: &Logs) -> Result<(), Failure> {
-    let mut base = format!("/api/v1/runs/{}/tasks/{}/logs?", command.run, command.task);
-    if let Some(attempt) = command.attempt {
-        base.push_str(&format!("attempt={attempt}&"));
-    }
-    let out = |error: std::io::Error| Failure::Said(format!("cannot write the log: {error}"));
-    if command.raw {
-        let (status, bytes) = access.bytes("GET", &format!("{base}raw=true"), None).await?;
-        if status != 200 {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            return Err(Failure::Said(format!("there is no such log: {text}")));
-        }
-        return std::io::stdout().write_all(&bytes).map_err(out);
-    }
+    let attempt = attempt(access, command).await?;
+    let base = format!(
+        "/api/v1/runs/{}/tasks/{}/logs?attempt={attempt}&limit={PAGE_LINES}",
+        command.run, command.task
+    );
     let mut from = 0;
+    let mut over = false;
     loop {
-        let page = access.get(&format!("{base}from={from}&limit={PAGE_LINES}")).await?;
-        let lines = page["lines"].as_array().cloned().unwrap_or_default();
-        let mut stdout = std::io::stdout().lock();
-        for line in &lines {
-            writeln!(stdout, "{}", line_of(line)).map_err(out)?;
+        let page = access.get(&format!("{base}&from={from}")).await?;
+        if page["kept"] == false && (over || !command.follow) {
+            let run = fetch(access, &command.run).await?;
+            return Err(no_log(&run, task(&run, &command.task)?, attempt));
         }
-        drop(stdout);
+        if command.raw {
+            return raw(access, &base).await;
+        }
+        let lines = page["lines"].as_array().cloned().unwrap_or_default();
+        print!("{}", lines.iter().map(line_of).collect::<String>());
         from = page["next"].as_u64().unwrap_or(from);
-        let ended = page["ended"].as_bool().unwrap_or(true);
-        if ended || (lines.is_empty() && !command.follow) {
+        if page["ended"] == true || out::is_closed() {
             return Ok(());
         }
-        if lines.is_empty() {
-            tokio::time::sleep(ASK_EVERY).await;
+        if !lines.is_empty() {
+            continue;
         }
+        if over || !command.follow {
+            return Ok(());
+        }
+        // A server that was killed could not write the log's end. What was written before the
+        // attempt was seen to be over is there at the next look, which is the last one.
+        let run = fetch(access, &command.run).await?;
+        let task = task(&run, &command.task)?;
+        over = is_over(task, attempt) || goes_on(access, &run, task)?;
+        tokio::time::sleep(ASK_EVERY).await;
     }
+}
+
+/// The attempt that is meant. A log that is followed is waited for.
+async fn attempt(access: &Access, command: &Logs) -> Result<u32, Failure> {
+    loop {
+        let run = fetch(access, &command.run).await?;
+        let task = task(&run, &command.task)?;
+        match (command.attempt, task.attempts) {
+            (None, 1..) => return Ok(task.attempts),
+            (Some(attempt), newest) if (1..=newest).contains(&attempt) => return Ok(attempt),
+            (Some(attempt), newest @ 1..) if !command.follow || is_over(task, attempt) => {
+                return Err(Failure::Said(format!(
+                    "task `{}` of run {} has no attempt {attempt}; it has had {newest}",
+                    task.name, run.id
+                )));
+            }
+            _ if !command.follow || task.state.is_final() => return Err(not_started(&run, task)),
+            _ => _ = goes_on(access, &run, task)?,
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// Nothing comes after what is there when nobody works on the home.
+fn goes_on(access: &Access, run: &Run, task: &Task) -> Result<bool, Failure> {
+    match access.address() {
+        Some(_) => Ok(false),
+        None => Err(Failure::Said(format!(
+            "task `{}` of run {} is unfinished and no server is running; the next `tidemill serve` \
+             goes on with it",
+            task.name, run.id
+        ))),
+    }
+}
+
+fn is_over(task: &Task, attempt: u32) -> bool {
+    task.state.is_final() || task.attempts > attempt
+}
+
+fn task<'r>(run: &'r Run, name: &str) -> Result<&'r Task, Failure> {
+    run.tasks.iter().find(|task| task.name == name).ok_or_else(|| {
+        let names = || run.tasks.iter().map(|task| task.name.as_str());
+        let help = match nearest(name, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it has {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        Failure::Said(format!("run {} has no task `{name}`; {help}", run.id))
+    })
+}
+
+fn not_started(run: &Run, task: &Task) -> Failure {
+    let why = task.reason.as_deref().or(task.waits_for.as_deref());
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let (name, id) = (&task.name, &run.id);
+    Failure::Said(match task.state {
+        state if state.is_final() => {
+            let state = state.label().replace('_', " ");
+            format!("task `{name}` of run {id} never started, so it has no log ({state}{why})")
+        }
+        _ => format!("task `{name}` of run {id} has not started yet, so it has no log{why}"),
+    })
+}
+
+fn no_log(run: &Run, task: &Task, attempt: u32) -> Failure {
+    let what = format!("attempt {attempt} of task `{}` of run {}", task.name, run.id);
+    Failure::Said(match (task.action.as_deref(), task.state) {
+        (Some("noop"), _) => format!("{what} wrote no log: a `noop` does nothing"),
+        (_, TaskState::Running) if task.attempts == attempt => {
+            format!("{what} has written nothing yet; `--follow` waits for it")
+        }
+        _ => format!("the log of {what} is not kept any more"),
+    })
+}
+
+async fn raw(access: &Access, base: &str) -> Result<(), Failure> {
+    let (status, bytes) = access.bytes("GET", &format!("{base}&raw=true"), None).await?;
+    if status != 200 {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        return Err(Failure::Said(format!("there is no such log: {text}")));
+    }
+    out::bytes(&bytes);
+    Ok(())
 }
 
 fn line_of(line: &Value) -> String {
@@ -68,5 +158,5 @@ fn line_of(line: &Value) -> String {
         Some("tidemill") => "·",
         _ => " ",
     };
-    format!("{} {mark} {}", text("at"), text("text"))
+    format!("{} {mark} {}\n", text("at"), text("text"))
 }

@@ -8,6 +8,7 @@ mod demo;
 mod docs;
 mod doctor;
 mod logs;
+mod pause;
 mod plan;
 mod profile;
 mod restore;
@@ -69,6 +70,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Show(command) => show::run(&globals, &command),
         Command::Logs(command) => logs::run(&globals, &command),
         Command::Cancel(command) => cancel::run(&globals, &command),
+        Command::Pause(command) => pause::run(&globals, &command, true),
+        Command::Resume(command) => pause::run(&globals, &command, false),
         Command::Profile(command) => profile::run(&globals, &command),
         Command::Backup(command) => backup::run(&globals, &command),
         Command::Restore(command) => restore::run(&globals, &command),

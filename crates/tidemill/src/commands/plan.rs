@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tidemill_model::schedule::Schedule;
 use tidemill_model::{Dag, Timestamp};
 use tidemill_spec::{SourceText, load_dag};
 
@@ -10,8 +11,8 @@ use crate::beside::Beside;
 use crate::catalog::{catalog, folder_of};
 use crate::cli::Plan;
 use crate::commands::{Globals, runtime};
-use crate::failure::{Failure, print_diagnostics};
-use crate::folder::read_text;
+use crate::failure::{Failure, invalid, print_diagnostics};
+use crate::folder::read_source;
 use crate::node::{SystemClock, Toolbox};
 use crate::print::{Align, table};
 use crate::schemas::{Schemas, of_dag};
@@ -24,7 +25,7 @@ pub(crate) fn run(globals: &Globals, command: &Plan) -> Result<(), Failure> {
     let toolbox = Toolbox::open(globals)?;
     let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
     let beside = Beside::read(&folder_of(&command.file), Arc::new(secrets));
-    let text = read_text(&command.file).map_err(Failure::Said)?;
+    let text = read_source(&command.file).map_err(invalid)?;
     let source = SourceText { path: &command.file, text: &text };
     let loaded = load_dag(source, &catalog(&toolbox.registry, Some(&beside)));
     print_diagnostics(&beside.diagnostics);
@@ -64,7 +65,7 @@ fn as_json(dag: &Dag, ticks: &[Timestamp], schemas: &Schemas) -> Value {
                 "upstream": upstream})
         })
         .collect();
-    json!({"dag": dag.id, "version": dag.version, "schedule": dag.schedule.as_ref().map(|s| s.expression()),
+    json!({"dag": dag.id, "version": dag.version, "schedule": dag.schedule.as_ref().map(Schedule::expression),
         "timezone": dag.timezone.name(), "next_ticks": ticks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "params": dag.params, "tasks": tasks, "tables": schemas.to_json()})
 }

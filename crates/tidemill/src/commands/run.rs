@@ -10,8 +10,8 @@ use crate::access::Access;
 use crate::catalog::folder_of;
 use crate::cli::{Run, RunInput};
 use crate::commands::{Globals, runtime};
-use crate::failure::{Failure, print_diagnostics};
-use crate::folder::read_text;
+use crate::failure::{Failure, invalid, print_diagnostics};
+use crate::folder::read_source;
 use crate::node::{Mode, SystemClock};
 use crate::progress::{Show, follow, verdict};
 use crate::view;
@@ -37,7 +37,7 @@ async fn run_file(access: &Access, command: &Run) -> Result<(), Failure> {
     if command.json {
         println!("{:#}", as_json(&run));
     } else {
-        anstream::println!("{}", verdict(&run));
+        println!("{}", verdict(&run));
         if let Some(address) = access.address() {
             println!("{address}/runs/{id}");
         }
@@ -51,10 +51,7 @@ pub(crate) async fn submit(
     file: &Path,
     input: &RunInput,
 ) -> Result<String, Failure> {
-    let text = read_text(file).map_err(|trouble| {
-        anstream::eprintln!("error: {trouble}");
-        Failure::Invalid
-    })?;
+    let text = read_source(file).map_err(invalid)?;
     let loaded = load_dag(SourceText { path: file, text: &text }, &access.catalog());
     print_diagnostics(&loaded.diagnostics);
     let blocked = loaded.diagnostics.iter().any(|d| d.blocks_run);
@@ -88,8 +85,8 @@ fn params(dag: &Dag, given: &[String]) -> Result<Map<String, Value>, Failure> {
         let (name, value) = split_param(text)?;
         let value = match dag.params.get(name) {
             Some(param) => param.kind.read(value).ok_or_else(|| {
-                let kind = param.kind.label();
-                Failure::Said(format!("param `{name}` must be a {kind}, not `{value}`"))
+                let kind = param.kind.value();
+                Failure::Said(format!("param `{name}` must be {kind}, not `{value}`"))
             })?,
             // What the DAG does not know is refused by name further on.
             None => Value::from(value),

@@ -12,6 +12,7 @@ use crate::backend::NodeBackend;
 use crate::cli::Serve;
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
+use crate::folder::DagFolder;
 use crate::janitor::{CLEAN_EVERY, clean};
 use crate::node::{Mode, Node, VERSION};
 use crate::signals::Signals;
@@ -43,13 +44,13 @@ pub(crate) fn run(globals: &Globals, command: &Serve) -> Result<(), Failure> {
 fn say_what_is_wrong(node: &Node) {
     print_diagnostics(&node.beside.diagnostics);
     for trouble in &node.beside.trouble {
-        anstream::eprintln!("error: {trouble}");
+        eprintln!("error: {trouble}");
     }
     let folder = node.lock_folder();
-    for (path, file) in folder.iter().flat_map(|folder| folder.files()) {
+    for (path, file) in folder.iter().flat_map(DagFolder::files) {
         print_diagnostics(&file.diagnostics);
         if let Some(trouble) = &file.trouble {
-            anstream::eprintln!("error: {}: {trouble}", path.display());
+            eprintln!("error: {}: {trouble}", path.display());
         }
     }
 }
@@ -113,7 +114,7 @@ pub(crate) async fn serve(
     };
     let ended = tokio::select! {
         () = cleaning => Ok(()),
-        served = server => served.map_err(|error| Failure::Said(format!("the server ended: {error}"))),
+        result = server => result.map_err(|error| Failure::Said(format!("the server ended: {error}"))),
         () = looking => Ok(()),
         halted = node.scheduler.halted() => Err(Failure::Said(halted.to_string())),
     };
@@ -137,5 +138,5 @@ fn new_token() -> Result<String, Failure> {
     std::fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(|error| Failure::Said(format!("the system gives no random numbers: {error}")))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

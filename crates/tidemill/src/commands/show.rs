@@ -5,8 +5,13 @@ use crate::cli::Show;
 use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
 use crate::node::Mode;
-use crate::progress::{fetch, line, verdict};
+use crate::print::mark;
+use crate::progress::{clock, fetch, line, verdict};
 use crate::view::Run;
+
+/// What is said about runs that nobody works on.
+pub(crate) const NO_SERVER: &str =
+    "no server is running; the next `tidemill serve` goes on with what is unfinished";
 
 pub(crate) fn run(globals: &Globals, command: &Show) -> Result<(), Failure> {
     let runtime = runtime()?;
@@ -25,22 +30,29 @@ async fn show(access: &Access, command: &Show) -> Result<(), Failure> {
         return Ok(());
     }
     let run = fetch(access, &command.run).await?;
-    print_run(&run);
+    print_run(&run, access.address().is_some());
     Ok(())
 }
 
-fn print_run(run: &Run) {
-    anstream::println!("{}", verdict(run));
+/// Prints a run. Without a server nothing of it goes on, and no time passes for it.
+fn print_run(run: &Run, served: bool) {
+    let idle = !served && !run.state.is_final();
+    if idle {
+        println!("{} {} unfinished: {NO_SERVER}", mark("queued"), run.id);
+    } else {
+        println!("{}", verdict(run));
+    }
     println!("created {}", run.created_at.0.to_seconds_text());
     for (name, value) in &run.params {
         println!("param {name} = {value}");
     }
     println!();
+    let now = if idle { run.last_event() } else { clock() };
     for task in &run.tasks {
-        let mut text = line(task);
+        let mut text = line(task, now);
         if let Some(why) = task.waits_for.as_deref().filter(|_| !task.state.is_final()) {
             text.push_str(&format!(" ({why})"));
         }
-        anstream::println!("{text}");
+        println!("{text}");
     }
 }

@@ -47,7 +47,7 @@ async fn trigger(access: &Access, command: &Trigger) -> Result<(), Failure> {
     if command.json {
         println!("{:#}", as_json(&run));
     } else {
-        anstream::println!("{}", verdict(&run));
+        println!("{}", verdict(&run));
     }
     if run.state == RunState::Succeeded { Ok(()) } else { Err(Failure::RunFailed) }
 }

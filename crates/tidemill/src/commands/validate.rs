@@ -11,7 +11,7 @@ use crate::catalog::{catalog, folder_of};
 use crate::cli::Validate;
 use crate::commands::Globals;
 use crate::failure::{Failure, print_diagnostics};
-use crate::folder::{find_files, read_text};
+use crate::folder::{find_files, read_source};
 use crate::node::Toolbox;
 use crate::secrets::SecretStore;
 
@@ -27,8 +27,8 @@ pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> 
         let beside = Beside::read(&folder, Arc::new(secrets));
         diagnostics.extend(beside.diagnostics.iter().cloned());
         troubles.extend(beside.trouble.iter().cloned());
-        match read_text(&path) {
-            Err(trouble) => troubles.push(trouble),
+        match read_source(&path) {
+            Err(found) => diagnostics.push(*found),
             Ok(text) => {
                 let catalog = catalog(&toolbox.registry, Some(&beside));
                 let source = SourceText { path: &path, text: &text };
@@ -48,7 +48,7 @@ pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> 
     } else {
         print_diagnostics(&diagnostics);
         for trouble in &troubles {
-            anstream::eprintln!("error: {trouble}\n");
+            eprintln!("error: {trouble}\n");
         }
         println!(
             "{} checked: {}, {}",
