@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use std::sync::Arc;
 use tidemill_connector::{ConnectorError, connector::unknown_column};
 
-use super::input::Input;
+use super::input::{Input, Position};
 use super::read::{Nulls, check_record, reject_error};
 use crate::columns::guess::Guess;
 use crate::columns::{ColumnTypes, OnBadRow};
@@ -29,7 +29,7 @@ pub(crate) fn fields(
         })
         .collect();
     if columns.iter().any(|column| matches!(column, Column::Guessed(_))) {
-        let mut position = input.start();
+        let mut position = Position::start();
         while let Some((file, record)) = position.next(input)? {
             if let Err(reject) = check_record(&record, names) {
                 match on_bad_row {

@@ -60,16 +60,12 @@ impl Input {
 
     /// The columns as given on.
     pub(crate) fn names(&self, config: &CsvSourceConfig) -> Result<Vec<String>, ConnectorError> {
-        let place = match self.has_header {
-            true => format!("{}:1", self.files[0].name),
-            false => "`names`".to_owned(),
+        let place = if self.has_header {
+            format!("{}:1", self.files[0].name)
+        } else {
+            "`names`".to_owned()
         };
         rename_all(&self.header, config.rename.as_ref(), &place)
-    }
-
-    /// Starts at the first record of the first file.
-    pub(crate) fn start(&self) -> Position {
-        Position { scanner: None, file: 0, open: false }
     }
 
     fn first_header(&self) -> Result<Vec<String>, ConnectorError> {
@@ -106,6 +102,11 @@ pub(crate) struct Position {
 }
 
 impl Position {
+    /// Before the first record of the first file.
+    pub(crate) fn start() -> Self {
+        Self { scanner: None, file: 0, open: false }
+    }
+
     /// The next record and the file it is in; `None` after the last record of the last file.
     pub(crate) fn next<'a>(
         &'a mut self,

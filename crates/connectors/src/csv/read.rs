@@ -64,7 +64,7 @@ impl CsvSource {
             fields.push(Arc::new(Field::new(name, DataType::Utf8, true)));
         }
         Ok(Self {
-            position: input.start(),
+            position: Position::start(),
             input,
             names,
             rows: Rows::new(Arc::new(Schema::new(fields)), cx.batch_rows)?,

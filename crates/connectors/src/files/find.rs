@@ -56,9 +56,10 @@ pub(crate) fn find(pattern: &str, folder: &Path) -> Result<Vec<InputFile>, Conne
 
 fn matches(pattern: &str, folder: &Path) -> Result<Vec<PathBuf>, ConnectorError> {
     // The folder is a name, not a pattern: its brackets mean brackets.
-    let full = match Path::new(pattern).is_absolute() {
-        true => pattern.to_owned(),
-        false => format!("{}/{pattern}", Pattern::escape(&folder.to_string_lossy())),
+    let full = if Path::new(pattern).is_absolute() {
+        pattern.to_owned()
+    } else {
+        format!("{}/{pattern}", Pattern::escape(&folder.to_string_lossy()))
     };
     let options = MatchOptions {
         case_sensitive: true,

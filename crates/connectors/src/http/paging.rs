@@ -107,7 +107,9 @@ impl Paging {
             (Some(Pagination::Page(page)), Some(Next::Number(number))) => {
                 self.after_number(page, number, body, end.rows)?
             }
-            (Some(Pagination::Cursor(cursor)), now) => after_cursor(cursor, now, end.next)?,
+            (Some(Pagination::Cursor(cursor)), now) => {
+                after_cursor(cursor, now.as_ref(), end.next)?
+            }
             _ => None,
         };
         self.last = Some(Sha256::digest(body.as_bytes()).into());
@@ -139,11 +141,11 @@ impl Paging {
 
 fn after_cursor(
     cursor: &Cursor,
-    now: Option<Next>,
+    now: Option<&Next>,
     next: Option<String>,
 ) -> Result<Option<Next>, ConnectorError> {
     let next = next.map(Next::Cursor);
-    if next.is_some() && next == now {
+    if next.is_some() && next.as_ref() == now {
         return Err(ConnectorError::data("a page names itself as the next one")
             .help(format!("does the server know the parameter `{}`?", cursor.param)));
     }

@@ -8,6 +8,7 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, Hea
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Url};
 use tidemill_connector::{Connection, ConnectorError, SourceContext};
+use tidemill_model::Secret;
 use tidemill_model::time::parse_duration;
 
 use super::{HttpSourceConfig, Method, QueryValue};
@@ -200,7 +201,7 @@ fn authenticate(
         return add_header(headers, header, &value, &place);
     }
     let secret_or_text = |field: &str| {
-        let secret = connection.secret(field).map(|secret| secret.expose());
+        let secret = connection.secret(field).map(Secret::expose);
         secret.or_else(|| connection.text(field))
     };
     match (secret_or_text("user"), secret_or_text("password")) {
@@ -256,11 +257,19 @@ mod tests {
 
     use super::*;
 
-    fn connection(fields: Value, secrets: &[(&str, &str)]) -> Connection {
+    fn connection(fields: &Value, secrets: &[(&str, &str)]) -> Connection {
         let fields: Map<String, Value> = fields.as_object().unwrap().clone();
         let secrets =
             secrets.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect();
         Connection::new("shop", "http", fields, secrets)
+    }
+
+    fn connection_of(secrets: &[(&str, &str)], header: &str) -> Connection {
+        let fields = match header {
+            "authorization" => json!({"base_url": "https://a.example", "user": "u"}),
+            header => json!({"base_url": "https://a.example", "header": header}),
+        };
+        connection(&fields, secrets)
     }
 
     fn request(config: Value, connection: Option<Connection>) -> Result<Request, ConnectorError> {
@@ -272,7 +281,7 @@ mod tests {
     #[test]
     fn addresses() {
         let check = |config: Value, base: Option<&str>, expected: &str| {
-            let connection = base.map(|base| connection(json!({"base_url": base}), &[]));
+            let connection = base.map(|base| connection(&json!({"base_url": base}), &[]));
             let params = [("page".to_owned(), "2".to_owned())];
             let got = request(config, connection).map(|request| {
                 let built = request.page(&params).build().unwrap();
@@ -313,7 +322,8 @@ mod tests {
     #[test]
     fn secrets_go_into_headers_and_stay_out_of_messages() {
         let check = |fields: Value, secrets: &[(&str, &str)], header: &str, value: &str| {
-            let request = request(json!({"path": "x"}), Some(connection(fields, secrets))).unwrap();
+            let request =
+                request(json!({"path": "x"}), Some(connection(&fields, secrets))).unwrap();
             assert_eq!(request.name(), "https://a.example/x");
             for (_, secret) in secrets {
                 assert_eq!(request.mask(&format!("<{secret}>")), "<***>");
@@ -324,18 +334,11 @@ mod tests {
             assert_eq!(headers[header].to_str().unwrap(), value);
             assert!(headers[header].is_sensitive());
         };
-        fn connection_of(secrets: &[(&str, &str)], header: &str) -> Connection {
-            let fields = match header {
-                "authorization" => json!({"base_url": "https://a.example", "user": "u"}),
-                header => json!({"base_url": "https://a.example", "header": header}),
-            };
-            connection(fields, secrets)
-        }
         let base = json!({"base_url": "https://a.example", "user": "u"});
         check(base.clone(), &[("token", "t0ken")], "authorization", "Bearer t0ken");
         check(base.clone(), &[("token", "t0ken")], "x-api-key", "t0ken");
         check(base, &[("password", "pa55")], "authorization", "Basic dTpwYTU1");
-        let broken = connection(json!({"base_url": "https://a.example"}), &[("token", "a\nb")]);
+        let broken = connection(&json!({"base_url": "https://a.example"}), &[("token", "a\nb")]);
         let message = request(json!({}), Some(broken)).err().unwrap().to_string();
         assert_eq!(
             message,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 
-use tidemill_connector::ErrorKind;
+use tidemill_connector::{ErrorKind, RecordBatch};
 
 use crate::support::{BATCH_ROWS, folder, gzip, open, put, read};
 
@@ -124,12 +124,15 @@ async fn other_encodings() {
 async fn many_files_make_batches_of_one_size() {
     let folder = folder(&[]);
     for file in 0..30 {
-        let rows: String = (0..70).map(|row| format!("{file},{row}\n")).collect();
-        put(folder.path(), &format!("in/{file:02}.csv.gz"), format!("f,r\n{rows}").as_bytes());
+        let mut text = "f,r\n".to_owned();
+        for row in 0..70 {
+            writeln!(text, "{file},{row}").unwrap();
+        }
+        put(folder.path(), &format!("in/{file:02}.csv.gz"), text.as_bytes());
     }
     for config in ["{path: in/*.csv.gz}", "{path: in/*.csv.gz, columns: {f: int64, r: int64}}"] {
         let rows = read("csv", folder.path(), config).await.unwrap();
-        let sizes: Vec<usize> = rows.batches.iter().map(|batch| batch.num_rows()).collect();
+        let sizes: Vec<usize> = rows.batches.iter().map(RecordBatch::num_rows).collect();
         assert_eq!(sizes, [BATCH_ROWS, BATCH_ROWS, 100]);
         let expected: Vec<String> =
             (0..30).flat_map(|f| (0..70).map(move |r| format!("{f} | {r}"))).collect();
@@ -316,8 +319,11 @@ async fn garbage_and_cut_files_are_named() {
     )
     .await;
     let folder = folder(&[]);
-    let rows: String = (0..100_000).map(|n| format!("{n},{}\n", n * 7)).collect();
-    let packed = gzip(format!("a,b\n{rows}").as_bytes());
+    let mut text = "a,b\n".to_owned();
+    for n in 0..100_000 {
+        writeln!(text, "{n},{}", n * 7).unwrap();
+    }
+    let packed = gzip(text.as_bytes());
     fs::write(folder.path().join("b.csv.gz"), &packed[..packed.len() / 2]).unwrap();
     for types in ["", ", columns: {a: int64, b: int64}"] {
         let config = format!("{{path: '*.gz'{types}}}");

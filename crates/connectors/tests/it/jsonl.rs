@@ -1,5 +1,6 @@
 //! The `jsonl` connector.
 
+use std::fmt::Write;
 use std::fs;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use arrow::array::{
     Float64Array, Int64Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::Int64Type;
-use tidemill_connector::ErrorKind;
+use tidemill_connector::{ErrorKind, RecordBatch};
 
 use crate::support::{batch, folder, put, read, sink, write};
 
@@ -118,12 +119,14 @@ async fn bad_lines_are_set_aside() {
 async fn many_packed_files() {
     let folder = folder(&[]);
     for file in 0..20 {
-        let lines: String =
-            (0..70).map(|row| format!("{{\"f\": {file}, \"r\": {row}}}\n")).collect();
+        let mut lines = String::new();
+        for row in 0..70 {
+            writeln!(lines, "{{\"f\": {file}, \"r\": {row}}}").unwrap();
+        }
         put(folder.path(), &format!("{file:02}.jsonl.gz"), lines.as_bytes());
     }
     let rows = read("jsonl", folder.path(), "{path: '*.gz'}").await.unwrap();
-    let sizes: Vec<usize> = rows.batches.iter().map(|batch| batch.num_rows()).collect();
+    let sizes: Vec<usize> = rows.batches.iter().map(RecordBatch::num_rows).collect();
     assert_eq!(sizes, [1_000, 400]);
     assert_eq!(rows.shown()[1_399], "19 | 69");
     let whole = fs::read(folder.path().join("03.jsonl.gz")).unwrap();
