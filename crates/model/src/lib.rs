@@ -4,6 +4,7 @@
 //!
 //! * [`id`], [`time`], [`secret`]: names, instants, values that cannot be printed;
 //! * [`dag`]: the workflow, validated and immutable; [`expr`] and [`template`]: its expressions;
+//! * [`setting`]: why the settings of a task can never work;
 //! * [`schedule`]: when runs are due;
 //! * [`state`]: the states; [`event`]: the facts; [`table`]: what attempts leave behind;
 //! * [`run`]: [`DagRun`], whose [`DagRun::apply`] is the only function that changes a run;
@@ -25,6 +26,7 @@ pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod secret;
+pub mod setting;
 pub mod state;
 pub mod table;
 pub mod template;
@@ -41,6 +43,7 @@ pub use event::{DagEvent, DagRecord, Event, Position, RunEvent, Trigger};
 pub use id::{DagId, PoolName, RunId, TaskIx, TaskName, VarName, Version};
 pub use run::{DagRun, RunHead, TaskRun};
 pub use secret::Secret;
+pub use setting::SettingProblem;
 pub use state::{AttemptOutcome, RunState, TaskState};
 pub use table::{Counts, FailureKind, TableRef, TaskError, TaskResult};
 pub use time::{DataInterval, Timestamp};

@@ -9,9 +9,11 @@ use std::collections::HashMap;
 
 use regex::Regex;
 use serde_json::{Map, Value};
+use tidemill_model::SettingProblem;
 
+use crate::catalog::SettingsCheck;
 use crate::codes;
-use crate::report::{Draft, Report, listed, quoted};
+use crate::report::{Draft, Place, Report, listed, quoted};
 use crate::yaml::node::{Data, Entry, Node};
 pub(crate) use words::{BOOLEAN, type_help};
 use words::{admits, constants, discriminated, first_sentence, join, mark, only_key, wanted_types};
@@ -50,20 +52,54 @@ pub(crate) struct Owner<'s> {
 /// References and alternatives are followed so many levels deep.
 const DEPTH_MAX: usize = 64;
 
+/// What settings are held against.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'s> {
+    /// Their shape.
+    pub(crate) schema: &'s Value,
+    /// What their shape does not tell.
+    pub(crate) check: &'s SettingsCheck,
+}
+
 /// Checks settings; what is wrong goes into the report, the marked texts come back.
 pub(crate) fn check<'n>(
-    schema: &Value,
+    rules: Rules<'_>,
     owner: Owner<'n>,
     patterns: &mut Patterns,
     report: &mut Report,
 ) -> Vec<Mark<'n>> {
-    let mut checker = Checker { root: schema, owner, patterns, report };
+    let mut checker = Checker { root: rules.schema, owner, patterns, report };
     let mut found = Found::default();
-    checker.value(schema, &owner.entry.node, "", 0, &mut found);
+    checker.value(rules.schema, &owner.entry.node, "", 0, &mut found);
+    let places: Vec<Place> = found.problems.iter().map(|problem| problem.place).collect();
     for problem in found.problems {
         report.push(problem);
     }
+    never_work(rules.check, owner, &places, report);
     found.marks
+}
+
+/// Settings whose shape is right, and which can never work. What the shape was already blamed for
+/// is not said again, and what an expression will give is left to the run.
+fn never_work(check: &SettingsCheck, owner: Owner<'_>, said: &[Place], report: &mut Report) {
+    let Entry { node, place: key, .. } = owner.entry;
+    if node.entries().is_none() {
+        return;
+    }
+    for SettingProblem { settings, message, help } in check.problems(&node.to_json()) {
+        let blamed: Vec<&Node> = settings.iter().filter_map(|keys| node.below(keys)).collect();
+        if blamed.iter().any(|node| node.holds_expr_within()) {
+            continue;
+        }
+        // Of a setting that is not there, the whole is shown by its key.
+        let (place, whole) = blamed.first().map_or((*key, node.place), |n| (n.place, n.place));
+        let overlap = |said: &Place| said.start < whole.end && whole.start < said.end;
+        if said.iter().any(|said| said == key || overlap(said)) {
+            continue;
+        }
+        let message = format!("{}: {message}", owner.name);
+        report.error(&codes::WRONG_SETTING, place, message).maybe_help(help);
+    }
 }
 
 #[derive(Default)]

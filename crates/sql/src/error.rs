@@ -8,7 +8,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use tidemill_connector::ConnectorError;
 
-use crate::near::{listed, near};
+use tidemill_connector::near::{listed, near};
 
 /// Says an error of the engine in our words. `memory_bytes` is what a query may use.
 pub(crate) fn explain(error: &DataFusionError, memory_bytes: usize) -> ConnectorError {

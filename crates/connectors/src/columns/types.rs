@@ -32,6 +32,9 @@ pub enum ColumnType {
     },
 }
 
+/// A decimal has at most so many digits.
+const DIGITS_MAX: u8 = 38;
+
 impl ColumnType {
     /// The Arrow type.
     pub fn data_type(self) -> DataType {
@@ -85,8 +88,19 @@ impl FromStr for ColumnType {
                 let (precision, scale) = inner.and_then(|t| t.split_once(',')).ok_or_else(bad)?;
                 let precision: u8 = precision.trim().parse().map_err(|_| bad())?;
                 let scale: i8 = scale.trim().parse().map_err(|_| bad())?;
-                if !(1..=38).contains(&precision) || scale < 0 || scale.unsigned_abs() > precision {
-                    return Err(bad());
+                if !(1..=DIGITS_MAX).contains(&precision) {
+                    return Err(format!(
+                        "`{text}` has {precision} digits; a decimal has 1 to {DIGITS_MAX} of them, \
+                         for example `decimal({DIGITS_MAX},{})`",
+                        scale.clamp(0, DIGITS_MAX as i8)
+                    ));
+                }
+                if scale < 0 || scale.unsigned_abs() > precision {
+                    return Err(format!(
+                        "`{text}` has {scale} of {precision} digits after the point; write 0 to \
+                         {precision} of them, for example `decimal({precision},{})`",
+                        2.min(precision)
+                    ));
                 }
                 Self::Decimal { precision, scale }
             }
@@ -144,6 +158,23 @@ mod tests {
             "integer".parse::<ColumnType>().unwrap_err(),
             "`integer` is no column type; write `string`, `int64`, `float64`, `boolean`, `date`, \
              `timestamp` or `decimal(10,2)`"
+        );
+    }
+
+    #[test]
+    fn a_decimal_that_cannot_be_is_told_why() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(text.parse::<ColumnType>().unwrap_err(), expected);
+        };
+        check(
+            "decimal(99,2)",
+            "`decimal(99,2)` has 99 digits; a decimal has 1 to 38 of them, for example \
+             `decimal(38,2)`",
+        );
+        check(
+            "decimal(2,3)",
+            "`decimal(2,3)` has 3 of 2 digits after the point; write 0 to 2 of them, for example \
+             `decimal(2,2)`",
         );
     }
 

@@ -27,40 +27,79 @@ enum Next {
     Cursor(String),
 }
 
-impl Paging {
-    pub(super) fn new(config: &HttpSourceConfig) -> Result<Self, ConnectorError> {
-        let taken = |param: &str| {
-            ConnectorError::misconfigured(format!(
+/// Refuses pages that can never be asked for.
+pub(super) fn check_pagination(config: &HttpSourceConfig) -> Result<(), ConnectorError> {
+    let free = |param: &str| {
+        if config.query.contains_key(param) {
+            return Err(ConnectorError::misconfigured(format!(
                 "`query` sets the parameter `{param}`, which `pagination` sets too"
             ))
-        };
+            .help("take it out of `query`"));
+        }
+        Ok(())
+    };
+    match &config.pagination {
+        None => Ok(()),
+        Some(Pagination::Cursor(cursor)) => {
+            if config.format != Format::Json {
+                return Err(ConnectorError::misconfigured(
+                    "`pagination: {cursor: …}` needs `format: json`",
+                )
+                .help("the other formats have no place for the text of the next page"));
+            }
+            for (key, text) in [("param", &cursor.param), ("next", &cursor.next)] {
+                if text.is_empty() {
+                    return Err(ConnectorError::misconfigured(format!(
+                        "`pagination.cursor.{key}` is empty"
+                    )));
+                }
+            }
+            free(&cursor.param)
+        }
+        Some(Pagination::Page(page)) => {
+            if page.size.is_none() && (page.stop == Stop::Short || page.size_param.is_some()) {
+                return Err(ConnectorError::misconfigured(
+                    "`stop: short` and `size_param` need `size`",
+                )
+                .help("add `size`: how many rows a full page has"));
+            }
+            if page.size == Some(0) {
+                return Err(ConnectorError::misconfigured(
+                    "`pagination.page.size` must be at least 1",
+                ));
+            }
+            if page.size_param.as_ref() == Some(&page.param) {
+                return Err(ConnectorError::misconfigured(format!(
+                    "`param` and `size_param` are both `{}`",
+                    page.param
+                ))
+                .help("the number of the page and the rows in it need a parameter each"));
+            }
+            if page.param.is_empty() {
+                return Err(ConnectorError::misconfigured("`pagination.page.param` is empty"));
+            }
+            [Some(&page.param), page.size_param.as_ref()]
+                .into_iter()
+                .flatten()
+                .try_for_each(|p| free(p))
+        }
+    }
+}
+
+/// Refuses a limit that not even one page or byte keeps.
+pub(super) fn check_limit(key: &str, limit: u64) -> Result<(), ConnectorError> {
+    if limit == 0 {
+        return Err(ConnectorError::misconfigured(format!("`{key}` must be at least 1")));
+    }
+    Ok(())
+}
+
+impl Paging {
+    pub(super) fn new(config: &HttpSourceConfig) -> Result<Self, ConnectorError> {
+        check_pagination(config)?;
         let next = match &config.pagination {
-            None => Next::First,
-            Some(Pagination::Cursor(cursor)) => {
-                if config.format != Format::Json {
-                    return Err(ConnectorError::misconfigured(
-                        "`pagination: {cursor: …}` needs `format: json`",
-                    )
-                    .help("the other formats have no place for the text of the next page"));
-                }
-                if config.query.contains_key(&cursor.param) {
-                    return Err(taken(&cursor.param));
-                }
-                Next::First
-            }
-            Some(Pagination::Page(page)) => {
-                let params = [Some(&page.param), page.size_param.as_ref()];
-                let set = params.into_iter().flatten().find(|p| config.query.contains_key(*p));
-                if let Some(param) = set {
-                    return Err(taken(param));
-                }
-                if page.size.is_none() && (page.stop == Stop::Short || page.size_param.is_some()) {
-                    return Err(ConnectorError::misconfigured(
-                        "`stop: short` and `size_param` need `size`",
-                    ));
-                }
-                Next::Number(page.start)
-            }
+            Some(Pagination::Page(page)) => Next::Number(page.start),
+            Some(Pagination::Cursor(_)) | None => Next::First,
         };
         Ok(Self {
             pagination: config.pagination.clone(),
@@ -234,11 +273,11 @@ mod tests {
         };
         check(
             json!({"query": {"p": 1}, "pagination": {"page": {"param": "p"}}}),
-            "`query` sets the parameter `p`, which `pagination` sets too",
+            "`query` sets the parameter `p`, which `pagination` sets too; take it out of `query`",
         );
         check(
             json!({"pagination": {"page": {"param": "p", "stop": "short"}}}),
-            "`stop: short` and `size_param` need `size`",
+            "`stop: short` and `size_param` need `size`; add `size`: how many rows a full page has",
         );
         check(
             json!({"format": "csv", "pagination": {"cursor": {"param": "p", "next": "n"}}}),

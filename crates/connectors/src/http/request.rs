@@ -35,11 +35,8 @@ impl Request {
         config: &HttpSourceConfig,
         cx: &SourceContext,
     ) -> Result<Self, ConnectorError> {
-        let timeout = parse_duration(&config.timeout)
-            .map_err(|error| ConnectorError::misconfigured(format!("`timeout`: {error}")))?;
-        if config.body.is_some() && config.method == Method::Get {
-            return Err(ConnectorError::misconfigured("`body` needs `method: POST`"));
-        }
+        let timeout = timeout(&config.timeout)?;
+        check_body(config)?;
         let mut url = address(config, cx.connection.as_ref())?;
         if !config.query.is_empty() {
             let mut pairs = url.query_pairs_mut();
@@ -110,6 +107,51 @@ impl QueryValue {
     }
 }
 
+/// How long a page may take.
+pub(super) fn timeout(text: &str) -> Result<Duration, ConnectorError> {
+    let timeout = parse_duration(text)
+        .map_err(|error| ConnectorError::misconfigured(format!("`timeout`: {error}")))?;
+    if timeout.is_zero() {
+        return Err(ConnectorError::misconfigured("`timeout` is 0, which no page can keep")
+            .help("write how long a page may take, for example `30s`"));
+    }
+    Ok(timeout)
+}
+
+pub(super) fn check_body(config: &HttpSourceConfig) -> Result<(), ConnectorError> {
+    if config.body.is_some() && config.method == Method::Get {
+        return Err(ConnectorError::misconfigured("`body` needs `method: POST`")
+            .help("leave `body` out, or add `method: POST`"));
+    }
+    Ok(())
+}
+
+/// Refuses a header that no request can have.
+pub(super) fn check_header(name: &str, value: &str) -> Result<(), ConnectorError> {
+    add_header(&mut HeaderMap::new(), name, value, "`headers`")
+}
+
+/// Refuses settings that name no address, two, or one that is none. What a connection adds is not
+/// known yet.
+pub(super) fn check_address(config: &HttpSourceConfig) -> Result<(), ConnectorError> {
+    match (&config.url, &config.connection, &config.path) {
+        (Some(url), None, None) => parse_address(url).map(|_| ()),
+        (Some(_), _, _) => Err(not_alone()),
+        (None, Some(_), _) => Ok(()),
+        (None, None, _) => Err(no_address()),
+    }
+}
+
+fn not_alone() -> ConnectorError {
+    ConnectorError::misconfigured("`url` stands alone")
+        .help("write either `url`, or `connection` and `path`")
+}
+
+fn no_address() -> ConnectorError {
+    ConnectorError::misconfigured("there is no address")
+        .help("write `url`, or `connection` and `path`")
+}
+
 fn client(
     headers: HeaderMap,
     timeout: Duration,
@@ -161,22 +203,23 @@ fn address(
             let path = config.path.as_deref().unwrap_or_default().trim_start_matches('/');
             if path.is_empty() { base.to_owned() } else { format!("{base}/{path}") }
         }
-        (Some(_), _) => {
-            return Err(ConnectorError::misconfigured("`url` stands alone")
-                .help("write either `url`, or `connection` and `path`"));
-        }
-        (None, None) => {
-            return Err(ConnectorError::misconfigured("there is no address")
-                .help("write `url`, or `connection` and `path`"));
-        }
+        (Some(_), _) => return Err(not_alone()),
+        (None, None) => return Err(no_address()),
     };
-    // The text is not quoted in messages: it may hold a password or a key.
-    let url = Url::parse(&text)
-        .map_err(|error| ConnectorError::misconfigured(format!("the address is wrong: {error}")))?;
+    parse_address(&text)
+}
+
+/// The text is not quoted in messages: it may hold a password or a key.
+fn parse_address(text: &str) -> Result<Url, ConnectorError> {
+    let example = "write it whole, for example `https://shop.example/v1/orders`";
+    let url = Url::parse(text).map_err(|error| {
+        ConnectorError::misconfigured(format!("the address is wrong: {error}")).help(example)
+    })?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(ConnectorError::misconfigured(
             "the address must start with http:// or https://",
-        ));
+        )
+        .help(example));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(ConnectorError::misconfigured("the address holds a user or a password")
@@ -230,6 +273,7 @@ fn add_header(
 ) -> Result<(), ConnectorError> {
     let header = HeaderName::try_from(name).map_err(|_| {
         ConnectorError::misconfigured(format!("{place}: `{name}` is no name of a header"))
+            .help("a name is made of letters, digits and `-`")
     })?;
     let mut value = HeaderValue::try_from(value).map_err(|_| {
         ConnectorError::misconfigured(format!(
@@ -310,7 +354,8 @@ mod tests {
         check(
             json!({"url": "file:///etc/passwd"}),
             None,
-            "the address must start with http:// or https://",
+            "the address must start with http:// or https://; write it whole, for example \
+             `https://shop.example/v1/orders`",
         );
         check(
             json!({"url": "https://u:p@a.example"}),

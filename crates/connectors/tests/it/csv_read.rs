@@ -266,7 +266,22 @@ async fn settings_that_do_not_fit() {
     check_error(
         b"Price\n1\n",
         "columns: {price: int64}",
-        "`columns` names the column `price`, which the input does not have; did you mean `Price`?",
+        "`columns` names the column `price`, which the header of `a.csv` does not have (a.csv:1); \
+         did you mean `Price`? it has: Price",
+    )
+    .await;
+    check_error(
+        b"Order ID,Amount\n1,2\n",
+        "columns: {order: int64}, rename: snake_case",
+        "`columns` names the column `order`, which the header of `a.csv` does not have (a.csv:1); \
+         after `rename` it has: order_id, amount",
+    )
+    .await;
+    check_error(
+        b"id,amount\n1,2\n",
+        "columns: {amuont: int64}",
+        "`columns` names the column `amuont`, which the header of `a.csv` does not have (a.csv:1); \
+         did you mean `amount`? it has: id, amount",
     )
     .await;
     check_error(b"a\n", "header: false", "`header: false` needs `names`; name the columns in the order of the file: `names: [id, price]`").await;
@@ -274,10 +289,15 @@ async fn settings_that_do_not_fit() {
     check_error(
         b"a\n",
         "delimiter: 'ab'",
-        "`delimiter` is `ab`; write one character of ASCII, for example `\",\"` or `\"\\t\"`",
+        "`delimiter` is `ab`, not one character of ASCII; write one character of ASCII, for example `\",\"` or `\"\\t\"`",
     )
     .await;
-    check_error(b"a\n", "delimiter: ';', quote: ';'", "`delimiter` and `quote` are the same").await;
+    check_error(
+        b"a\n",
+        "delimiter: ';', quote: ';'",
+        "`delimiter` and `quote` are the same; write `quote: \"\"` if no character is around cells",
+    )
+    .await;
     check_error(
         b"a\n",
         "file_column: a",

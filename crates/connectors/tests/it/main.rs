@@ -6,6 +6,7 @@ mod csv_read;
 mod csv_write;
 mod http;
 mod jsonl;
+mod language;
 mod outbox;
 mod parquet;
 mod server;

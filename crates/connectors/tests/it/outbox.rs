@@ -186,8 +186,8 @@ async fn settings_that_do_not_fit() {
         assert_eq!(error.to_string(), expected);
         assert_eq!(error.kind, ErrorKind::Misconfigured);
     };
-    check("Shop <news@shop.example>", "Shop", "`sender`: `Shop` is no e-mail address").await;
-    check("help@shop.example", "help", "`reply_to`: `help` is no e-mail address").await;
+    check("Shop <news@shop.example>", "Shop", "`sender`: `Shop` is no e-mail address; write `news@shop.example` or `Shop <news@shop.example>`").await;
+    check("help@shop.example", "help", "`reply_to`: `help` is no e-mail address; write `news@shop.example` or `Shop <news@shop.example>`").await;
     check(
         "to: email",
         "to: Email",

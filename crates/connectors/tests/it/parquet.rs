@@ -50,7 +50,7 @@ async fn columns_are_chosen_and_renamed() {
     );
     let twice = "{path: a.parquet, columns: [Id, Id]}";
     let error = read("parquet", folder.path(), twice).await.unwrap_err();
-    assert_eq!(error.to_string(), "`columns` names `Id` twice");
+    assert_eq!(error.to_string(), "`columns` names `Id` twice; name each column once");
 }
 
 #[tokio::test]
