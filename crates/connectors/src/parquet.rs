@@ -21,6 +21,7 @@ use tidemill_connector::connector::unknown_column;
 use tidemill_connector::{
     Connector, ConnectorError, Guarantee, Sink, SinkContext, Source, SourceContext, Written,
 };
+use tidemill_model::words::counted;
 
 use crate::columns::Rename;
 use crate::columns::rename::rename_all;
@@ -52,7 +53,9 @@ pub struct ParquetSourceConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetSinkConfig {
-    /// The file. It appears when all rows are written, in place of an older one.
+    /// The file, relative to the folder of the DAG file. It appears when all rows are written, in
+    /// place of an older one. Folders on the way to it that are missing are made, also outside the
+    /// folder of the DAG file where the path leads there.
     #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
     /// How columns are packed.
@@ -303,7 +306,7 @@ fn same_columns(
     if expected == found {
         return Ok(());
     }
-    Err(differ(format!("it has {found} columns instead of {expected}")))
+    Err(differ(format!("it has {} instead of {expected}", counted(found, "column"))))
 }
 
 /// Writes one file.

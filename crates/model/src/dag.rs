@@ -19,6 +19,7 @@ use crate::schedule::Schedule;
 use crate::template::Template;
 use crate::time::Timestamp;
 use crate::trigger_rule::TriggerRule;
+use crate::words::a;
 
 /// A workflow. It cannot be cyclic, and every [`TaskIx`] in it is known.
 #[derive(Debug, Clone)]
@@ -147,7 +148,7 @@ impl ParamKind {
 pub enum BadParam {
     #[error("there is no param `{name}`; {known}")]
     Unknown { name: String, known: String },
-    #[error("param `{name}` must be a {kind}, not `{value}`")]
+    #[error("param `{name}` must be {}, not `{value}`", a(kind))]
     Type { name: VarName, kind: &'static str, value: String },
     #[error("param `{name}` must be one of {allowed}, not `{value}`")]
     NotAllowed { name: VarName, allowed: String, value: String },

@@ -10,6 +10,7 @@
 //! * [`run`]: [`DagRun`], whose [`DagRun::apply`] is the only function that changes a run;
 //! * [`mod@decide`], [`trigger_rule`], [`retry`]: what should happen next inside one run;
 //! * [`admission`]: what may start now, across all runs;
+//! * [`words`]: one row, two rows, an integer;
 //! * [`effect`]: what the world must do because an event is committed.
 //!
 //! **Invariants.** Values in, values out: time enters with the call, chance comes from hashes.
@@ -32,6 +33,7 @@ pub mod table;
 pub mod template;
 pub mod time;
 pub mod trigger_rule;
+pub mod words;
 
 pub use admission::{Admission, Limits};
 pub use dag::{Action, Dag, Task};

@@ -10,13 +10,16 @@ use std::collections::HashMap;
 use regex::Regex;
 use serde_json::{Map, Value};
 use tidemill_model::SettingProblem;
+use tidemill_model::words::counted;
 
 use crate::catalog::SettingsCheck;
 use crate::codes;
 use crate::report::{Draft, Place, Report, listed, quoted};
 use crate::yaml::node::{Data, Entry, Node};
 pub(crate) use words::{BOOLEAN, type_help};
-use words::{admits, constants, discriminated, first_sentence, join, mark, only_key, wanted_types};
+use words::{
+    admits, constants, discriminated, first_sentence, join, mark, only_key, range_of, wanted_types,
+};
 
 /// A text whose schema says by `format` what it means: see the table in `connector::config`.
 #[derive(Debug, Clone)]
@@ -342,12 +345,7 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
             let what = if text.is_empty() { "must not be empty" } else { "is too short" };
             self.wrong(node, path, what, found);
         } else if let Some(max) = limit("maxLength").filter(|max| letters > *max) {
-            self.wrong(
-                node,
-                path,
-                &format!("must have at most {max} letter{}", if max == 1 { "" } else { "s" }),
-                found,
-            );
+            self.wrong(node, path, &format!("must have at most {}", counted(max, "letter")), found);
         }
         if let Some(pattern) = keywords.get("pattern").and_then(Value::as_str)
             && !self.patterns.fits(pattern, text)
@@ -370,7 +368,15 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
     ) {
         let Data::Number(number) = &node.data else { return };
         let value = number.as_f64().unwrap_or(0.0);
-        let bound = |key: &str| keywords.get(key).filter(|b| b.is_number());
+        let format = keywords.get("format").and_then(Value::as_str).unwrap_or_default();
+        let (least, most) = range_of(format);
+        let of_type = |key: &str| match key {
+            "minimum" => least.as_ref(),
+            "maximum" => most.as_ref(),
+            _ => None,
+        };
+        let bound =
+            |key: &str| keywords.get(key).filter(|b| b.is_number()).or_else(|| of_type(key));
         let beyond = [
             ("minimum", "must be at least"),
             ("maximum", "must be at most"),
@@ -410,7 +416,7 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
             self.wrong(node, path, what, found);
         }
         if let Some(max) = limit("maxItems").filter(|max| count > *max) {
-            self.wrong(node, path, &format!("must have at most {max} items"), found);
+            self.wrong(node, path, &format!("must have at most {}", counted(max, "item")), found);
         }
         let Some(schema) = keywords.get("items") else { return };
         for (at, item) in items.iter().enumerate() {
@@ -455,8 +461,16 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
     }
 
     fn example(&self) -> String {
-        let example = if self.owner.example.is_empty() { "{}" } else { self.owner.example };
-        format!("for example `{}: {example}`", self.owner.entry.key)
+        let key = &self.owner.entry.key;
+        match self.owner.example.trim() {
+            "" => format!("for example `{key}: {{}}`"),
+            // A help is one line, and JSON is YAML.
+            several if several.contains('\n') => match crate::yaml::example(several) {
+                Some(value) => format!("for example `{key}: {value}`"),
+                None => format!("its page has an example: `docs` of `{key}`"),
+            },
+            one => format!("for example `{key}: {one}`"),
+        }
     }
 
     /// ``setting `a.b` of source `csv` ``, or ``source `csv` `` for the whole.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
+use tidemill_model::words::noun;
 use tidemill_model::{RunState, TaskState};
 
 use crate::access::Access;
@@ -124,12 +125,17 @@ pub(crate) fn counts(task: &Task) -> String {
         return String::new();
     };
     let mut text = if counts.rows_in == counts.rows_out {
-        format!("{} rows", number(counts.rows_out))
+        format!("{} {}", number(counts.rows_out), noun(counts.rows_out, "row"))
     } else {
-        format!("{} → {} rows", number(counts.rows_in), number(counts.rows_out))
+        let rows = noun(counts.rows_out, "row");
+        format!("{} → {} {rows}", number(counts.rows_in), number(counts.rows_out))
     };
     if counts.duplicates > 0 {
-        text.push_str(&format!("; {} duplicates", number(counts.duplicates)));
+        text.push_str(&format!(
+            "; {} {}",
+            number(counts.duplicates),
+            noun(counts.duplicates, "duplicate")
+        ));
     }
     let rejected: Vec<String> = (counts.rejected.iter())
         .filter(|(_, rows)| *rows > 0)

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use arrow::datatypes::{DataType, TimeUnit};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use tidemill_model::words::counted;
 
 /// The type of a column, as written in a DAG file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -90,15 +91,17 @@ impl FromStr for ColumnType {
                 let scale: i8 = scale.trim().parse().map_err(|_| bad())?;
                 if !(1..=DIGITS_MAX).contains(&precision) {
                     return Err(format!(
-                        "`{text}` has {precision} digits; a decimal has 1 to {DIGITS_MAX} of them, \
+                        "`{text}` has {}; a decimal has 1 to {DIGITS_MAX} of them, \
                          for example `decimal({DIGITS_MAX},{})`",
+                        counted(precision, "digit"),
                         scale.clamp(0, DIGITS_MAX as i8)
                     ));
                 }
                 if scale < 0 || scale.unsigned_abs() > precision {
                     return Err(format!(
-                        "`{text}` has {scale} of {precision} digits after the point; write 0 to \
-                         {precision} of them, for example `decimal({precision},{})`",
+                        "`{text}` has {} after the point and {precision} in all; write at most \
+                         {precision} after the point, for example `decimal({precision},{})`",
+                        counted(scale, "digit"),
                         2.min(precision)
                     ));
                 }
@@ -173,8 +176,8 @@ mod tests {
         );
         check(
             "decimal(2,3)",
-            "`decimal(2,3)` has 3 of 2 digits after the point; write 0 to 2 of them, for example \
-             `decimal(2,2)`",
+            "`decimal(2,3)` has 3 digits after the point and 2 in all; write at most 2 after the \
+             point, for example `decimal(2,2)`",
         );
     }
 

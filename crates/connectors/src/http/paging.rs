@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use tidemill_connector::ConnectorError;
+use tidemill_model::words::counted;
 
 use super::page::PageEnd;
 use super::{Cursor, Format, HttpSourceConfig, PageNumbers, Pagination, Stop};
@@ -120,8 +121,8 @@ impl Paging {
         let Some(next) = &self.next else { return Ok(None) };
         if self.had >= self.max_pages {
             return Err(ConnectorError::data(format!(
-                "there are more than {} pages",
-                self.max_pages
+                "there are more than {}",
+                counted(self.max_pages, "page")
             ))
             .help("raise `max_pages`, or look whether the pages ever end"));
         }
@@ -262,7 +263,7 @@ mod tests {
         few.had("1", PageEnd { rows: 1, next: None }).unwrap();
         assert_eq!(
             few.params().unwrap_err().to_string(),
-            "there are more than 1 pages; raise `max_pages`, or look whether the pages ever end"
+            "there are more than 1 page; raise `max_pages`, or look whether the pages ever end"
         );
     }
 

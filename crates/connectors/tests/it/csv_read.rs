@@ -152,7 +152,7 @@ async fn bad_rows_stop_the_source() {
     check_error(
         b"a,b\n1\n",
         "",
-        "the row has 1 cells instead of 2 (a.csv:2); set `delimiter`, or set such rows aside with \
+        "the row has 1 cell instead of 2 (a.csv:2); set `delimiter`, or set such rows aside with \
          `on_bad_row: quarantine`",
     )
     .await;

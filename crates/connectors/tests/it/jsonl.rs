@@ -70,7 +70,7 @@ async fn bad_lines_stop_the_source() {
     check_error(
         b"{\"a\": 1}\n{\"a\": }\n",
         "",
-        "this is no JSON: a value should stand here (a.jsonl:2, column 7); correct the line; an \
+        "this is no JSON: a value should stand here (letter 7) (a.jsonl:2); correct the line; an \
          object may not be spread over several lines, or set such rows aside with `on_bad_row: quarantine`",
     )
     .await;
@@ -107,12 +107,24 @@ async fn bad_lines_stop_the_source() {
 #[tokio::test]
 async fn bad_lines_are_set_aside() {
     let folder = folder(&[]);
-    put(folder.path(), "a.jsonl", b"{\"a\": 1}\n{\n\xff\n{\"a\": \"x\"}\n{\"a\": 2}\n");
+    put(folder.path(), "a.jsonl", b"{\"a\": 1}\n{\"a\": }\n\xff\n{\"a\": \"x\"}\n{\"a\": 2}\n");
     let config = "{path: a.jsonl, columns: {a: int64}, on_bad_row: quarantine}";
     let rows = read("jsonl", folder.path(), config).await.unwrap();
     assert_eq!(rows.shown(), ["1", "2"]);
-    let rejects: Vec<_> = rows.rejects.iter().map(|r| (r.line, r.reason.as_str())).collect();
-    assert_eq!(rejects, [(2, "bad_json"), (3, "bad_encoding"), (4, "bad_value")]);
+    let rejects: Vec<_> = rows
+        .rejects
+        .iter()
+        .map(|r| (r.line, r.reason.as_str(), r.column.as_deref(), r.value.as_deref()))
+        .collect();
+    // A column is a column of the table; where no JSON is, none is to blame.
+    assert_eq!(
+        rejects,
+        [
+            (2, "bad_json", None, Some("}")),
+            (3, "bad_encoding", None, None),
+            (4, "bad_value", Some("a"), Some("x")),
+        ]
+    );
 }
 
 #[tokio::test]

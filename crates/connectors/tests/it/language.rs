@@ -65,8 +65,8 @@ fn a_csv_source_that_can_never_be_read() {
              the setting out",
             "5:14 source `csv`: `columns.a`: `decimal(99,2)` has 99 digits; a decimal has 1 to 38 \
              of them, for example `decimal(38,2)`",
-            "5:44 source `csv`: `columns.c`: `decimal(3,4)` has 4 of 3 digits after the point; \
-             write 0 to 3 of them, for example `decimal(3,2)`",
+            "5:44 source `csv`: `columns.c`: `decimal(3,4)` has 4 digits after the point and 3 in \
+             all; write at most 3 after the point, for example `decimal(3,2)`",
         ]
     );
     assert_eq!(

@@ -172,6 +172,12 @@ fn the_language_takes_the_examples() {
     for (action, name, settings, expected) in [
         (
             "transform",
+            "recommend",
+            json!({"from": "purchases", "user": "u", "item": "i", "min_pair": 5_000_000_000_u64}),
+            "setting `min_pair` of transform `recommend` must be at most 4294967295",
+        ),
+        (
+            "transform",
             "rules",
             json!({"from": "features", "version": "1", "segments": [{"name": "a"}, {"name": "b"}]}),
             "transform `rules`: the segment `a` takes the rest, but is not the last",

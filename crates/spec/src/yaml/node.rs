@@ -53,10 +53,23 @@ impl Node {
             Data::Bool(_) => "a boolean",
             Data::Number(n) if n.is_f64() => "a number",
             Data::Number(_) => "an integer",
+            Data::Text(_) if self.is_too_large() => "a number with too many digits",
             Data::Text(_) => "a string",
             Data::List(_) => "a list",
             Data::Map(_) => "a mapping",
         }
+    }
+
+    /// Whether it is a whole number, written as one, that no key can hold: it is kept as a text.
+    pub(crate) fn is_too_large(&self) -> bool {
+        let Data::Text(text) = &self.data else { return false };
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let is_number = digits.starts_with(|c: char| ('1'..='9').contains(&c))
+            && digits.bytes().all(|b| b.is_ascii_digit());
+        self.style == Style::Plain
+            && is_number
+            && text.parse::<u64>().is_err()
+            && text.parse::<i64>().is_err()
     }
 
     /// The text, if it is one.

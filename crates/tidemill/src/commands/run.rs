@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
+use tidemill_model::words::a;
 use tidemill_model::{Dag, DataInterval, RunState};
 use tidemill_spec::{SourceText, load_dag};
 
@@ -88,8 +89,8 @@ fn params(dag: &Dag, given: &[String]) -> Result<Map<String, Value>, Failure> {
         let (name, value) = split_param(text)?;
         let value = match dag.params.get(name) {
             Some(param) => param.kind.read(value).ok_or_else(|| {
-                let kind = param.kind.label();
-                Failure::Said(format!("param `{name}` must be a {kind}, not `{value}`"))
+                let kind = a(param.kind.label());
+                Failure::Said(format!("param `{name}` must be {kind}, not `{value}`"))
             })?,
             // What the DAG does not know is refused by name further on.
             None => Value::from(value),
