@@ -83,8 +83,10 @@ pub struct CsvSourceConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CsvSinkConfig {
-    /// The file. It appears when all rows are written, in place of an older one. A name that ends
-    /// in `.gz` or `.zst` is packed.
+    /// The file, relative to the folder of the DAG file. It appears when all rows are written, in
+    /// place of an older one. A name that ends in `.gz` or `.zst` is packed. Folders on the way to
+    /// it that are missing are made, also outside the folder of the DAG file where the path leads
+    /// there.
     #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
     /// The character between cells; `\t` for a tab.

@@ -54,8 +54,10 @@ pub struct JsonlSourceConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JsonlSinkConfig {
-    /// The file. It appears when all rows are written, in place of an older one. A name that ends
-    /// in `.gz` or `.zst` is packed.
+    /// The file, relative to the folder of the DAG file. It appears when all rows are written, in
+    /// place of an older one. A name that ends in `.gz` or `.zst` is packed. Folders on the way to
+    /// it that are missing are made, also outside the folder of the DAG file where the path leads
+    /// there.
     #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
 }

@@ -26,7 +26,8 @@ use crate::files::publish::check_target;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutboxSinkConfig {
-    /// The folder. Each row becomes a file `….eml` in it; `messages.jsonl` lists them all, with
+    /// The folder, relative to the folder of the DAG file; it is made if it is missing, and so are
+    /// the folders on the way to it, wherever the path leads. Each row becomes a file `….eml` in it; `messages.jsonl` lists them all, with
     /// `key`, `to`, `subject`, `file` and `sha256`.
     #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
