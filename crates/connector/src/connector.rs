@@ -9,9 +9,12 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tidemill_model::SettingProblem;
 
+use crate::config::{self, Findings};
 use crate::connection::Connection;
 use crate::error::ConnectorError;
+use crate::near::{listed, near};
 
 /// What a sink promises about a load that is repeated or cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,14 +86,13 @@ impl SinkContext {
 
 /// The error for a column that the input does not have.
 pub fn unknown_column(key: &str, name: &str, schema: &SchemaRef) -> ConnectorError {
-    let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-    let near = names.iter().find(|n| n.eq_ignore_ascii_case(name)).copied();
+    let names = schema.fields().iter().map(|f| f.name().as_str());
     let error = ConnectorError::misconfigured(format!(
         "`{key}` names the column `{name}`, which the input does not have"
     ));
-    match near {
+    match near(name, names.clone()) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error.help(format!("it has: {}", names.join(", "))),
+        None => error.help(format!("it has: {}", listed(names))),
     }
 }
 
@@ -168,6 +170,17 @@ pub trait Connector: Send + Sync + 'static {
     /// What the sink promises; `None` when not a sink.
     const GUARANTEE: Option<Guarantee>;
 
+    /// Finds what can never work in a source's settings, by their values alone: it is asked when
+    /// a DAG is loaded, and again before `source`.
+    fn check_source(config: &Self::SourceConfig, found: &mut Findings) {
+        let _ = (config, found);
+    }
+
+    /// Finds what can never work in a sink's settings, likewise.
+    fn check_sink(config: &Self::SinkConfig, found: &mut Findings) {
+        let _ = (config, found);
+    }
+
     /// Opens a source.
     async fn source(
         &self,
@@ -205,6 +218,10 @@ pub trait AnyConnector: Send + Sync {
     fn source_schema(&self) -> Option<Value>;
     /// Schema of the sink's settings; `None` when not a sink.
     fn sink_schema(&self) -> Option<Value>;
+    /// What can never work in a source's settings as they are written.
+    fn source_problems(&self, settings: &Value) -> Vec<SettingProblem>;
+    /// What can never work in a sink's settings as they are written.
+    fn sink_problems(&self, settings: &Value) -> Vec<SettingProblem>;
     /// Example settings (source, sink) as YAML; empty where the end does not exist.
     fn examples(&self) -> (&'static str, &'static str);
     /// What the sink promises.
@@ -234,11 +251,19 @@ impl<C: Connector> AnyConnector for C {
     }
 
     fn source_schema(&self) -> Option<Value> {
-        (!C::SOURCE_EXAMPLE.is_empty()).then(crate::config::schema_of::<C::SourceConfig>)
+        (!C::SOURCE_EXAMPLE.is_empty()).then(config::schema_of::<C::SourceConfig>)
     }
 
     fn sink_schema(&self) -> Option<Value> {
-        (!C::SINK_EXAMPLE.is_empty()).then(crate::config::schema_of::<C::SinkConfig>)
+        (!C::SINK_EXAMPLE.is_empty()).then(config::schema_of::<C::SinkConfig>)
+    }
+
+    fn source_problems(&self, settings: &Value) -> Vec<SettingProblem> {
+        config::findings(settings, C::check_source)
+    }
+
+    fn sink_problems(&self, settings: &Value) -> Vec<SettingProblem> {
+        config::findings(settings, C::check_sink)
     }
 
     fn examples(&self) -> (&'static str, &'static str) {
@@ -254,7 +279,11 @@ impl<C: Connector> AnyConnector for C {
         config: Value,
         cx: SourceContext,
     ) -> Result<Box<dyn Source>, ConnectorError> {
-        self.source(crate::config::parse("connector", C::NAME, config)?, cx).await
+        let config = config::parse("source", C::NAME, config)?;
+        let mut found = Findings::default();
+        C::check_source(&config, &mut found);
+        found.refuse()?;
+        self.source(config, cx).await
     }
 
     async fn open_sink(
@@ -262,7 +291,11 @@ impl<C: Connector> AnyConnector for C {
         config: Value,
         cx: SinkContext,
     ) -> Result<Box<dyn Sink>, ConnectorError> {
-        self.sink(crate::config::parse("connector", C::NAME, config)?, cx).await
+        let config = config::parse("sink", C::NAME, config)?;
+        let mut found = Findings::default();
+        C::check_sink(&config, &mut found);
+        found.refuse()?;
+        self.sink(config, cx).await
     }
 }
 

@@ -9,7 +9,9 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tidemill_model::SettingProblem;
 
+use crate::config::{self, Findings};
 use crate::error::ConnectorError;
 use crate::table::{Outputs, Table};
 
@@ -50,6 +52,12 @@ pub trait Transform: Send + Sync + 'static {
     /// Settings as YAML, which the conformance suite parses.
     const EXAMPLE: &'static str;
 
+    /// Finds what can never work in the settings, by their values alone: it is asked when a DAG is
+    /// loaded, and again before `run`.
+    fn check(config: &Self::Config, found: &mut Findings) {
+        let _ = (config, found);
+    }
+
     /// Reads, computes, writes. Heavy work may block: an attempt has a thread of its own.
     async fn run(&self, config: Self::Config, cx: TransformContext) -> Result<(), ConnectorError>;
 }
@@ -65,6 +73,8 @@ pub trait AnyTransform: Send + Sync {
     fn example(&self) -> &'static str;
     /// Schema of its settings.
     fn schema(&self) -> Value;
+    /// What can never work in settings as they are written.
+    fn problems(&self, settings: &Value) -> Vec<SettingProblem>;
     /// Runs from checked settings.
     async fn run_any(&self, config: Value, cx: TransformContext) -> Result<(), ConnectorError>;
 }
@@ -84,11 +94,19 @@ impl<T: Transform> AnyTransform for T {
     }
 
     fn schema(&self) -> Value {
-        crate::config::schema_of::<T::Config>()
+        config::schema_of::<T::Config>()
+    }
+
+    fn problems(&self, settings: &Value) -> Vec<SettingProblem> {
+        config::findings(settings, T::check)
     }
 
     async fn run_any(&self, config: Value, cx: TransformContext) -> Result<(), ConnectorError> {
-        self.run(crate::config::parse("transform", T::NAME, config)?, cx).await
+        let config = config::parse("transform", T::NAME, config)?;
+        let mut found = Findings::default();
+        T::check(&config, &mut found);
+        found.refuse()?;
+        self.run(config, cx).await
     }
 }
 

@@ -220,8 +220,8 @@ mod tests {
     use super::*;
     use crate::columns::text;
 
-    fn shown(array: ArrayRef) -> Vec<Option<String>> {
-        let array = plain(&array).unwrap().into_owned();
+    fn shown(array: &ArrayRef) -> Vec<Option<String>> {
+        let array = plain(array).unwrap().into_owned();
         let field = FieldRef::new(Field::new("c", array.data_type().clone(), true));
         let mut cells = Cells::new(&field, &array).unwrap();
         (0..array.len())
@@ -236,7 +236,8 @@ mod tests {
     }
 
     fn check(array: impl Array + 'static, expected: &[&str]) {
-        let got: Vec<String> = shown(Arc::new(array)).into_iter().flatten().collect();
+        let got: Vec<String> =
+            shown(&(Arc::new(array) as ArrayRef)).into_iter().flatten().collect();
         assert_eq!(got, expected);
     }
 
@@ -284,7 +285,7 @@ mod tests {
             days in -719_162..2_932_896_i32,
             micros in -62_135_596_800_000_000..253_402_300_799_999_999_i64,
         ) {
-            let one = |array: ArrayRef| shown(array)[0].clone().expect("a value");
+            let one = |array: ArrayRef| shown(&array)[0].clone().expect("a value");
             let read = text::float64(&one(Arc::new(Float64Array::from(vec![float]))));
             prop_assert_eq!(read.map(f64::to_bits), Some(float.to_bits()));
             let read = text::date(one(Arc::new(Date32Array::from(vec![days]))).as_bytes());

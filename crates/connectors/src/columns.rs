@@ -47,7 +47,9 @@ pub enum OnBadRow {
     /// The source stops with an error that names the file, the line and the column.
     #[default]
     Stop,
-    /// The row is set aside, with the reason, and reading goes on.
+    /// The row is set aside, and reading goes on. The table `TASK.bad_rows` has it with `source`
+    /// (the file), `line`, `column` (the name of the column that is to blame, if one is), `value`
+    /// (what stands there), `row` (as it was read) and `reason`, for example `bad_value`.
     Quarantine,
 }
 

@@ -13,11 +13,16 @@ mod write;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidemill_connector::config::{Findings, Setting};
 use tidemill_connector::{
     Connector, ConnectorError, Guarantee, Sink, SinkContext, Source, SourceContext,
 };
 
+use crate::columns::rename::check_new_name;
 use crate::columns::{ColumnTypes, OnBadRow, Rename};
+use crate::files::find::check_pattern;
+use crate::files::open::encoding;
+use crate::files::publish::check_file;
 
 /// Settings of a `csv` source.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -26,7 +31,7 @@ pub struct CsvSourceConfig {
     /// The file, or a pattern for several: `inbox/*.csv`, `2024/**/orders-??.csv.gz`. Files are
     /// read in the order of their names and must all have the same header. Files packed with gzip
     /// or zstd are unpacked.
-    #[schemars(extend("format" = "path"))]
+    #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
     /// The character between cells; `\t` for a tab.
     #[serde(default = "comma")]
@@ -78,9 +83,11 @@ pub struct CsvSourceConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CsvSinkConfig {
-    /// The file. It appears when all rows are written, in place of an older one. A name that ends
-    /// in `.gz` or `.zst` is packed.
-    #[schemars(extend("format" = "path"))]
+    /// The file, relative to the folder of the DAG file. It appears when all rows are written, in
+    /// place of an older one. A name that ends in `.gz` or `.zst` is packed. Folders on the way to
+    /// it that are missing are made, also outside the folder of the DAG file where the path leads
+    /// there.
+    #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
     /// The character between cells; `\t` for a tab.
     #[serde(default = "comma")]
@@ -114,6 +121,9 @@ fn empty_text() -> Vec<String> {
     vec![String::new()]
 }
 
+/// The settings that must fit each other for a file without a header.
+const NAMES: [Setting<'static>; 4] = [&["names"], &["header"], &["columns"], &["rename"]];
+
 /// The connector.
 #[derive(Debug, Clone, Copy)]
 pub struct Csv;
@@ -130,6 +140,25 @@ impl Connector for Csv {
         rename: snake_case, on_bad_row: quarantine}";
     const SINK_EXAMPLE: &'static str = "{path: out/orders.csv.gz, nulls: \"NULL\"}";
     const GUARANTEE: Option<Guarantee> = Some(Guarantee::AtomicPublish);
+
+    fn check_source(config: &CsvSourceConfig, found: &mut Findings) {
+        found.note(&[&["path"]], check_pattern(&config.path));
+        found.note(&[&["encoding"]], encoding(Some(&config.encoding)));
+        let delimiter =
+            found.note(&[&["delimiter"]], one_character("delimiter", &config.delimiter));
+        let quote = found.note(&[&["quote"]], quote(&config.quote));
+        if let (Some(delimiter), Some(Some(quote))) = (delimiter, quote) {
+            found.note(&[&["delimiter"], &["quote"]], differ(delimiter, quote));
+        }
+        found.note(&NAMES, input::check_names(config));
+        let file_column = config.file_column.as_deref();
+        found.note(&[&["file_column"]], check_new_name("file_column", file_column));
+    }
+
+    fn check_sink(config: &CsvSinkConfig, found: &mut Findings) {
+        found.note(&[&["path"]], check_file(&config.path));
+        found.note(&[&["delimiter"]], write::delimiter(config));
+    }
 
     async fn source(
         &self,
@@ -148,6 +177,19 @@ impl Connector for Csv {
     }
 }
 
+/// The character around cells, if there is one.
+fn quote(text: &str) -> Result<Option<u8>, ConnectorError> {
+    if text.is_empty() { Ok(None) } else { one_character("quote", text).map(Some) }
+}
+
+fn differ(delimiter: u8, quote: u8) -> Result<(), ConnectorError> {
+    if delimiter == quote {
+        return Err(ConnectorError::misconfigured("`delimiter` and `quote` are the same")
+            .help("write `quote: \"\"` if no character is around cells"));
+    }
+    Ok(())
+}
+
 /// The one ASCII character that a setting must be.
 fn one_character(key: &str, text: &str) -> Result<u8, ConnectorError> {
     match text.as_bytes() {
@@ -157,7 +199,9 @@ fn one_character(key: &str, text: &str) -> Result<u8, ConnectorError> {
             Err(ConnectorError::misconfigured(format!("`{key}` must not end a line")))
         }
         [byte] => Ok(*byte),
-        _ => Err(ConnectorError::misconfigured(format!("`{key}` is `{text}`"))
-            .help("write one character of ASCII, for example `\",\"` or `\"\\t\"`")),
+        _ => Err(ConnectorError::misconfigured(format!(
+            "`{key}` is `{text}`, not one character of ASCII"
+        ))
+        .help("write one character of ASCII, for example `\",\"` or `\"\\t\"`")),
     }
 }

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+use tidemill_connector::config::{Findings, Setting};
 use tidemill_connector::connector::NoConfig;
 use tidemill_connector::{Connector, ConnectorError, Guarantee, Source, SourceContext};
 
@@ -192,6 +193,10 @@ fn one() -> u64 {
     1
 }
 
+/// The settings that an address is made of, and those that pages are.
+const ADDRESS: [Setting<'static>; 3] = [&["url"], &["connection"], &["path"]];
+const PAGES: [Setting<'static>; 3] = [&["pagination"], &["format"], &["query"]];
+
 /// The connector.
 #[derive(Debug, Clone, Copy)]
 pub struct Http;
@@ -209,6 +214,19 @@ impl Connector for Http {
         columns: {id: string, amount: \"decimal(12,2)\", created_at: timestamp}, timeout: 30s}";
     const SINK_EXAMPLE: &'static str = "";
     const GUARANTEE: Option<Guarantee> = None;
+
+    fn check_source(config: &HttpSourceConfig, found: &mut Findings) {
+        found.note(&ADDRESS, request::check_address(config));
+        found.note(&[&["body"], &["method"]], request::check_body(config));
+        for (name, value) in &config.headers {
+            found.note(&[&["headers", name]], request::check_header(name, value));
+        }
+        found.note(&[&["rows"], &["format"]], page::check_rows(config));
+        found.note(&PAGES, paging::check_pagination(config));
+        found.note(&[&["max_bytes"]], paging::check_limit("max_bytes", config.max_bytes));
+        found.note(&[&["max_pages"]], paging::check_limit("max_pages", config.max_pages));
+        found.note(&[&["timeout"]], request::timeout(&config.timeout));
+    }
 
     async fn source(
         &self,

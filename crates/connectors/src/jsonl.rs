@@ -10,11 +10,16 @@ mod write;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidemill_connector::config::Findings;
 use tidemill_connector::{
     Connector, ConnectorError, Guarantee, Sink, SinkContext, Source, SourceContext,
 };
 
+use crate::columns::rename::check_new_name;
 use crate::columns::{ColumnTypes, OnBadRow, Rename};
+use crate::files::find::check_pattern;
+use crate::files::open::encoding;
+use crate::files::publish::check_file;
 
 /// Settings of a `jsonl` source.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -22,7 +27,7 @@ use crate::columns::{ColumnTypes, OnBadRow, Rename};
 pub struct JsonlSourceConfig {
     /// The file, or a pattern for several: `inbox/*.jsonl`. Files are read in the order of their
     /// names. Files packed with gzip or zstd are unpacked.
-    #[schemars(extend("format" = "path"))]
+    #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
     /// The encoding of files that carry no byte-order mark: for example
     /// `utf-8`, `windows-1252` or `utf-16le`.
@@ -49,9 +54,11 @@ pub struct JsonlSourceConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JsonlSinkConfig {
-    /// The file. It appears when all rows are written, in place of an older one. A name that ends
-    /// in `.gz` or `.zst` is packed.
-    #[schemars(extend("format" = "path"))]
+    /// The file, relative to the folder of the DAG file. It appears when all rows are written, in
+    /// place of an older one. A name that ends in `.gz` or `.zst` is packed. Folders on the way to
+    /// it that are missing are made, also outside the folder of the DAG file where the path leads
+    /// there.
+    #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
 }
 
@@ -70,6 +77,17 @@ impl Connector for Jsonl {
         "{path: events/*.jsonl.gz, columns: {id: string, at: timestamp, amount: float64}}";
     const SINK_EXAMPLE: &'static str = "{path: out/profiles.jsonl}";
     const GUARANTEE: Option<Guarantee> = Some(Guarantee::AtomicPublish);
+
+    fn check_source(config: &JsonlSourceConfig, found: &mut Findings) {
+        found.note(&[&["path"]], check_pattern(&config.path));
+        found.note(&[&["encoding"]], encoding(config.encoding.as_deref()));
+        let file_column = config.file_column.as_deref();
+        found.note(&[&["file_column"]], check_new_name("file_column", file_column));
+    }
+
+    fn check_sink(config: &JsonlSinkConfig, found: &mut Findings) {
+        found.note(&[&["path"]], check_file(&config.path));
+    }
 
     async fn source(
         &self,

@@ -15,17 +15,21 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidemill_connector::config::Findings;
 use tidemill_connector::connector::NoConfig;
 use tidemill_connector::{Connector, ConnectorError, Guarantee, Sink, SinkContext};
+
+use crate::files::publish::check_target;
 
 /// Settings of an `outbox` sink. All values but `path`, `sender` and `reply_to` are names of
 /// columns.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutboxSinkConfig {
-    /// The folder. Each row becomes a file `….eml` in it; `messages.jsonl` lists them all, with
+    /// The folder, relative to the folder of the DAG file; it is made if it is missing, and so are
+    /// the folders on the way to it, wherever the path leads. Each row becomes a file `….eml` in it; `messages.jsonl` lists them all, with
     /// `key`, `to`, `subject`, `file` and `sha256`.
-    #[schemars(extend("format" = "path"))]
+    #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
     /// Who the messages are from: `news@shop.example` or `Shop <news@shop.example>`.
     pub sender: String,
@@ -75,6 +79,18 @@ impl Connector for Outbox {
         to: email, subject: subject, text: text, html: html, key: [campaign, customer_id], \
         list_unsubscribe: unsubscribe_url, headers: {X-Campaign: campaign}}";
     const GUARANTEE: Option<Guarantee> = Some(Guarantee::Idempotent);
+
+    fn check_sink(config: &OutboxSinkConfig, found: &mut Findings) {
+        found.note(&[&["path"]], check_target(&config.path));
+        found.note(&[&["sender"]], write::address("sender", &config.sender));
+        if let Some(text) = &config.reply_to {
+            found.note(&[&["reply_to"]], write::address("reply_to", text));
+        }
+        found.note(&[&["key"]], write::check_key(&config.key));
+        for name in config.headers.keys() {
+            found.note(&[&["headers", name]], write::header(name));
+        }
+    }
 
     async fn sink(
         &self,

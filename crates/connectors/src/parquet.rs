@@ -16,15 +16,17 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tidemill_connector::config::Findings;
 use tidemill_connector::connector::unknown_column;
 use tidemill_connector::{
     Connector, ConnectorError, Guarantee, Sink, SinkContext, Source, SourceContext, Written,
 };
+use tidemill_model::words::counted;
 
 use crate::columns::Rename;
 use crate::columns::rename::rename_all;
-use crate::files::find::{InputFile, find};
-use crate::files::publish::Staged;
+use crate::files::find::{InputFile, check_pattern, find};
+use crate::files::publish::{Staged, check_file};
 
 /// A row group is ended early when its packed columns take this much memory.
 const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
@@ -35,7 +37,7 @@ const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
 pub struct ParquetSourceConfig {
     /// The file, or a pattern for several: `lake/**/*.parquet`. Files are read in the order of
     /// their names and must all have the same columns.
-    #[schemars(extend("format" = "path"))]
+    #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
     /// The columns to read, in this order, by the names they have after `rename`; all of them if
     /// it is not given.
@@ -51,8 +53,10 @@ pub struct ParquetSourceConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetSinkConfig {
-    /// The file. It appears when all rows are written, in place of an older one.
-    #[schemars(extend("format" = "path"))]
+    /// The file, relative to the folder of the DAG file. It appears when all rows are written, in
+    /// place of an older one. Folders on the way to it that are missing are made, also outside the
+    /// folder of the DAG file where the path leads there.
+    #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
     /// How columns are packed.
     #[serde(default)]
@@ -96,6 +100,16 @@ impl Connector for Parquet {
     const SINK_EXAMPLE: &'static str =
         "{path: out/orders.parquet, compression: snappy, row_group_rows: 200000}";
     const GUARANTEE: Option<Guarantee> = Some(Guarantee::AtomicPublish);
+
+    fn check_source(config: &ParquetSourceConfig, found: &mut Findings) {
+        found.note(&[&["path"]], check_pattern(&config.path));
+        found.note(&[&["columns"]], check_columns(config.columns.as_deref()));
+    }
+
+    fn check_sink(config: &ParquetSinkConfig, found: &mut Findings) {
+        found.note(&[&["path"]], check_file(&config.path));
+        found.note(&[&["row_group_rows"]], check_row_group(config.row_group_rows));
+    }
 
     async fn source(
         &self,
@@ -235,12 +249,33 @@ fn choose(
             .iter()
             .position(|n| n == name)
             .ok_or_else(|| unknown_column("columns", name, &Arc::new(Schema::new(all.to_vec()))))?;
-        if chosen.contains(&index) {
-            return Err(ConnectorError::misconfigured(format!("`columns` names `{name}` twice")));
-        }
         chosen.push(index);
     }
     Ok(chosen)
+}
+
+/// Refuses columns that cannot be chosen, whatever the file has.
+fn check_columns(wanted: Option<&[String]>) -> Result<(), ConnectorError> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    if wanted.is_empty() {
+        return Err(ConnectorError::misconfigured("`columns` names no column")
+            .help("leave it out to read all of them"));
+    }
+    let twice = wanted.iter().enumerate().find(|(at, name)| wanted[..*at].contains(name));
+    match twice {
+        None => Ok(()),
+        Some((_, name)) => {
+            Err(ConnectorError::misconfigured(format!("`columns` names `{name}` twice"))
+                .help("name each column once"))
+        }
+    }
+}
+
+fn check_row_group(rows: usize) -> Result<(), ConnectorError> {
+    if rows == 0 {
+        return Err(ConnectorError::misconfigured("`row_group_rows` must be at least 1"));
+    }
+    Ok(())
 }
 
 /// Refuses a file whose columns are not those of the first. Whether nulls are allowed may differ.
@@ -271,7 +306,7 @@ fn same_columns(
     if expected == found {
         return Ok(());
     }
-    Err(differ(format!("it has {found} columns instead of {expected}")))
+    Err(differ(format!("it has {} instead of {expected}", counted(found, "column"))))
 }
 
 /// Writes one file.
@@ -283,9 +318,6 @@ struct ParquetSink {
 
 impl ParquetSink {
     fn create(config: &ParquetSinkConfig, cx: &SinkContext) -> Result<Self, ConnectorError> {
-        if config.row_group_rows == 0 {
-            return Err(ConnectorError::misconfigured("`row_group_rows` must be at least 1"));
-        }
         let properties = WriterProperties::builder()
             .set_compression(match config.compression {
                 ParquetCompression::Zstd => Compression::ZSTD(ZstdLevel::default()),

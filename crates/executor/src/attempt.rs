@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tidemill_connector::ErrorKind;
 use tidemill_model::dag::Task;
+use tidemill_model::words::counted;
 use tidemill_model::{
     Action, AttemptOrder, AttemptReport, Counts, ReportOutcome, SmallTable, TaskError, TaskResult,
 };
@@ -125,10 +126,13 @@ pub(crate) fn summary(outcome: &ReportOutcome) -> String {
     match outcome {
         ReportOutcome::Succeeded(result) => {
             let counts = &result.counts;
-            let mut text =
-                format!("succeeded: {} rows in, {} rows out", counts.rows_in, counts.rows_out);
+            let mut text = format!(
+                "succeeded: {} in, {} out",
+                counted(counts.rows_in, "row"),
+                counted(counts.rows_out, "row")
+            );
             if counts.duplicates > 0 {
-                text.push_str(&format!(", {} duplicates", counts.duplicates));
+                text.push_str(&format!(", {}", counted(counts.duplicates, "duplicate")));
             }
             for (reason, rows) in counts.rejected.iter().filter(|(_, rows)| *rows > 0) {
                 text.push_str(&format!(", {rows} rejected: {reason}"));

@@ -73,12 +73,19 @@ pub(crate) fn expression_error(task: &Task, key: &str, error: &ExprError) -> Tas
 /// A connector's error as the run keeps it.
 pub(crate) fn task_error(error: &ConnectorError) -> TaskError {
     use tidemill_connector::ErrorKind;
+    let mut retry_after = None;
     let kind = match error.kind {
-        ErrorKind::Retryable { .. } => FailureKind::Transient,
+        ErrorKind::Retryable { after } => {
+            retry_after = after;
+            FailureKind::Transient
+        }
         ErrorKind::Refused => FailureKind::Refused,
         ErrorKind::Misconfigured => FailureKind::Misconfigured,
         ErrorKind::Data => FailureKind::Data,
         ErrorKind::Internal | ErrorKind::Cancelled => FailureKind::Internal,
     };
-    TaskError::new(kind, &error.message).at(error.place.clone()).help(error.help.clone())
+    TaskError::new(kind, &error.message)
+        .at(error.place.clone())
+        .help(error.help.clone())
+        .retry_after(retry_after)
 }

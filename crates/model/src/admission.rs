@@ -17,6 +17,7 @@ use crate::id::{PoolName, RunId, TaskIx};
 use crate::run::DagRun;
 use crate::state::{RunState, TaskState};
 use crate::time::Timestamp;
+use crate::words::counted;
 
 /// Limits over all runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +44,13 @@ pub const DEFAULT_POOL_SLOTS: u32 = 32;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WaitReason {
     /// The limit on running runs is reached.
-    #[error("{limit} runs are running, which is the limit")]
+    #[error("the limit of {} is reached", counted(*limit, "running run"))]
     RunLimit {
         /// The limit.
         limit: u32,
     },
     /// The limit on attempts is reached.
-    #[error("{limit} attempts are running, which is the limit")]
+    #[error("the limit of {} is reached", counted(*limit, "running attempt"))]
     AttemptLimit {
         /// The limit.
         limit: u32,

@@ -8,6 +8,7 @@ use crate::dag::Dag;
 use crate::event::{LostCause, RunEvent};
 use crate::expr::{Path, Scope};
 use crate::id::TaskIx;
+use crate::retry::asked_wait;
 use crate::run::{DagRun, LOST_ATTEMPTS_MAX};
 use crate::state::{RunState, TaskState};
 use crate::table::{FailureKind, TaskError};
@@ -106,7 +107,10 @@ pub fn settle_failure(run: &DagRun, task: TaskIx, error: TaskError, now: Timesta
     let retry_at = (error.kind.is_retryable()
         && state.retries < spec.retry.limit
         && !run.head.cancel_requested)
-        .then(|| now.plus(spec.retry.wait(&run.head.id, &spec.name, state.retries + 1)));
+        .then(|| {
+            let own = spec.retry.wait(&run.head.id, &spec.name, state.retries + 1);
+            now.plus(asked_wait(own, error.retry_after))
+        });
     RunEvent::AttemptFailed { task, attempt: state.attempts, error, retry_at, at: now }
 }
 

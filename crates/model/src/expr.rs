@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use crate::words::noun;
 use cel::common::ast::{EntryExpr, Expr as Ast, IdedExpr};
 use cel::objects::Key;
 use cel::{Context, Env, Program};
@@ -202,9 +203,9 @@ impl Expr {
                 };
                 (!function.arity.contains(arguments)).then(|| ExprError {
                     message: format!(
-                        "`{name}` takes {} argument{}, not {arguments}",
+                        "`{name}` takes {} {}, not {arguments}",
                         arity_text(&function.arity),
-                        if *function.arity.end() == 1 { "" } else { "s" },
+                        noun(*function.arity.end() as u64, "argument"),
                     ),
                     offset,
                     help: Some(format!("for example `{}`", function.example)),

@@ -4,11 +4,13 @@
 //!
 //! * [`id`], [`time`], [`secret`]: names, instants, values that cannot be printed;
 //! * [`dag`]: the workflow, validated and immutable; [`expr`] and [`template`]: its expressions;
+//! * [`setting`]: why the settings of a task can never work;
 //! * [`schedule`]: when runs are due;
 //! * [`state`]: the states; [`event`]: the facts; [`table`]: what attempts leave behind;
 //! * [`run`]: [`DagRun`], whose [`DagRun::apply`] is the only function that changes a run;
 //! * [`mod@decide`], [`trigger_rule`], [`retry`]: what should happen next inside one run;
 //! * [`admission`]: what may start now, across all runs;
+//! * [`words`]: one row, two rows, an integer;
 //! * [`effect`]: what the world must do because an event is committed.
 //!
 //! **Invariants.** Values in, values out: time enters with the call, chance comes from hashes.
@@ -25,11 +27,13 @@ pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod secret;
+pub mod setting;
 pub mod state;
 pub mod table;
 pub mod template;
 pub mod time;
 pub mod trigger_rule;
+pub mod words;
 
 pub use admission::{Admission, Limits};
 pub use dag::{Action, Dag, Task};
@@ -41,6 +45,7 @@ pub use event::{DagEvent, DagRecord, Event, LostCause, Position, RunEvent, Trigg
 pub use id::{DagId, PoolName, RunId, TaskIx, TaskName, VarName, Version};
 pub use run::{DagRun, RunHead, TaskRun};
 pub use secret::Secret;
+pub use setting::SettingProblem;
 pub use state::{AttemptOutcome, RunState, TaskState};
 pub use table::{Counts, FailureKind, TableRef, TaskError, TaskResult};
 pub use time::{DataInterval, Timestamp};

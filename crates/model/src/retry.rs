@@ -55,6 +55,15 @@ impl RetryPolicy {
     }
 }
 
+/// However long another side asks to wait, a task is tried again after so long.
+pub const ASKED_WAIT_MAX: Duration = Duration::from_hours(24);
+
+/// The wait of a task whose policy says `own` when the other side asked for `asked`: the longer of
+/// the two, but for its wish no longer than [`ASKED_WAIT_MAX`].
+pub fn asked_wait(own: Duration, asked: Option<Duration>) -> Duration {
+    asked.map_or(own, |asked| own.max(asked.min(ASKED_WAIT_MAX)))
+}
+
 /// A number in [0, 1) that depends on nothing but its arguments.
 fn draw(run: &RunId, task: &TaskName, n: u32) -> f64 {
     let mut hash = Sha256::new();
@@ -113,6 +122,21 @@ mod tests {
         assert_eq!(waits_once, waits(policy, 200));
         assert!(waits_once.iter().all(|w| (8_000..=12_000).contains(w)));
         assert!(waits_once.iter().min() < Some(&8_500) && waits_once.iter().max() > Some(&11_500));
+    }
+
+    #[test]
+    fn what_the_other_side_asks_is_a_floor_with_a_ceiling() {
+        let check = |own: u64, asked: Option<u64>, seconds: u64| {
+            let wait = asked_wait(Duration::from_secs(own), asked.map(Duration::from_secs));
+            assert_eq!(wait, Duration::from_secs(seconds));
+        };
+        check(10, None, 10);
+        check(10, Some(0), 10);
+        check(10, Some(600), 600);
+        check(700, Some(600), 700);
+        check(10, Some(86_400), 86_400);
+        check(10, Some(u64::MAX), 86_400);
+        check(100_000, Some(u64::MAX), 100_000);
     }
 
     #[test]

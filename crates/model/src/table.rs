@@ -1,5 +1,7 @@
 //! What an attempt leaves behind, as facts: references to tables, counts, errors. Never rows.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -116,6 +118,9 @@ pub struct TaskError {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// How long the other side asked not to be bothered again, counted from the failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Duration>,
 }
 
 /// Longer error messages are cut, so that a run's records stay small.
@@ -124,13 +129,20 @@ pub const ERROR_CHARS_MAX: usize = 1_000;
 impl TaskError {
     /// An error with a message, cut to its limit.
     pub fn new(kind: FailureKind, message: impl AsRef<str>) -> Self {
-        Self { kind, message: cut(message.as_ref()), place: None, help: None }
+        Self { kind, message: cut(message.as_ref()), place: None, help: None, retry_after: None }
     }
 
     /// Adds the place.
     #[must_use]
     pub fn at(mut self, place: Option<String>) -> Self {
         self.place = place.map(|text| cut(&text));
+        self
+    }
+
+    /// Adds how long the other side asked to wait.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
         self
     }
 

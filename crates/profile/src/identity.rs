@@ -12,6 +12,7 @@ mod tables;
 use arrow::array::{Array, StringArray};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
+use tidemill_connector::config::Findings;
 use tidemill_connector::{ConnectorError, Transform, TransformContext};
 
 pub use config::{IdentityConfig, Link, OnConflict, SourceColumns};
@@ -40,12 +41,15 @@ links:
 id: customer
 ";
 
+    fn check(config: &IdentityConfig, found: &mut Findings) {
+        found.note(&[&["id"], &["links"]], config.check());
+    }
+
     async fn run(
         &self,
         config: IdentityConfig,
         cx: TransformContext,
     ) -> Result<(), ConnectorError> {
-        config.check()?;
         let mut graph = Graph::new(config.types());
         for link in &config.links {
             read(link, &config, &cx, &mut graph)?;

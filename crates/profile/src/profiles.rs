@@ -10,6 +10,7 @@ mod sink;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tidemill_connector::config::Findings;
 use tidemill_connector::connector::NoConfig;
 use tidemill_connector::{Connector, ConnectorError, Guarantee, Sink, SinkContext};
 
@@ -50,6 +51,16 @@ identities: [{type: email, column: email}]
 meta: {as_of: as_of}
 ";
     const GUARANTEE: Option<Guarantee> = Some(Guarantee::Idempotent);
+
+    fn check_sink(config: &ProfilesConfig, found: &mut Findings) {
+        for (key, node) in &config.document {
+            let setting: &[&str] = &["document", key];
+            found.note(&[setting, &["id"]], document::check_key(key, node, &config.id));
+        }
+        for key in config.meta.keys() {
+            found.note(&[&["meta", key]], document::check_meta_key(key));
+        }
+    }
 
     async fn sink(
         &self,

@@ -17,6 +17,7 @@ mod tables;
 mod threads;
 
 use async_trait::async_trait;
+use tidemill_connector::config::Findings;
 use tidemill_connector::{ConnectorError, Transform, TransformContext};
 
 pub use config::RecommendConfig;
@@ -43,12 +44,15 @@ neighbours: 50
 top: 10
 ";
 
+    fn check(config: &RecommendConfig, found: &mut Findings) {
+        config.check(found);
+    }
+
     async fn run(
         &self,
         config: RecommendConfig,
         cx: TransformContext,
     ) -> Result<(), ConnectorError> {
-        config.check()?;
         let read = pairs::read(&config, &cx)?;
         let near = neighbours::find(&read.pairs, &config)?;
         tables::write_popularity(&read, &config, &cx)?;

@@ -9,6 +9,7 @@ mod pass;
 mod template;
 
 use async_trait::async_trait;
+use tidemill_connector::config::Findings;
 use tidemill_connector::{ConnectorError, Transform, TransformContext};
 
 pub use config::{Escape, FullSource, Nulls, RenderConfig, TemplateSource};
@@ -36,6 +37,16 @@ columns:
   html: "<ul>{% for rec in recs %}<li>{{ rec.title }}</li>{% endfor %}</ul>"
 keep: [customer_id, email]
 "#;
+
+    fn check(config: &RenderConfig, found: &mut Findings) {
+        let texts = if config.columns.is_empty() {
+            Err(ConnectorError::misconfigured("`columns` names no text to write")
+                .help("add a template: `columns: {text: …}`"))
+        } else {
+            Ok(())
+        };
+        found.note(&[&["columns"]], texts);
+    }
 
     async fn run(&self, config: RenderConfig, cx: TransformContext) -> Result<(), ConnectorError> {
         let table = cx.table(&config.from)?;

@@ -10,6 +10,7 @@ mod pass;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tidemill_connector::config::Findings;
 use tidemill_connector::{ConnectorError, Transform, TransformContext};
 use tidemill_sql::Engine;
 
@@ -49,6 +50,10 @@ segments:
   - {name: regular}
 keep: [customer_id]
 ";
+
+    fn check(config: &RulesConfig, found: &mut Findings) {
+        config.check(found);
+    }
 
     async fn run(&self, config: RulesConfig, cx: TransformContext) -> Result<(), ConnectorError> {
         let table = cx.table(&config.from)?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{Datelike, Timelike};
 use tidemill_model::time::human_duration;
+use tidemill_model::words::noun;
 use tidemill_model::{DataInterval, Timestamp};
 
 /// An instant for a page: how far away, and exactly.
@@ -95,7 +96,7 @@ pub(crate) fn bytes(n: u64) -> String {
 
 /// `1 row`, `2 rows`.
 pub(crate) fn plural(n: u64, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{} {one}s", count(n)) }
+    format!("{} {}", count(n), noun(n, one))
 }
 
 /// `24 Nov 2026` for a whole day in UTC, else both ends.

@@ -1,6 +1,10 @@
 //! What an installation offers, as the language needs to know it.
 
+use std::fmt;
+use std::sync::Arc;
+
 use serde_json::Value;
+use tidemill_model::SettingProblem;
 
 /// The connectors, transforms, connections and pools that a DAG may name.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +32,10 @@ pub struct ConnectorInfo {
     ///
     /// A sink whose schema says `"x-inputs": "many"` takes several tables by name.
     pub sink: Option<Value>,
+    /// What else can be wrong with a source's settings.
+    pub source_check: SettingsCheck,
+    /// What else can be wrong with a sink's settings.
+    pub sink_check: SettingsCheck,
     /// A source's settings as YAML.
     pub source_example: String,
     /// A sink's settings as YAML.
@@ -43,8 +51,33 @@ pub struct TransformInfo {
     pub summary: String,
     /// The JSON Schema of its settings.
     pub schema: Value,
+    /// What else can be wrong with its settings.
+    pub check: SettingsCheck,
     /// Settings as YAML.
     pub example: String,
+}
+
+/// Finds what a schema cannot say: that settings can never work. It looks at nothing but them.
+#[derive(Clone, Default)]
+pub struct SettingsCheck(Option<Arc<CheckFn>>);
+
+type CheckFn = dyn Fn(&Value) -> Vec<SettingProblem> + Send + Sync;
+
+impl SettingsCheck {
+    /// The check that this function makes. Texts with expressions reach it as they are written.
+    pub fn new(check: impl Fn(&Value) -> Vec<SettingProblem> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(check)))
+    }
+
+    pub(crate) fn problems(&self, settings: &Value) -> Vec<SettingProblem> {
+        self.0.as_ref().map(|check| check(settings)).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for SettingsCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SettingsCheck").field(&self.0.is_some()).finish()
+    }
 }
 
 impl Catalog {

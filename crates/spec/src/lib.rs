@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use tidemill_model::Dag;
 
-pub use catalog::{Catalog, ConnectorInfo, TransformInfo};
+pub use catalog::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
 pub use files::{ConnectionSpec, parse_connections, parse_pools};
 pub use report::{SourceText, nearest};

@@ -126,7 +126,7 @@ pub(crate) struct Draft {
     code: &'static Code,
     severity: Severity,
     blocks_run: bool,
-    place: Place,
+    pub(crate) place: Place,
     message: String,
     label: Option<String>,
     help: Option<String>,

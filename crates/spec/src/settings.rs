@@ -9,12 +9,17 @@ use std::collections::HashMap;
 
 use regex::Regex;
 use serde_json::{Map, Value};
+use tidemill_model::SettingProblem;
+use tidemill_model::words::counted;
 
+use crate::catalog::SettingsCheck;
 use crate::codes;
-use crate::report::{Draft, Report, listed, quoted};
+use crate::report::{Draft, Place, Report, listed, quoted};
 use crate::yaml::node::{Data, Entry, Node};
 pub(crate) use words::{BOOLEAN, type_help};
-use words::{admits, constants, discriminated, first_sentence, join, mark, only_key, wanted_types};
+use words::{
+    admits, constants, discriminated, first_sentence, join, mark, only_key, range_of, wanted_types,
+};
 
 /// A text whose schema says by `format` what it means: see the table in `connector::config`.
 #[derive(Debug, Clone)]
@@ -50,20 +55,54 @@ pub(crate) struct Owner<'s> {
 /// References and alternatives are followed so many levels deep.
 const DEPTH_MAX: usize = 64;
 
+/// What settings are held against.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'s> {
+    /// Their shape.
+    pub(crate) schema: &'s Value,
+    /// What their shape does not tell.
+    pub(crate) check: &'s SettingsCheck,
+}
+
 /// Checks settings; what is wrong goes into the report, the marked texts come back.
 pub(crate) fn check<'n>(
-    schema: &Value,
+    rules: Rules<'_>,
     owner: Owner<'n>,
     patterns: &mut Patterns,
     report: &mut Report,
 ) -> Vec<Mark<'n>> {
-    let mut checker = Checker { root: schema, owner, patterns, report };
+    let mut checker = Checker { root: rules.schema, owner, patterns, report };
     let mut found = Found::default();
-    checker.value(schema, &owner.entry.node, "", 0, &mut found);
+    checker.value(rules.schema, &owner.entry.node, "", 0, &mut found);
+    let places: Vec<Place> = found.problems.iter().map(|problem| problem.place).collect();
     for problem in found.problems {
         report.push(problem);
     }
+    never_work(rules.check, owner, &places, report);
     found.marks
+}
+
+/// Settings whose shape is right, and which can never work. What the shape was already blamed for
+/// is not said again, and what an expression will give is left to the run.
+fn never_work(check: &SettingsCheck, owner: Owner<'_>, said: &[Place], report: &mut Report) {
+    let Entry { node, place: key, .. } = owner.entry;
+    if node.entries().is_none() {
+        return;
+    }
+    for SettingProblem { settings, message, help } in check.problems(&node.to_json()) {
+        let blamed: Vec<&Node> = settings.iter().filter_map(|keys| node.below(keys)).collect();
+        if blamed.iter().any(|node| node.holds_expr_within()) {
+            continue;
+        }
+        // Of a setting that is not there, the whole is shown by its key.
+        let (place, whole) = blamed.first().map_or((*key, node.place), |n| (n.place, n.place));
+        let overlap = |said: &Place| said.start < whole.end && whole.start < said.end;
+        if said.iter().any(|said| said == key || overlap(said)) {
+            continue;
+        }
+        let message = format!("{}: {message}", owner.name);
+        report.error(&codes::WRONG_SETTING, place, message).maybe_help(help);
+    }
 }
 
 #[derive(Default)]
@@ -315,12 +354,7 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
             let what = if text.is_empty() { "must not be empty" } else { "is too short" };
             self.wrong(node, path, what, found);
         } else if let Some(max) = limit("maxLength").filter(|max| letters > *max) {
-            self.wrong(
-                node,
-                path,
-                &format!("must have at most {max} letter{}", if max == 1 { "" } else { "s" }),
-                found,
-            );
+            self.wrong(node, path, &format!("must have at most {}", counted(max, "letter")), found);
         }
         if let Some(pattern) = keywords.get("pattern").and_then(Value::as_str)
             && !self.patterns.fits(pattern, text)
@@ -344,7 +378,15 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
         found: &mut Found<'n>,
     ) -> bool {
         let value: f64 = number.parse().unwrap_or(0.0);
-        let bound = |key: &str| keywords.get(key).filter(|b| b.is_number());
+        let format = keywords.get("format").and_then(Value::as_str).unwrap_or_default();
+        let (least, most) = range_of(format);
+        let of_type = |key: &str| match key {
+            "minimum" => least.as_ref(),
+            "maximum" => most.as_ref(),
+            _ => None,
+        };
+        let bound =
+            |key: &str| keywords.get(key).filter(|b| b.is_number()).or_else(|| of_type(key));
         let beyond = [
             ("minimum", "must be at least"),
             ("maximum", "must be at most"),
@@ -384,7 +426,7 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
             self.wrong(node, path, what, found);
         }
         if let Some(max) = limit("maxItems").filter(|max| count > *max) {
-            self.wrong(node, path, &format!("must have at most {max} items"), found);
+            self.wrong(node, path, &format!("must have at most {}", counted(max, "item")), found);
         }
         let Some(schema) = keywords.get("items") else { return };
         for (at, item) in items.iter().enumerate() {
@@ -429,8 +471,16 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
     }
 
     fn example(&self) -> String {
-        let example = if self.owner.example.is_empty() { "{}" } else { self.owner.example };
-        format!("for example `{}: {example}`", self.owner.entry.key)
+        let key = &self.owner.entry.key;
+        match self.owner.example.trim() {
+            "" => format!("for example `{key}: {{}}`"),
+            // A help is one line, and JSON is YAML.
+            several if several.contains('\n') => match crate::yaml::example(several) {
+                Some(value) => format!("for example `{key}: {value}`"),
+                None => format!("its page has an example: `docs` of `{key}`"),
+            },
+            one => format!("for example `{key}: {one}`"),
+        }
     }
 
     /// ``setting `a.b` of source `csv` ``, or ``source `csv` `` for the whole.

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use serde_json::Value;
 use tidemill_connector::ConnectorError;
 
-use crate::near::{listed, near};
+use tidemill_connector::near::{listed, near};
 
 /// The key of a bind `{"$timestamp": µs}`: an instant in UTC, in microseconds since 1970.
 pub const TIMESTAMP_KEY: &str = "$timestamp";

@@ -7,8 +7,8 @@ use datafusion::common::{Column, SchemaError, Span};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use tidemill_connector::ConnectorError;
-
-use crate::near::{listed, near};
+use tidemill_connector::near::{listed, near};
+use tidemill_model::words::a;
 
 /// Says an error of the engine in our words. `memory_bytes` is what a query may use.
 pub(crate) fn explain(error: &DataFusionError, memory_bytes: usize) -> ConnectorError {
@@ -191,10 +191,7 @@ fn from_schema(error: &SchemaError) -> ConnectorError {
             ConnectorError::misconfigured(format!("two tables go by the name `{qualifier}`"))
                 .help(format!("give one of them another, as in `{qualifier} as other`"))
         }
-        SchemaError::DuplicateUnqualifiedField { name } => {
-            ConnectorError::misconfigured(format!("the query gives two columns named `{name}`"))
-                .help("give one of them another name with `as`")
-        }
+        SchemaError::DuplicateUnqualifiedField { name } => two_columns(name),
     }
 }
 
@@ -261,6 +258,9 @@ fn from_plan(message: &str) -> ConnectorError {
     if let Some(error) = from_signature(message) {
         return error;
     }
+    if let Some(error) = from_operands(message).or_else(|| from_names(message)) {
+        return error;
+    }
     if let Some((_, rest)) = message.split_once("column \"")
         && let Some((column, rest)) = rest.split_once('"')
         && rest.contains("must appear in the GROUP BY clause")
@@ -274,12 +274,70 @@ fn from_plan(message: &str) -> ConnectorError {
         && let Some((what, given)) = rest.rsplit_once("' returning ")
     {
         return ConnectorError::misconfigured(format!(
-            "`{what}` is no condition: it is a {}",
-            in_words(given)
+            "`{what}` is no condition: it is {}",
+            a(&in_words(given))
         ))
         .help("compare it with something");
     }
     ConnectorError::misconfigured(tidy(message))
+}
+
+/// An operator between types that it does not join.
+fn from_operands(message: &str) -> Option<ConnectorError> {
+    const ARITHMETIC: &str = "Cannot coerce arithmetic expression ";
+    const COMPARISON: &str = "Cannot infer common argument type for comparison operation ";
+    if let Some((_, rest)) = message.split_once(ARITHMETIC) {
+        let operation = in_words(rest.split(" to valid types").next().unwrap_or(rest));
+        let error = ConnectorError::misconfigured(format!("`{operation}` cannot be computed"));
+        return Some(if operation.contains("string") {
+            error.help(
+                "make a number of the text first: `cast(x as double)`, or `try_cast(x as double)` \
+                 for null where it is none",
+            )
+        } else {
+            error.help("cast one side to the type of the other, as in `cast(x as double)`")
+        });
+    }
+    let operation = in_words(message.split_once(COMPARISON)?.1.trim_end_matches('.'));
+    Some(
+        ConnectorError::misconfigured(format!("`{operation}` cannot be compared"))
+            .help("cast one side to the type of the other, as in `cast(x as double)`"),
+    )
+}
+
+/// Two columns of a result under one name.
+fn from_names(message: &str) -> Option<ConnectorError> {
+    const POSITION: &str = " at position ";
+    let (_, rest) = message.split_once(" require unique expression names but the expression \"")?;
+    let (name, rest) = rest.split_once('"')?;
+    let first = rest.strip_prefix(POSITION)?.split(' ').next()?;
+    let second = rest.rsplit_once(POSITION)?.1.split(' ').next()?;
+    let (first, second) = (first.parse::<u64>().ok()?, second.parse::<u64>().ok()?);
+    let is_column = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
+    let name = name.rsplit_once(" AS ").map_or(name, |(_, alias)| alias);
+    let column = match name.rsplit_once('.') {
+        Some((_, column)) if name.chars().all(is_column) => column.to_owned(),
+        _ => without_types(name),
+    };
+    Some(two_columns(&column).at(format!("columns {} and {} of the query", first + 1, second + 1)))
+}
+
+/// An expression with its numbers as they are written: `id + Int64(1)` is `id + 1`.
+fn without_types(expression: &str) -> String {
+    let mut text = expression.to_owned();
+    for kind in ["Int64(", "Float64(", "Boolean("] {
+        while let Some((before, rest)) = text.split_once(kind)
+            && let Some((value, after)) = rest.split_once(')')
+        {
+            text = format!("{before}{value}{after}");
+        }
+    }
+    text
+}
+
+fn two_columns(name: &str) -> ConnectorError {
+    ConnectorError::misconfigured(format!("the query gives two columns named `{name}`"))
+        .help("give one of them another name with `as`")
 }
 
 /// A call with arguments that the function does not take.

@@ -17,6 +17,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use serde_json::Value;
 use tidemill_connector::ConnectorError;
+use tidemill_model::words::{a, counted};
 
 use crate::error::explain;
 use crate::names::Names;
@@ -103,9 +104,9 @@ impl RowExpr {
     pub fn eval(&self, batch: &RecordBatch) -> Result<ArrayRef, ConnectorError> {
         if batch.num_columns() != self.of {
             return Err(ConnectorError::internal(format!(
-                "`{}` is for {} columns, but the batch has {}",
+                "`{}` is for {}, but the batch has {}",
                 self.text,
-                self.of,
+                counted(self.of, "column"),
                 batch.num_columns()
             )));
         }
@@ -140,9 +141,9 @@ impl RowExpr {
             return Ok(());
         }
         Err(ConnectorError::misconfigured(format!(
-            "`{}` is no condition: it is a {}",
+            "`{}` is no condition: it is {}",
             self.text,
-            type_name(&self.data_type)
+            a(&type_name(&self.data_type))
         ))
         .help("compare it with something"))
     }

@@ -29,7 +29,6 @@ mod error;
 pub mod expr;
 pub mod functions;
 mod names;
-mod near;
 mod parse;
 mod rejects;
 pub mod rows;

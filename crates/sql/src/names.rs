@@ -18,9 +18,9 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use tidemill_connector::ConnectorError;
 
 use crate::error::pass;
-use crate::near::{listed, near};
 use crate::scan::Readable;
 use crate::session::HouseTypes;
+use tidemill_connector::near::{listed, near};
 
 /// The tables that a query may read, and the functions it may call.
 ///

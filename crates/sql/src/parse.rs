@@ -338,8 +338,8 @@ mod tests {
             "SELECT 3, '$n' FROM t WHERE who = 'o''b' LIMIT 3",
         );
         check(
-            "select $m from t",
-            "there is no value for `$m` (line 1, column 8); did you mean `$n`?",
+            "select $whom from t",
+            "there is no value for `$whom` (line 1, column 8); did you mean `$who`?",
         );
     }
 

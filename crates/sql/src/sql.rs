@@ -176,7 +176,8 @@ mod tests {
         check(json!({}), Err(&format!("{WRONG}invalid length 0, expected 1 to 100 queries")));
         check(
             json!({"a": 1}),
-            Err(&format!("{WRONG}invalid type: integer `1`, expected a string")),
+            Err("setting `a` of transform `sql` is wrong: invalid type: integer `1`, expected a \
+                 string"),
         );
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tidemill_model::words::counted;
 use tidemill_model::{Event, Position, RunId, RunState, TaskState};
 
 use crate::disk;
@@ -350,7 +351,11 @@ impl Checkup<'_> {
         if files.is_empty() {
             return;
         }
-        let what = format!("{} table files ({bytes} bytes) belong to no run", files.len());
+        let what = format!(
+            "table files that belong to no run: {} ({})",
+            files.len(),
+            counted(bytes, "byte")
+        );
         self.add(Severity::Info, what, "`tidemill doctor --repair` removes them");
         if self.repair.is_some() && files.iter().all(|path| std::fs::remove_file(path).is_ok()) {
             self.mark_repaired();

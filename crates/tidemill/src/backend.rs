@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use tidemill_executor::logs::{self, Stream, log_path};
+use tidemill_model::words::counted;
 use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskName, Timestamp, Version};
 use tidemill_scheduler::service::Refused;
 use tidemill_scheduler::{Clock, CommandError, RunVersionError, RunView, stats::COMMIT_BUCKETS_US};
@@ -296,13 +297,21 @@ impl Backend for NodeBackend {
         let journal = if full {
             "the disk is full: nothing is acknowledged until there is space".to_owned()
         } else {
-            format!("{} events", node.scheduler.live().position().0)
+            counted(node.scheduler.live().position().0, "event")
         };
         let parts = vec![
-            part("scheduler", true, format!("{running} runs running, {queued} queued")),
+            part(
+                "scheduler",
+                true,
+                format!("{} running, {queued} queued", counted(running, "run")),
+            ),
             part("journal", !full, journal),
-            part("records", true, format!("{events} events, {millis} ms behind")),
-            part("executor", true, format!("{} attempts under way", node.executor.under_way())),
+            part("records", true, format!("{}, {millis} ms behind", counted(events, "event"))),
+            part(
+                "executor",
+                true,
+                format!("{} under way", counted(node.executor.under_way(), "attempt")),
+            ),
         ];
         Health { ok: parts.iter().all(|part| part.ok), parts }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidemill_connector::Registry;
 use tidemill_profile::ProfileStore;
-use tidemill_spec::{Catalog, ConnectorInfo, TransformInfo};
+use tidemill_spec::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 use tidemill_sql::Engine;
 
 use crate::beside::Beside;
@@ -28,11 +28,14 @@ pub(crate) fn catalog(registry: &Registry, beside: Option<&Beside>) -> Catalog {
             .iter()
             .map(|connector| {
                 let (source_example, sink_example) = connector.examples();
+                let (of_source, of_sink) = (Arc::clone(connector), Arc::clone(connector));
                 ConnectorInfo {
                     name: connector.name().to_owned(),
                     summary: connector.summary().to_owned(),
                     source: connector.source_schema(),
                     sink: connector.sink_schema(),
+                    source_check: SettingsCheck::new(move |s| of_source.source_problems(s)),
+                    sink_check: SettingsCheck::new(move |s| of_sink.sink_problems(s)),
                     source_example: source_example.to_owned(),
                     sink_example: sink_example.to_owned(),
                 }
@@ -41,11 +44,15 @@ pub(crate) fn catalog(registry: &Registry, beside: Option<&Beside>) -> Catalog {
         transforms: registry
             .transforms
             .iter()
-            .map(|transform| TransformInfo {
-                name: transform.name().to_owned(),
-                summary: transform.summary().to_owned(),
-                schema: transform.schema(),
-                example: transform.example().to_owned(),
+            .map(|transform| {
+                let of = Arc::clone(transform);
+                TransformInfo {
+                    name: transform.name().to_owned(),
+                    summary: transform.summary().to_owned(),
+                    schema: transform.schema(),
+                    check: SettingsCheck::new(move |settings| of.problems(settings)),
+                    example: transform.example().to_owned(),
+                }
             })
             .collect(),
         connections: beside.map(Beside::connection_names),

@@ -200,7 +200,9 @@ impl Node {
         let (store, notes) = SledStore::open(&home, Arc::clone(&resolver), SledOptions::default())
             .map_err(Failure::said)?;
         let store = Arc::new(store);
-        notes.iter().for_each(|note| tracing::warn!("{note}"));
+        for note in &notes {
+            tracing::warn!("{note}");
+        }
 
         let to_scheduler: Arc<OnceLock<Scheduler>> = Arc::default();
         let reply = Arc::clone(&to_scheduler);
@@ -360,7 +362,9 @@ fn start(
         }
     });
     let Started { scheduler, thread, notes } = started.map_err(Failure::said)?;
-    notes.iter().for_each(|note| tracing::warn!("{note}"));
+    for note in &notes {
+        tracing::warn!("{note}");
+    }
     Ok(Working { scheduler, thread: Some(thread), projector })
 }
 

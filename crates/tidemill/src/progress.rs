@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
+use tidemill_model::words::noun;
 use tidemill_model::{RunState, TaskState, Timestamp};
 
 use crate::access::Access;
@@ -133,14 +134,19 @@ pub(crate) fn counts(task: &Task) -> String {
     };
     let mut text = if task.action.as_deref() == Some("run") {
         // What a command makes of its rows is not counted.
-        format!("{} rows in", number(counts.rows_in))
+        format!("{} {} in", number(counts.rows_in), noun(counts.rows_in, "row"))
     } else if counts.rows_in == counts.rows_out {
-        format!("{} rows", number(counts.rows_out))
+        format!("{} {}", number(counts.rows_out), noun(counts.rows_out, "row"))
     } else {
-        format!("{} → {} rows", number(counts.rows_in), number(counts.rows_out))
+        let rows = noun(counts.rows_out, "row");
+        format!("{} → {} {rows}", number(counts.rows_in), number(counts.rows_out))
     };
     if counts.duplicates > 0 {
-        text.push_str(&format!("; {} duplicates", number(counts.duplicates)));
+        text.push_str(&format!(
+            "; {} {}",
+            number(counts.duplicates),
+            noun(counts.duplicates, "duplicate")
+        ));
     }
     let rejected: Vec<String> = (counts.rejected.iter())
         .filter_map(|(reason, rows)| Some((reason, rows.as_u64().filter(|rows| *rows > 0)?)))

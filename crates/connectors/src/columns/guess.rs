@@ -173,7 +173,9 @@ mod tests {
             texts in prop::collection::vec("(-?[0-9]{1,20}|-?[0-9]{0,3}\\.[0-9]{0,3}(e[0-9]{1,3})?|true|20[0-9]{2}-[01][0-9]-[0-3][0-9]( [0-2][0-9]:[0-5][0-9])?|[a-z]{1,3})", 0..6)
         ) {
             let mut guess = Guess::default();
-            texts.iter().for_each(|text| guess.see(text));
+            for text in &texts {
+                guess.see(text);
+            }
             let mut column = ColumnBuilder::new(&guess.data_type()).unwrap();
             for text in &texts {
                 prop_assert!(column.push_text(text), "{text} as {guess:?}");

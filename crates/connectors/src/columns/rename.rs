@@ -68,6 +68,15 @@ pub(crate) fn rename_all(
     Ok(renamed)
 }
 
+/// Refuses a name that no column can have; `None` is no setting at all.
+pub(crate) fn check_new_name(key: &str, name: Option<&str>) -> Result<(), ConnectorError> {
+    if name == Some("") {
+        return Err(ConnectorError::misconfigured(format!("`{key}` is empty"))
+            .help("write the name of the column, or leave the setting out"));
+    }
+    Ok(())
+}
+
 fn duplicate(new: &str, old: &str, place: &str) -> ConnectorError {
     let how = if new == old { String::new() } else { format!(" (from `{old}`)") };
     ConnectorError::data(format!("two columns have the name `{new}`{how}"))

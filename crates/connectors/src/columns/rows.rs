@@ -13,8 +13,8 @@ const BATCH_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct Rows {
     schema: SchemaRef,
     columns: Vec<ColumnBuilder>,
-    rows: usize,
-    rows_max: usize,
+    len: usize,
+    len_max: usize,
 }
 
 impl Rows {
@@ -25,7 +25,7 @@ impl Rows {
             .iter()
             .map(|field| ColumnBuilder::new(field.data_type()))
             .collect::<Result<_, _>>()?;
-        Ok(Self { schema, columns, rows: 0, rows_max: rows_max.max(1) })
+        Ok(Self { schema, columns, len: 0, len_max: rows_max.max(1) })
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -33,7 +33,7 @@ impl Rows {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.rows
+        self.len
     }
 
     /// The columns, to append one cell to each; then [`Rows::keep`] or [`Rows::undo`] the row.
@@ -43,24 +43,24 @@ impl Rows {
 
     /// Counts the row that was appended.
     pub(crate) fn keep(&mut self) {
-        self.rows += 1;
+        self.len += 1;
     }
 
     /// Takes back what was appended of a row.
     pub(crate) fn undo(&mut self) {
         for column in &mut self.columns {
-            column.truncate(self.rows);
+            column.truncate(self.len);
         }
     }
 
     /// Whether the batch must be taken before the next row.
     pub(crate) fn is_full(&self) -> bool {
-        self.rows >= self.rows_max || self.text_bytes() >= BATCH_BYTES_MAX
+        self.len >= self.len_max || self.text_bytes() >= BATCH_BYTES_MAX
     }
 
     fn text_bytes(&self) -> usize {
         // Looking at every column for every row would show in a profile.
-        if self.rows.is_multiple_of(64) || self.rows < 64 {
+        if self.len.is_multiple_of(64) || self.len < 64 {
             self.columns.iter().map(ColumnBuilder::text_bytes).sum()
         } else {
             0
@@ -69,13 +69,13 @@ impl Rows {
 
     /// The rows so far as a batch, if there are any.
     pub(crate) fn take(&mut self) -> Result<Option<RecordBatch>, ConnectorError> {
-        if self.rows == 0 {
+        if self.len == 0 {
             return Ok(None);
         }
         let columns =
             self.columns.iter_mut().map(ColumnBuilder::finish).collect::<Result<_, _>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        self.rows = 0;
+        let options = RecordBatchOptions::new().with_row_count(Some(self.len));
+        self.len = 0;
         Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?))
     }
 }

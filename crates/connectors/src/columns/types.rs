@@ -6,6 +6,7 @@ use std::str::FromStr;
 use arrow::datatypes::{DataType, TimeUnit};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use tidemill_model::words::counted;
 
 /// The type of a column, as written in a DAG file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -31,6 +32,9 @@ pub enum ColumnType {
         scale: i8,
     },
 }
+
+/// A decimal has at most so many digits.
+const DIGITS_MAX: u8 = 38;
 
 impl ColumnType {
     /// The Arrow type.
@@ -85,8 +89,21 @@ impl FromStr for ColumnType {
                 let (precision, scale) = inner.and_then(|t| t.split_once(',')).ok_or_else(bad)?;
                 let precision: u8 = precision.trim().parse().map_err(|_| bad())?;
                 let scale: i8 = scale.trim().parse().map_err(|_| bad())?;
-                if !(1..=38).contains(&precision) || scale < 0 || scale.unsigned_abs() > precision {
-                    return Err(bad());
+                if !(1..=DIGITS_MAX).contains(&precision) {
+                    return Err(format!(
+                        "`{text}` has {}; a decimal has 1 to {DIGITS_MAX} of them, \
+                         for example `decimal({DIGITS_MAX},{})`",
+                        counted(precision, "digit"),
+                        scale.clamp(0, DIGITS_MAX as i8)
+                    ));
+                }
+                if scale < 0 || scale.unsigned_abs() > precision {
+                    return Err(format!(
+                        "`{text}` has {} after the point and {precision} in all; write at most \
+                         {precision} after the point, for example `decimal({precision},{})`",
+                        counted(scale, "digit"),
+                        2.min(precision)
+                    ));
                 }
                 Self::Decimal { precision, scale }
             }
@@ -144,6 +161,23 @@ mod tests {
             "integer".parse::<ColumnType>().unwrap_err(),
             "`integer` is no column type; write `string`, `int64`, `float64`, `boolean`, `date`, \
              `timestamp` or `decimal(10,2)`"
+        );
+    }
+
+    #[test]
+    fn a_decimal_that_cannot_be_is_told_why() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(text.parse::<ColumnType>().unwrap_err(), expected);
+        };
+        check(
+            "decimal(99,2)",
+            "`decimal(99,2)` has 99 digits; a decimal has 1 to 38 of them, for example \
+             `decimal(38,2)`",
+        );
+        check(
+            "decimal(2,3)",
+            "`decimal(2,3)` has 3 digits after the point and 2 in all; write at most 2 after the \
+             point, for example `decimal(2,2)`",
         );
     }
 

@@ -1,10 +1,12 @@
 //! The types of the columns whose types nobody wrote: found by reading the whole input.
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use std::sync::Arc;
-use tidemill_connector::{ConnectorError, connector::unknown_column};
 
-use super::input::Input;
+use arrow::datatypes::{DataType, Field, FieldRef};
+use tidemill_connector::ConnectorError;
+use tidemill_connector::near::{listed, near};
+
+use super::input::{HeaderPlace, Input, Position};
 use super::read::{Nulls, check_record, reject_error};
 use crate::columns::guess::Guess;
 use crate::columns::{ColumnTypes, OnBadRow};
@@ -20,7 +22,6 @@ pub(crate) fn fields(
     nulls: &Nulls,
     on_bad_row: OnBadRow,
 ) -> Result<Vec<FieldRef>, ConnectorError> {
-    written_columns_exist(names, types)?;
     let mut columns: Vec<Column> = names
         .iter()
         .map(|name| match types.0.get(name) {
@@ -29,7 +30,7 @@ pub(crate) fn fields(
         })
         .collect();
     if columns.iter().any(|column| matches!(column, Column::Guessed(_))) {
-        let mut position = input.start();
+        let mut position = Position::start();
         while let Some((file, record)) = position.next(input)? {
             if let Err(reject) = check_record(&record, names) {
                 match on_bad_row {
@@ -61,9 +62,26 @@ enum Column {
     Guessed(Guess),
 }
 
-fn written_columns_exist(names: &[String], types: &ColumnTypes) -> Result<(), ConnectorError> {
+/// Refuses types for columns that the header does not have, which is at `place`.
+pub(super) fn written_columns_exist(
+    names: &[String],
+    types: &ColumnTypes,
+    renamed: bool,
+    place: &HeaderPlace,
+) -> Result<(), ConnectorError> {
     let Some(unknown) = types.0.keys().find(|name| !names.contains(name)) else { return Ok(()) };
-    let fields: Vec<Field> =
-        names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
-    Err(unknown_column("columns", unknown, &Arc::new(Schema::new(fields))))
+    let names = names.iter().map(String::as_str);
+    let meant = near(unknown, names.clone())
+        .map(|near| format!("did you mean `{near}`? "))
+        .unwrap_or_default();
+    let after = if renamed { "after `rename` it has" } else { "it has" };
+    Err(ConnectorError::misconfigured(format!(
+        "`columns` names the column `{unknown}`, which {} not have",
+        match place {
+            HeaderPlace::File(name) => format!("the header of `{name}` does"),
+            HeaderPlace::Names => "`names` does".to_owned(),
+        }
+    ))
+    .at(place)
+    .help(format!("{meant}{after}: {}", listed(names))))
 }

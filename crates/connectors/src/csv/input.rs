@@ -1,14 +1,58 @@
 //! The files of a CSV source, one after the other, under one header.
 
+use std::fmt;
+
 use encoding_rs::Encoding;
 use tidemill_connector::{ConnectorError, SourceContext};
 
+use super::infer::written_columns_exist;
 use super::scan::{Dialect, Record, ScanError, Scanner};
-use super::{CsvSourceConfig, one_character};
+use super::{CsvSourceConfig, one_character, quote};
 use crate::columns::rename::rename_all;
 use crate::files::find::{InputFile, find};
 use crate::files::open::{Stream, encoding, open_text, unreadable};
 use crate::files::window::ROW_BYTES_MAX;
+
+/// Either the files have headers or the settings have names, which are good ones then.
+pub(super) fn check_names(config: &CsvSourceConfig) -> Result<(), ConnectorError> {
+    match (&config.names, config.header) {
+        (Some(names), false) => given_on(names, config, &HeaderPlace::Names).map(|_| ()),
+        (None, true) => Ok(()),
+        (None, false) => Err(ConnectorError::misconfigured("`header: false` needs `names`")
+            .help("name the columns in the order of the file: `names: [id, price]`")),
+        (Some(_), true) => Err(ConnectorError::misconfigured("`names` needs `header: false`")
+            .help("to rename columns that have a header, use `rename: {old: new}`")),
+    }
+}
+
+/// Where the names of the columns are written.
+#[derive(Debug)]
+pub(super) enum HeaderPlace {
+    /// In the first row of this file.
+    File(String),
+    /// In the settings.
+    Names,
+}
+
+impl fmt::Display for HeaderPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(name) => write!(f, "{name}:1"),
+            Self::Names => f.write_str("`names`"),
+        }
+    }
+}
+
+/// The columns as they are given on, which are those that `columns` names and maybe others.
+fn given_on(
+    header: &[String],
+    config: &CsvSourceConfig,
+    place: &HeaderPlace,
+) -> Result<Vec<String>, ConnectorError> {
+    let names = rename_all(header, config.rename.as_ref(), &place.to_string())?;
+    written_columns_exist(&names, &config.columns, config.rename.is_some(), place)?;
+    Ok(names)
+}
 
 /// Which files, and how their text is to be taken. Can be read any number of times.
 #[derive(Debug, Clone)]
@@ -29,13 +73,8 @@ impl Input {
         cx: &SourceContext,
     ) -> Result<Self, ConnectorError> {
         let delimiter = one_character("delimiter", &config.delimiter)?;
-        let quote = match config.quote.as_str() {
-            "" => None,
-            text => Some(one_character("quote", text)?),
-        };
-        if quote == Some(delimiter) {
-            return Err(ConnectorError::misconfigured("`delimiter` and `quote` are the same"));
-        }
+        let quote = quote(&config.quote)?;
+        check_names(config)?;
         let mut input = Self {
             files: find(&config.path, &cx.folder)?,
             dialect: Dialect { delimiter, quote, trim: config.trim },
@@ -43,33 +82,21 @@ impl Input {
             has_header: config.header,
             header: Vec::new(),
         };
-        input.header = match (&config.names, config.header) {
-            (Some(names), false) => names.clone(),
-            (None, true) => input.first_header()?,
-            (None, false) => {
-                return Err(ConnectorError::misconfigured("`header: false` needs `names`")
-                    .help("name the columns in the order of the file: `names: [id, price]`"));
-            }
-            (Some(_), true) => {
-                return Err(ConnectorError::misconfigured("`names` needs `header: false`")
-                    .help("to rename columns that have a header, use `rename: {old: new}`"));
-            }
+        input.header = match &config.names {
+            Some(names) => names.clone(),
+            None => input.first_header()?,
         };
         Ok(input)
     }
 
     /// The columns as given on.
     pub(crate) fn names(&self, config: &CsvSourceConfig) -> Result<Vec<String>, ConnectorError> {
-        let place = match self.has_header {
-            true => format!("{}:1", self.files[0].name),
-            false => "`names`".to_owned(),
+        let place = if self.has_header {
+            HeaderPlace::File(self.files[0].name.clone())
+        } else {
+            HeaderPlace::Names
         };
-        rename_all(&self.header, config.rename.as_ref(), &place)
-    }
-
-    /// Starts at the first record of the first file.
-    pub(crate) fn start(&self) -> Position {
-        Position { scanner: None, file: 0, open: false }
+        given_on(&self.header, config, &place)
     }
 
     fn first_header(&self) -> Result<Vec<String>, ConnectorError> {
@@ -106,6 +133,11 @@ pub(crate) struct Position {
 }
 
 impl Position {
+    /// Before the first record of the first file.
+    pub(crate) fn start() -> Self {
+        Self { scanner: None, file: 0, open: false }
+    }
+
     /// The next record and the file it is in; `None` after the last record of the last file.
     pub(crate) fn next<'a>(
         &'a mut self,

@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use tidemill_connector::{ConnectorError, RejectedRow, Source, SourceContext};
+use tidemill_model::words::counted;
 
 use super::CsvSourceConfig;
 use super::infer;
@@ -64,7 +65,7 @@ impl CsvSource {
             fields.push(Arc::new(Field::new(name, DataType::Utf8, true)));
         }
         Ok(Self {
-            position: input.start(),
+            position: Position::start(),
             input,
             names,
             rows: Rows::new(Arc::new(Schema::new(fields)), cx.batch_rows)?,
@@ -150,7 +151,8 @@ pub(crate) fn check_record(record: &Record<'_>, names: &[String]) -> Result<(), 
     }
     if record.len() != names.len() {
         let reason = if record.len() < names.len() { "too_few_fields" } else { "too_many_fields" };
-        let message = format!("the row has {} cells instead of {}", record.len(), names.len());
+        let message =
+            format!("the row has {} instead of {}", counted(record.len(), "cell"), names.len());
         return Err(Reject { reason, message, column: None, value: None });
     }
     if record.is_text() {

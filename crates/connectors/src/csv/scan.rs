@@ -311,9 +311,10 @@ impl Row<'_> {
             }
         };
         self.lines += memchr_iter(b'\n', &self.bytes[start..close]).count() as u64;
-        let cell = match doubled {
-            true => self.undouble(start..close, quote),
-            false => Cell { range: start..close, unescaped: false, quoted: true },
+        let cell = if doubled {
+            self.undouble(start..close, quote)
+        } else {
+            Cell { range: start..close, unescaped: false, quoted: true }
         };
         let mut after = (close + 1).min(self.bytes.len());
         if self.dialect.trim {
@@ -394,7 +395,10 @@ mod tests {
         }
     }
 
-    fn scan(text: &[u8], dialect: Dialect) -> Vec<(u64, Vec<String>, Option<(Fault, usize)>)> {
+    /// Line, cells, fault.
+    type Row = (u64, Vec<String>, Option<(Fault, usize)>);
+
+    fn scan(text: &[u8], dialect: Dialect) -> Vec<Row> {
         let mut scanner = Scanner::new(Pieces(text, 3), dialect);
         let mut records = Vec::new();
         while scanner.advance().unwrap() {

@@ -26,13 +26,19 @@ struct Format {
     nulls: String,
 }
 
+/// The character between cells.
+pub(super) fn delimiter(config: &CsvSinkConfig) -> Result<u8, ConnectorError> {
+    match one_character("delimiter", &config.delimiter)? {
+        QUOTE => Err(ConnectorError::misconfigured("`delimiter` must not be a double quote")
+            .help("cells that need it are put in double quotes")),
+        delimiter => Ok(delimiter),
+    }
+}
+
 impl CsvSink {
     /// Starts the file and writes its header.
     pub(crate) fn create(config: &CsvSinkConfig, cx: &SinkContext) -> Result<Self, ConnectorError> {
-        let delimiter = one_character("delimiter", &config.delimiter)?;
-        if delimiter == QUOTE {
-            return Err(ConnectorError::misconfigured("`delimiter` must not be a double quote"));
-        }
+        let delimiter = delimiter(config)?;
         let mut file = NewFile::create(&cx.resolve(&config.path), &cx.idempotency_key)?;
         let format = Format { delimiter, nulls: config.nulls.clone() };
         let mut text = Vec::new();

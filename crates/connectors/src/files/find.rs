@@ -18,11 +18,33 @@ pub(crate) struct InputFile {
 /// A pattern may mean at most this many files.
 const FILES_MAX: usize = 1_000_000;
 
+/// Refuses a pattern that is none, whatever files there are.
+pub(crate) fn check_pattern(pattern: &str) -> Result<(), ConnectorError> {
+    if pattern.is_empty() {
+        return Err(ConnectorError::misconfigured("`path` is empty")
+            .help("name a file, or a pattern for several: `inbox/*.csv`"));
+    }
+    let Err(error) = Pattern::new(pattern) else { return Ok(()) };
+    Err(if pattern.contains("**") && error.msg.contains("recursive") {
+        ConnectorError::misconfigured(format!(
+            "`path` is no pattern: `{pattern}` joins `**` to a name"
+        ))
+        .help("`**` stands alone between slashes: `in/**/*.csv`; within a name write `*`")
+    } else {
+        ConnectorError::misconfigured(format!(
+            "`path` is no pattern: `{pattern}` goes wrong at letter {}",
+            error.pos + 1
+        ))
+        .help("a `[` begins a set of letters that `]` ends; for the letter `[` itself write `[[]`")
+    })
+}
+
 /// The files that `pattern` means, in name order; at least one.
 ///
 /// `*` and `?` stay within a folder, `**` goes through folders; none of them matches a name that
 /// starts with a dot, since such files are hidden or unfinished.
 pub(crate) fn find(pattern: &str, folder: &Path) -> Result<Vec<InputFile>, ConnectorError> {
+    check_pattern(pattern)?;
     let literal = folder.join(pattern);
     if literal.is_file() {
         return Ok(vec![named(literal, folder)]);
@@ -56,9 +78,10 @@ pub(crate) fn find(pattern: &str, folder: &Path) -> Result<Vec<InputFile>, Conne
 
 fn matches(pattern: &str, folder: &Path) -> Result<Vec<PathBuf>, ConnectorError> {
     // The folder is a name, not a pattern: its brackets mean brackets.
-    let full = match Path::new(pattern).is_absolute() {
-        true => pattern.to_owned(),
-        false => format!("{}/{pattern}", Pattern::escape(&folder.to_string_lossy())),
+    let full = if Path::new(pattern).is_absolute() {
+        pattern.to_owned()
+    } else {
+        format!("{}/{pattern}", Pattern::escape(&folder.to_string_lossy()))
     };
     let options = MatchOptions {
         case_sensitive: true,
@@ -127,6 +150,10 @@ mod tests {
             "no file matches `in/*.csv` (in the folder FOLDER); paths are relative to the folder of the DAG file",
         );
         check("in", "`in` is a folder (FOLDER); name its files, for example `in/*`");
-        check("a[", "the pattern `a[` is wrong: invalid range pattern");
+        check(
+            "a[",
+            "`path` is no pattern: `a[` goes wrong at letter 2; a `[` begins a set of letters that \
+             `]` ends; for the letter `[` itself write `[[]`",
+        );
     }
 }

@@ -214,11 +214,11 @@ mod tests {
 
     #[test]
     fn encodings() {
-        let utf16le: Vec<u8> = [0xff, 0xfe]
+        let little: Vec<u8> = [0xff, 0xfe]
             .into_iter()
             .chain("né😀".encode_utf16().flat_map(u16::to_le_bytes))
             .collect();
-        let utf16be: Vec<u8> = [0xfe, 0xff]
+        let big: Vec<u8> = [0xfe, 0xff]
             .into_iter()
             .chain("né😀".encode_utf16().flat_map(u16::to_be_bytes))
             .collect();
@@ -227,9 +227,9 @@ mod tests {
         };
         check("né".as_bytes(), None, "né");
         check("\u{feff}né".as_bytes(), None, "né");
-        check(&utf16le, None, "né😀");
-        check(&utf16be, None, "né😀");
-        check(&utf16be, Some("windows-1252"), "né😀");
+        check(&little, None, "né😀");
+        check(&big, None, "né😀");
+        check(&big, Some("windows-1252"), "né😀");
         check(b"n\xe9\x80", Some("windows-1252"), "né€");
         check("long ä ".repeat(40_000).as_bytes(), Some("utf-8"), &"long ä ".repeat(40_000));
         let long: Vec<u8> = b"long \xe4 ".repeat(40_000);

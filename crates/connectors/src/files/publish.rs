@@ -7,6 +7,28 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use tidemill_connector::ConnectorError;
 
+/// Refuses a path that cannot be that of a file or folder to write, whatever there is.
+pub(crate) fn check_target(path: &str) -> Result<(), ConnectorError> {
+    if path.is_empty() {
+        return Err(ConnectorError::misconfigured("`path` is empty")
+            .help("write where it should go, relative to the folder of the DAG file"));
+    }
+    if path.contains('\0') {
+        return Err(ConnectorError::misconfigured("`path` holds a zero byte, as no name may"));
+    }
+    Ok(())
+}
+
+/// Refuses a path that cannot be that of a file to write.
+pub(crate) fn check_file(path: &str) -> Result<(), ConnectorError> {
+    check_target(path)?;
+    if path.ends_with('/') || Path::new(path).file_name().is_none() {
+        return Err(ConnectorError::misconfigured(format!("`path` is `{path}`, a folder"))
+            .help("add the name of the file"));
+    }
+    Ok(())
+}
+
 /// A file under construction, hidden beside its place. Dropped unpublished, it is removed.
 #[derive(Debug)]
 pub(crate) struct Staged {

@@ -12,6 +12,7 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode, Version};
 use tidemill_connector::ConnectorError;
 use tidemill_model::time::human_duration;
+use tidemill_model::words::counted;
 
 use super::Format;
 use super::request::{Request, root_cause};
@@ -134,8 +135,11 @@ fn to_text(
 }
 
 fn too_large(name: &str, max_bytes: u64) -> ConnectorError {
-    ConnectorError::misconfigured(format!("a page of `{name}` has more than {max_bytes} bytes"))
-        .help("ask for smaller pages, or raise `max_bytes`")
+    ConnectorError::misconfigured(format!(
+        "a page of `{name}` has more than {}",
+        counted(max_bytes, "byte")
+    ))
+    .help("ask for smaller pages, or raise `max_bytes`")
 }
 
 /// An answer that is no success. Overload passes; the rest is a refusal.

@@ -44,14 +44,20 @@ pub(super) struct Layout {
     name: String,
 }
 
+/// Refuses keys that lead to the rows in a format that has none.
+pub(super) fn check_rows(config: &HttpSourceConfig) -> Result<(), ConnectorError> {
+    if config.rows.is_some() && config.format != Format::Json {
+        return Err(ConnectorError::misconfigured("`rows` needs `format: json`")
+            .help("in the other formats the whole answer is rows"));
+    }
+    Ok(())
+}
+
 type Object<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 
 impl Layout {
     pub(super) fn new(config: &HttpSourceConfig, name: String) -> Result<Self, ConnectorError> {
-        if config.rows.is_some() && config.format != Format::Json {
-            return Err(ConnectorError::misconfigured("`rows` needs `format: json`")
-                .help("in the other formats the whole answer is rows"));
-        }
+        check_rows(config)?;
         let next = match &config.pagination {
             Some(Pagination::Cursor(cursor)) => Some(cursor.next.clone()),
             _ => None,

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use tidemill_connector::ConnectorError;
+use tidemill_model::words::counted;
 
 use super::page::PageEnd;
 use super::{Cursor, Format, HttpSourceConfig, PageNumbers, Pagination, Stop};
@@ -27,40 +28,79 @@ enum Next {
     Cursor(String),
 }
 
-impl Paging {
-    pub(super) fn new(config: &HttpSourceConfig) -> Result<Self, ConnectorError> {
-        let taken = |param: &str| {
-            ConnectorError::misconfigured(format!(
+/// Refuses pages that can never be asked for.
+pub(super) fn check_pagination(config: &HttpSourceConfig) -> Result<(), ConnectorError> {
+    let free = |param: &str| {
+        if config.query.contains_key(param) {
+            return Err(ConnectorError::misconfigured(format!(
                 "`query` sets the parameter `{param}`, which `pagination` sets too"
             ))
-        };
+            .help("take it out of `query`"));
+        }
+        Ok(())
+    };
+    match &config.pagination {
+        None => Ok(()),
+        Some(Pagination::Cursor(cursor)) => {
+            if config.format != Format::Json {
+                return Err(ConnectorError::misconfigured(
+                    "`pagination: {cursor: …}` needs `format: json`",
+                )
+                .help("the other formats have no place for the text of the next page"));
+            }
+            for (key, text) in [("param", &cursor.param), ("next", &cursor.next)] {
+                if text.is_empty() {
+                    return Err(ConnectorError::misconfigured(format!(
+                        "`pagination.cursor.{key}` is empty"
+                    )));
+                }
+            }
+            free(&cursor.param)
+        }
+        Some(Pagination::Page(page)) => {
+            if page.size.is_none() && (page.stop == Stop::Short || page.size_param.is_some()) {
+                return Err(ConnectorError::misconfigured(
+                    "`stop: short` and `size_param` need `size`",
+                )
+                .help("add `size`: how many rows a full page has"));
+            }
+            if page.size == Some(0) {
+                return Err(ConnectorError::misconfigured(
+                    "`pagination.page.size` must be at least 1",
+                ));
+            }
+            if page.size_param.as_ref() == Some(&page.param) {
+                return Err(ConnectorError::misconfigured(format!(
+                    "`param` and `size_param` are both `{}`",
+                    page.param
+                ))
+                .help("the number of the page and the rows in it need a parameter each"));
+            }
+            if page.param.is_empty() {
+                return Err(ConnectorError::misconfigured("`pagination.page.param` is empty"));
+            }
+            [Some(&page.param), page.size_param.as_ref()]
+                .into_iter()
+                .flatten()
+                .try_for_each(|p| free(p))
+        }
+    }
+}
+
+/// Refuses a limit that not even one page or byte keeps.
+pub(super) fn check_limit(key: &str, limit: u64) -> Result<(), ConnectorError> {
+    if limit == 0 {
+        return Err(ConnectorError::misconfigured(format!("`{key}` must be at least 1")));
+    }
+    Ok(())
+}
+
+impl Paging {
+    pub(super) fn new(config: &HttpSourceConfig) -> Result<Self, ConnectorError> {
+        check_pagination(config)?;
         let next = match &config.pagination {
-            None => Next::First,
-            Some(Pagination::Cursor(cursor)) => {
-                if config.format != Format::Json {
-                    return Err(ConnectorError::misconfigured(
-                        "`pagination: {cursor: …}` needs `format: json`",
-                    )
-                    .help("the other formats have no place for the text of the next page"));
-                }
-                if config.query.contains_key(&cursor.param) {
-                    return Err(taken(&cursor.param));
-                }
-                Next::First
-            }
-            Some(Pagination::Page(page)) => {
-                let params = [Some(&page.param), page.size_param.as_ref()];
-                let set = params.into_iter().flatten().find(|p| config.query.contains_key(*p));
-                if let Some(param) = set {
-                    return Err(taken(param));
-                }
-                if page.size.is_none() && (page.stop == Stop::Short || page.size_param.is_some()) {
-                    return Err(ConnectorError::misconfigured(
-                        "`stop: short` and `size_param` need `size`",
-                    ));
-                }
-                Next::Number(page.start)
-            }
+            Some(Pagination::Page(page)) => Next::Number(page.start),
+            Some(Pagination::Cursor(_)) | None => Next::First,
         };
         Ok(Self {
             pagination: config.pagination.clone(),
@@ -81,8 +121,8 @@ impl Paging {
         let Some(next) = &self.next else { return Ok(None) };
         if self.had >= self.max_pages {
             return Err(ConnectorError::data(format!(
-                "there are more than {} pages",
-                self.max_pages
+                "there are more than {}",
+                counted(self.max_pages, "page")
             ))
             .help("raise `max_pages`, or look whether the pages ever end"));
         }
@@ -107,7 +147,9 @@ impl Paging {
             (Some(Pagination::Page(page)), Some(Next::Number(number))) => {
                 self.after_number(page, number, body, end.rows)?
             }
-            (Some(Pagination::Cursor(cursor)), now) => after_cursor(cursor, now, end.next)?,
+            (Some(Pagination::Cursor(cursor)), now) => {
+                after_cursor(cursor, now.as_ref(), end.next)?
+            }
             _ => None,
         };
         self.last = Some(Sha256::digest(body.as_bytes()).into());
@@ -139,11 +181,11 @@ impl Paging {
 
 fn after_cursor(
     cursor: &Cursor,
-    now: Option<Next>,
+    now: Option<&Next>,
     next: Option<String>,
 ) -> Result<Option<Next>, ConnectorError> {
     let next = next.map(Next::Cursor);
-    if next.is_some() && next == now {
+    if next.is_some() && next.as_ref() == now {
         return Err(ConnectorError::data("a page names itself as the next one")
             .help(format!("does the server know the parameter `{}`?", cursor.param)));
     }
@@ -221,7 +263,7 @@ mod tests {
         few.had("1", PageEnd { rows: 1, next: None }).unwrap();
         assert_eq!(
             few.params().unwrap_err().to_string(),
-            "there are more than 1 pages; raise `max_pages`, or look whether the pages ever end"
+            "there are more than 1 page; raise `max_pages`, or look whether the pages ever end"
         );
     }
 
@@ -232,11 +274,11 @@ mod tests {
         };
         check(
             json!({"query": {"p": 1}, "pagination": {"page": {"param": "p"}}}),
-            "`query` sets the parameter `p`, which `pagination` sets too",
+            "`query` sets the parameter `p`, which `pagination` sets too; take it out of `query`",
         );
         check(
             json!({"pagination": {"page": {"param": "p", "stop": "short"}}}),
-            "`stop: short` and `size_param` need `size`",
+            "`stop: short` and `size_param` need `size`; add `size`: how many rows a full page has",
         );
         check(
             json!({"format": "csv", "pagination": {"cursor": {"param": "p", "next": "n"}}}),

@@ -8,6 +8,7 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, Hea
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Url};
 use tidemill_connector::{Connection, ConnectorError, SourceContext};
+use tidemill_model::Secret;
 use tidemill_model::time::parse_duration;
 
 use super::{HttpSourceConfig, Method, QueryValue};
@@ -34,11 +35,8 @@ impl Request {
         config: &HttpSourceConfig,
         cx: &SourceContext,
     ) -> Result<Self, ConnectorError> {
-        let timeout = parse_duration(&config.timeout)
-            .map_err(|error| ConnectorError::misconfigured(format!("`timeout`: {error}")))?;
-        if config.body.is_some() && config.method == Method::Get {
-            return Err(ConnectorError::misconfigured("`body` needs `method: POST`"));
-        }
+        let timeout = timeout(&config.timeout)?;
+        check_body(config)?;
         let mut url = address(config, cx.connection.as_ref())?;
         if !config.query.is_empty() {
             let mut pairs = url.query_pairs_mut();
@@ -109,6 +107,51 @@ impl QueryValue {
     }
 }
 
+/// How long a page may take.
+pub(super) fn timeout(text: &str) -> Result<Duration, ConnectorError> {
+    let timeout = parse_duration(text)
+        .map_err(|error| ConnectorError::misconfigured(format!("`timeout`: {error}")))?;
+    if timeout.is_zero() {
+        return Err(ConnectorError::misconfigured("`timeout` is 0, which no page can keep")
+            .help("write how long a page may take, for example `30s`"));
+    }
+    Ok(timeout)
+}
+
+pub(super) fn check_body(config: &HttpSourceConfig) -> Result<(), ConnectorError> {
+    if config.body.is_some() && config.method == Method::Get {
+        return Err(ConnectorError::misconfigured("`body` needs `method: POST`")
+            .help("leave `body` out, or add `method: POST`"));
+    }
+    Ok(())
+}
+
+/// Refuses a header that no request can have.
+pub(super) fn check_header(name: &str, value: &str) -> Result<(), ConnectorError> {
+    add_header(&mut HeaderMap::new(), name, value, "`headers`")
+}
+
+/// Refuses settings that name no address, two, or one that is none. What a connection adds is not
+/// known yet.
+pub(super) fn check_address(config: &HttpSourceConfig) -> Result<(), ConnectorError> {
+    match (&config.url, &config.connection, &config.path) {
+        (Some(url), None, None) => parse_address(url).map(|_| ()),
+        (Some(_), _, _) => Err(not_alone()),
+        (None, Some(_), _) => Ok(()),
+        (None, None, _) => Err(no_address()),
+    }
+}
+
+fn not_alone() -> ConnectorError {
+    ConnectorError::misconfigured("`url` stands alone")
+        .help("write either `url`, or `connection` and `path`")
+}
+
+fn no_address() -> ConnectorError {
+    ConnectorError::misconfigured("there is no address")
+        .help("write `url`, or `connection` and `path`")
+}
+
 fn client(
     headers: HeaderMap,
     timeout: Duration,
@@ -160,22 +203,23 @@ fn address(
             let path = config.path.as_deref().unwrap_or_default().trim_start_matches('/');
             if path.is_empty() { base.to_owned() } else { format!("{base}/{path}") }
         }
-        (Some(_), _) => {
-            return Err(ConnectorError::misconfigured("`url` stands alone")
-                .help("write either `url`, or `connection` and `path`"));
-        }
-        (None, None) => {
-            return Err(ConnectorError::misconfigured("there is no address")
-                .help("write `url`, or `connection` and `path`"));
-        }
+        (Some(_), _) => return Err(not_alone()),
+        (None, None) => return Err(no_address()),
     };
-    // The text is not quoted in messages: it may hold a password or a key.
-    let url = Url::parse(&text)
-        .map_err(|error| ConnectorError::misconfigured(format!("the address is wrong: {error}")))?;
+    parse_address(&text)
+}
+
+/// The text is not quoted in messages: it may hold a password or a key.
+fn parse_address(text: &str) -> Result<Url, ConnectorError> {
+    let example = "write it whole, for example `https://shop.example/v1/orders`";
+    let url = Url::parse(text).map_err(|error| {
+        ConnectorError::misconfigured(format!("the address is wrong: {error}")).help(example)
+    })?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(ConnectorError::misconfigured(
             "the address must start with http:// or https://",
-        ));
+        )
+        .help(example));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(ConnectorError::misconfigured("the address holds a user or a password")
@@ -200,7 +244,7 @@ fn authenticate(
         return add_header(headers, header, &value, &place);
     }
     let secret_or_text = |field: &str| {
-        let secret = connection.secret(field).map(|secret| secret.expose());
+        let secret = connection.secret(field).map(Secret::expose);
         secret.or_else(|| connection.text(field))
     };
     match (secret_or_text("user"), secret_or_text("password")) {
@@ -229,6 +273,7 @@ fn add_header(
 ) -> Result<(), ConnectorError> {
     let header = HeaderName::try_from(name).map_err(|_| {
         ConnectorError::misconfigured(format!("{place}: `{name}` is no name of a header"))
+            .help("a name is made of letters, digits and `-`")
     })?;
     let mut value = HeaderValue::try_from(value).map_err(|_| {
         ConnectorError::misconfigured(format!(
@@ -256,11 +301,19 @@ mod tests {
 
     use super::*;
 
-    fn connection(fields: Value, secrets: &[(&str, &str)]) -> Connection {
+    fn connection(fields: &Value, secrets: &[(&str, &str)]) -> Connection {
         let fields: Map<String, Value> = fields.as_object().unwrap().clone();
         let secrets =
             secrets.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect();
         Connection::new("shop", "http", fields, secrets)
+    }
+
+    fn connection_of(secrets: &[(&str, &str)], header: &str) -> Connection {
+        let fields = match header {
+            "authorization" => json!({"base_url": "https://a.example", "user": "u"}),
+            header => json!({"base_url": "https://a.example", "header": header}),
+        };
+        connection(&fields, secrets)
     }
 
     fn request(config: Value, connection: Option<Connection>) -> Result<Request, ConnectorError> {
@@ -272,7 +325,7 @@ mod tests {
     #[test]
     fn addresses() {
         let check = |config: Value, base: Option<&str>, expected: &str| {
-            let connection = base.map(|base| connection(json!({"base_url": base}), &[]));
+            let connection = base.map(|base| connection(&json!({"base_url": base}), &[]));
             let params = [("page".to_owned(), "2".to_owned())];
             let got = request(config, connection).map(|request| {
                 let built = request.page(&params).build().unwrap();
@@ -301,7 +354,8 @@ mod tests {
         check(
             json!({"url": "file:///etc/passwd"}),
             None,
-            "the address must start with http:// or https://",
+            "the address must start with http:// or https://; write it whole, for example \
+             `https://shop.example/v1/orders`",
         );
         check(
             json!({"url": "https://u:p@a.example"}),
@@ -313,7 +367,8 @@ mod tests {
     #[test]
     fn secrets_go_into_headers_and_stay_out_of_messages() {
         let check = |fields: Value, secrets: &[(&str, &str)], header: &str, value: &str| {
-            let request = request(json!({"path": "x"}), Some(connection(fields, secrets))).unwrap();
+            let request =
+                request(json!({"path": "x"}), Some(connection(&fields, secrets))).unwrap();
             assert_eq!(request.name(), "https://a.example/x");
             for (_, secret) in secrets {
                 assert_eq!(request.mask(&format!("<{secret}>")), "<***>");
@@ -324,18 +379,11 @@ mod tests {
             assert_eq!(headers[header].to_str().unwrap(), value);
             assert!(headers[header].is_sensitive());
         };
-        fn connection_of(secrets: &[(&str, &str)], header: &str) -> Connection {
-            let fields = match header {
-                "authorization" => json!({"base_url": "https://a.example", "user": "u"}),
-                header => json!({"base_url": "https://a.example", "header": header}),
-            };
-            connection(fields, secrets)
-        }
         let base = json!({"base_url": "https://a.example", "user": "u"});
         check(base.clone(), &[("token", "t0ken")], "authorization", "Bearer t0ken");
         check(base.clone(), &[("token", "t0ken")], "x-api-key", "t0ken");
         check(base, &[("password", "pa55")], "authorization", "Basic dTpwYTU1");
-        let broken = connection(json!({"base_url": "https://a.example"}), &[("token", "a\nb")]);
+        let broken = connection(&json!({"base_url": "https://a.example"}), &[("token", "a\nb")]);
         let message = request(json!({}), Some(broken)).err().unwrap().to_string();
         assert_eq!(
             message,

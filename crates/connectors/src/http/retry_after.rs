@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
-
-/// No answer makes a run wait longer than this.
-const WAIT_MAX: Duration = Duration::from_secs(3_600);
+use tidemill_model::retry::ASKED_WAIT_MAX;
 
 /// The wait that a `Retry-After` header asks for: seconds, or a date.
 ///
@@ -17,12 +15,12 @@ pub(super) fn retry_after(value: &str, date: Option<&str>, now: DateTime<Utc>) -
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
         // More digits than a number holds are surely more than the limit.
-        return Some(value.parse().map_or(WAIT_MAX, Duration::from_secs).min(WAIT_MAX));
+        return Some(value.parse().map_or(ASKED_WAIT_MAX, Duration::from_secs).min(ASKED_WAIT_MAX));
     }
     let until = http_date(value)?;
     let from = date.and_then(http_date).unwrap_or(now);
     let wait = until.signed_duration_since(from).max(TimeDelta::zero());
-    Some(wait.to_std().unwrap_or(WAIT_MAX).min(WAIT_MAX))
+    Some(wait.to_std().unwrap_or(ASKED_WAIT_MAX).min(ASKED_WAIT_MAX))
 }
 
 /// The three forms that RFC 9110 knows, all in UTC. The day of the week adds nothing, so a wrong one
@@ -49,9 +47,9 @@ mod tests {
         check("0", None, Some(0));
         check("120", None, Some(120));
         check(" 7 ", None, Some(7));
-        check("3600", None, Some(3_600));
-        check("3601", None, Some(3_600));
-        check("99999999999999999999999999", None, Some(3_600));
+        check("3601", None, Some(3_601));
+        check("86401", None, Some(86_400));
+        check("99999999999999999999999999", None, Some(86_400));
         check("-1", None, None);
         check("1.5", None, None);
         check("", None, None);
@@ -61,7 +59,7 @@ mod tests {
         check("Tuesday, 24-Nov-26 12:00:30 GMT", None, Some(30));
         check("Tue Nov 24 12:00:30 2026", None, Some(30));
         check("Tue, 24 Nov 2026 11:00:00 GMT", None, Some(0));
-        check("Fri, 01 Jan 2100 00:00:00 GMT", None, Some(3_600));
+        check("Fri, 01 Jan 2100 00:00:00 GMT", None, Some(86_400));
         check("Tue, 24 Nov 2026 12:00:30 GMT", Some("Tue, 24 Nov 2026 12:00:20 GMT"), Some(10));
         check("Tue, 24 Nov 2026 12:00:30 GMT", Some("nonsense"), Some(30));
         check("Mon, 24 Nov 2026 12:00:30 GMT", None, Some(30));

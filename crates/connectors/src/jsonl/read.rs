@@ -166,9 +166,10 @@ impl<'a> Line<'a> {
         })?;
         Json::parse(text).map_err(|error| Reject {
             reason: "bad_json",
-            message: format!("this is no JSON: {}", error.message),
-            column: Some(error.place(text).1.to_string()),
-            value: None,
+            message: format!("this is no JSON: {} (letter {})", error.message, error.place(text).1),
+            // No column is to blame; what stands where the parser stopped shows the fault.
+            column: None,
+            value: Some(clip(text.get(error.offset..).unwrap_or_default(), 200)),
         })
     }
 }

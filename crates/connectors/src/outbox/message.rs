@@ -196,33 +196,35 @@ pub(super) fn mailbox(text: &str) -> Result<Mailbox, String> {
         None => (None, text),
         Some(rest) => {
             let (name, address) = rest.rsplit_once('<').ok_or_else(wrong)?;
-            (display_name(name.trim()).ok_or_else(wrong)?, address)
+            let name = display_name(name.trim()).ok_or_else(wrong)?;
+            ((!name.is_empty()).then_some(name), address)
         }
     };
     let (user, domain) = address.rsplit_once('@').ok_or_else(wrong)?;
     if !user.is_ascii() {
         return Err(wrong());
     }
-    let domain = match domain.is_ascii() {
-        true => domain.to_owned(),
-        false => match Host::parse(domain) {
+    let domain = if domain.is_ascii() {
+        domain.to_owned()
+    } else {
+        match Host::parse(domain) {
             Ok(Host::Domain(ascii)) => ascii,
             _ => return Err(wrong()),
-        },
+        }
     };
     let address = Address::new(user, domain).map_err(|_| wrong())?;
     Ok(Mailbox::new(name, address))
 }
 
-/// The name before an address, without its quotes; `None` if it could be a second address.
-fn display_name(text: &str) -> Option<Option<String>> {
+/// The name before an address, without its quotes, empty if there is none; `None` if it could be a
+/// second address.
+fn display_name(text: &str) -> Option<String> {
     let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let name = match quoted {
-        Some(inner) => inner.replace("\\\"", "\"").replace("\\\\", "\\"),
-        None if text.contains(['@', '<', '>', ';', '"']) => return None,
-        None => text.to_owned(),
-    };
-    Some((!name.is_empty()).then_some(name))
+    match quoted {
+        Some(inner) => Some(inner.replace("\\\"", "\"").replace("\\\\", "\\")),
+        None if text.contains(['@', '<', '>', ';', '"']) => None,
+        None => Some(text.to_owned()),
+    }
 }
 
 /// The address for unsubscribing.
@@ -266,7 +268,7 @@ mod tests {
     }
 
     fn text(letter: &Letter) -> String {
-        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_291_191_960);
+        let date = SystemTime::UNIX_EPOCH + Duration::from_mins(21_519_866);
         String::from_utf8(letter.format(&envelope(), date).unwrap()).unwrap()
     }
 

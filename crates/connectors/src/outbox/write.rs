@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
+use lettre::message::Mailbox;
 use lettre::message::header::{Date, Header, HeaderName};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -45,6 +46,28 @@ struct Column {
     index: usize,
 }
 
+/// The address that a setting must be.
+pub(super) fn address(key: &str, text: &str) -> Result<Mailbox, ConnectorError> {
+    mailbox(text).map_err(|error| {
+        ConnectorError::misconfigured(format!("`{key}`: {error}"))
+            .help("write `news@shop.example` or `Shop <news@shop.example>`")
+    })
+}
+
+/// The further header that a key of `headers` must be.
+pub(super) fn header(name: &str) -> Result<HeaderName, ConnectorError> {
+    header_name(name).map_err(|error| ConnectorError::misconfigured(format!("`headers`: {error}")))
+}
+
+/// Refuses a key of no columns, to which all messages would be the same.
+pub(super) fn check_key(key: &[String]) -> Result<(), ConnectorError> {
+    if key.is_empty() {
+        return Err(ConnectorError::misconfigured("`key` names no column")
+            .help("name the columns that tell one message from another"));
+    }
+    Ok(())
+}
+
 impl Columns {
     fn find(config: &OutboxSinkConfig, cx: &SinkContext) -> Result<Self, ConnectorError> {
         let column = |key: &str, name: &str| {
@@ -53,14 +76,8 @@ impl Columns {
         let optional = |key: &str, name: &Option<String>| {
             name.as_deref().map(|name| column(key, name)).transpose()
         };
-        if config.key.is_empty() {
-            return Err(ConnectorError::misconfigured("`key` names no column")
-                .help("name the columns that tell one message from another"));
-        }
         let header = |(name, of): (&String, &String)| {
-            let header = header_name(name)
-                .map_err(|error| ConnectorError::misconfigured(format!("`headers`: {error}")))?;
-            Ok::<_, ConnectorError>((header, column("headers", of)?))
+            Ok::<_, ConnectorError>((header(name)?, column("headers", of)?))
         };
         Ok(Self {
             key: config.key.iter().map(|name| column("key", name)).collect::<Result<_, _>>()?,
@@ -76,15 +93,11 @@ impl Columns {
 }
 
 impl OutboxSink {
-    /// Checks the settings and starts a hidden load in the folder.
+    /// Finds the columns and starts a hidden load in the folder.
     pub(crate) fn create(
         config: &OutboxSinkConfig,
         cx: &SinkContext,
     ) -> Result<Self, ConnectorError> {
-        let address = |key: &str, text: &str| {
-            mailbox(text)
-                .map_err(|error| ConnectorError::misconfigured(format!("`{key}`: {error}")))
-        };
         let sender = address("sender", &config.sender)?;
         let reply_to =
             config.reply_to.as_deref().map(|text| address("reply_to", text)).transpose()?;

@@ -1,6 +1,7 @@
 //! What holds for every connector.
 
 use serde_json::{Value, json};
+use tidemill_connector::Guarantee;
 use tidemill_connectors::connectors;
 
 use crate::support::{connector, folder, open, sink_context, source_context, yaml};
@@ -15,7 +16,7 @@ fn the_catalogue() {
             (
                 c.source_schema().is_some(),
                 c.sink_schema().is_some(),
-                c.guarantee().map(|g| g.label()),
+                c.guarantee().map(Guarantee::label),
             )
         })
         .collect();

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 
-use tidemill_connector::ErrorKind;
+use tidemill_connector::{ErrorKind, RecordBatch};
 
 use crate::support::{BATCH_ROWS, folder, gzip, open, put, read};
 
@@ -124,12 +124,15 @@ async fn other_encodings() {
 async fn many_files_make_batches_of_one_size() {
     let folder = folder(&[]);
     for file in 0..30 {
-        let rows: String = (0..70).map(|row| format!("{file},{row}\n")).collect();
-        put(folder.path(), &format!("in/{file:02}.csv.gz"), format!("f,r\n{rows}").as_bytes());
+        let mut text = "f,r\n".to_owned();
+        for row in 0..70 {
+            writeln!(text, "{file},{row}").unwrap();
+        }
+        put(folder.path(), &format!("in/{file:02}.csv.gz"), text.as_bytes());
     }
     for config in ["{path: in/*.csv.gz}", "{path: in/*.csv.gz, columns: {f: int64, r: int64}}"] {
         let rows = read("csv", folder.path(), config).await.unwrap();
-        let sizes: Vec<usize> = rows.batches.iter().map(|batch| batch.num_rows()).collect();
+        let sizes: Vec<usize> = rows.batches.iter().map(RecordBatch::num_rows).collect();
         assert_eq!(sizes, [BATCH_ROWS, BATCH_ROWS, 100]);
         let expected: Vec<String> =
             (0..30).flat_map(|f| (0..70).map(move |r| format!("{f} | {r}"))).collect();
@@ -149,7 +152,7 @@ async fn bad_rows_stop_the_source() {
     check_error(
         b"a,b\n1\n",
         "",
-        "the row has 1 cells instead of 2 (a.csv:2); set `delimiter`, or set such rows aside with \
+        "the row has 1 cell instead of 2 (a.csv:2); set `delimiter`, or set such rows aside with \
          `on_bad_row: quarantine`",
     )
     .await;
@@ -263,7 +266,22 @@ async fn settings_that_do_not_fit() {
     check_error(
         b"Price\n1\n",
         "columns: {price: int64}",
-        "`columns` names the column `price`, which the input does not have; did you mean `Price`?",
+        "`columns` names the column `price`, which the header of `a.csv` does not have (a.csv:1); \
+         did you mean `Price`? it has: Price",
+    )
+    .await;
+    check_error(
+        b"Order ID,Amount\n1,2\n",
+        "columns: {order: int64}, rename: snake_case",
+        "`columns` names the column `order`, which the header of `a.csv` does not have (a.csv:1); \
+         after `rename` it has: order_id, amount",
+    )
+    .await;
+    check_error(
+        b"id,amount\n1,2\n",
+        "columns: {amuont: int64}",
+        "`columns` names the column `amuont`, which the header of `a.csv` does not have (a.csv:1); \
+         did you mean `amount`? it has: id, amount",
     )
     .await;
     check_error(b"a\n", "header: false", "`header: false` needs `names`; name the columns in the order of the file: `names: [id, price]`").await;
@@ -271,10 +289,15 @@ async fn settings_that_do_not_fit() {
     check_error(
         b"a\n",
         "delimiter: 'ab'",
-        "`delimiter` is `ab`; write one character of ASCII, for example `\",\"` or `\"\\t\"`",
+        "`delimiter` is `ab`, not one character of ASCII; write one character of ASCII, for example `\",\"` or `\"\\t\"`",
     )
     .await;
-    check_error(b"a\n", "delimiter: ';', quote: ';'", "`delimiter` and `quote` are the same").await;
+    check_error(
+        b"a\n",
+        "delimiter: ';', quote: ';'",
+        "`delimiter` and `quote` are the same; write `quote: \"\"` if no character is around cells",
+    )
+    .await;
     check_error(
         b"a\n",
         "file_column: a",
@@ -316,8 +339,11 @@ async fn garbage_and_cut_files_are_named() {
     )
     .await;
     let folder = folder(&[]);
-    let rows: String = (0..100_000).map(|n| format!("{n},{}\n", n * 7)).collect();
-    let packed = gzip(format!("a,b\n{rows}").as_bytes());
+    let mut text = "a,b\n".to_owned();
+    for n in 0..100_000 {
+        writeln!(text, "{n},{}", n * 7).unwrap();
+    }
+    let packed = gzip(text.as_bytes());
     fs::write(folder.path().join("b.csv.gz"), &packed[..packed.len() / 2]).unwrap();
     for types in ["", ", columns: {a: int64, b: int64}"] {
         let config = format!("{{path: '*.gz'{types}}}");

@@ -84,10 +84,12 @@ async fn a_table_without_rows_is_a_header() {
 
 #[tokio::test]
 async fn places_that_cannot_be_written_to() {
-    let folder = folder(&[("file", "")]);
-    for (config, expected) in
-        [("{path: .}", "is a folder, not a file"), ("{path: file/a.csv}", "cannot create")]
-    {
+    let folder = folder(&[("file", ""), ("in/a.csv", "")]);
+    for (config, expected) in [
+        ("{path: .}", "`path` is `.`, a folder"),
+        ("{path: in}", "is a folder, not a file"),
+        ("{path: file/a.csv}", "cannot create"),
+    ] {
         let error = sink("csv", folder.path(), config, orders().schema()).await.err().unwrap();
         assert!(error.message.contains(expected), "{error}");
     }

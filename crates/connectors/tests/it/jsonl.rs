@@ -1,5 +1,6 @@
 //! The `jsonl` connector.
 
+use std::fmt::Write;
 use std::fs;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use arrow::array::{
     Float64Array, Int64Array, ListArray, StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::Int64Type;
-use tidemill_connector::ErrorKind;
+use tidemill_connector::{ErrorKind, RecordBatch};
 
 use crate::support::{batch, folder, put, read, sink, write};
 
@@ -69,7 +70,7 @@ async fn bad_lines_stop_the_source() {
     check_error(
         b"{\"a\": 1}\n{\"a\": }\n",
         "",
-        "this is no JSON: a value should stand here (a.jsonl:2, column 7); correct the line; an \
+        "this is no JSON: a value should stand here (letter 7) (a.jsonl:2); correct the line; an \
          object may not be spread over several lines, or set such rows aside with `on_bad_row: quarantine`",
     )
     .await;
@@ -106,24 +107,38 @@ async fn bad_lines_stop_the_source() {
 #[tokio::test]
 async fn bad_lines_are_set_aside() {
     let folder = folder(&[]);
-    put(folder.path(), "a.jsonl", b"{\"a\": 1}\n{\n\xff\n{\"a\": \"x\"}\n{\"a\": 2}\n");
+    put(folder.path(), "a.jsonl", b"{\"a\": 1}\n{\"a\": }\n\xff\n{\"a\": \"x\"}\n{\"a\": 2}\n");
     let config = "{path: a.jsonl, columns: {a: int64}, on_bad_row: quarantine}";
     let rows = read("jsonl", folder.path(), config).await.unwrap();
     assert_eq!(rows.shown(), ["1", "2"]);
-    let rejects: Vec<_> = rows.rejects.iter().map(|r| (r.line, r.reason.as_str())).collect();
-    assert_eq!(rejects, [(2, "bad_json"), (3, "bad_encoding"), (4, "bad_value")]);
+    let rejects: Vec<_> = rows
+        .rejects
+        .iter()
+        .map(|r| (r.line, r.reason.as_str(), r.column.as_deref(), r.value.as_deref()))
+        .collect();
+    // A column is a column of the table; where no JSON is, none is to blame.
+    assert_eq!(
+        rejects,
+        [
+            (2, "bad_json", None, Some("}")),
+            (3, "bad_encoding", None, None),
+            (4, "bad_value", Some("a"), Some("x")),
+        ]
+    );
 }
 
 #[tokio::test]
 async fn many_packed_files() {
     let folder = folder(&[]);
     for file in 0..20 {
-        let lines: String =
-            (0..70).map(|row| format!("{{\"f\": {file}, \"r\": {row}}}\n")).collect();
+        let mut lines = String::new();
+        for row in 0..70 {
+            writeln!(lines, "{{\"f\": {file}, \"r\": {row}}}").unwrap();
+        }
         put(folder.path(), &format!("{file:02}.jsonl.gz"), lines.as_bytes());
     }
     let rows = read("jsonl", folder.path(), "{path: '*.gz'}").await.unwrap();
-    let sizes: Vec<usize> = rows.batches.iter().map(|batch| batch.num_rows()).collect();
+    let sizes: Vec<usize> = rows.batches.iter().map(RecordBatch::num_rows).collect();
     assert_eq!(sizes, [1_000, 400]);
     assert_eq!(rows.shown()[1_399], "19 | 69");
     let whole = fs::read(folder.path().join("03.jsonl.gz")).unwrap();

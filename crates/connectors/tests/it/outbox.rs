@@ -52,6 +52,10 @@ async fn check_error(rows: &[Row<'_>], expected: &str) {
     assert_eq!(names(&folder.path().join("out")), Vec::<String>::new());
 }
 
+fn is_message(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end == "eml")
+}
+
 #[tokio::test]
 async fn one_message_a_row_and_a_list_of_them() {
     let folder = folder(&[]);
@@ -63,7 +67,7 @@ async fn one_message_a_row_and_a_list_of_them() {
     assert_eq!((&index[0]["to"], &index[0]["subject"]), (&"a@b.example".into(), &"Héllo".into()));
     for line in &index {
         let file = line["file"].as_str().unwrap();
-        assert!(file.starts_with("spring-") && file.ends_with(".eml"), "{file}");
+        assert!(file.starts_with("spring-") && is_message(file), "{file}");
         let message = fs::read(folder.path().join("out").join(file)).unwrap();
         assert_eq!(line["sha256"], hex::encode(Sha256::digest(&message)));
         let text = String::from_utf8(message).unwrap();
@@ -96,11 +100,14 @@ async fn a_repeated_load_writes_the_same_bytes() {
     // As if it had been written long ago, the date is one that no clock gives any more.
     for (name, bytes) in &first {
         let text = String::from_utf8(bytes.clone()).unwrap();
-        let old = text.lines().map(|line| match line.starts_with("Date: ") {
-            true => "Date: Wed, 01 Dec 2010 08:26:00 +0000".to_owned(),
-            false => line.to_owned(),
+        let old = text.lines().map(|line| {
+            if line.starts_with("Date: ") {
+                "Date: Wed, 01 Dec 2010 08:26:00 +0000".to_owned()
+            } else {
+                line.to_owned()
+            }
         });
-        let end = if name.ends_with(".eml") { "\r\n" } else { "\n" };
+        let end = if is_message(name) { "\r\n" } else { "\n" };
         let old: String = old.map(|line| line + end).collect();
         fs::write(folder.path().join("out").join(name), old).unwrap();
     }
@@ -179,8 +186,8 @@ async fn settings_that_do_not_fit() {
         assert_eq!(error.to_string(), expected);
         assert_eq!(error.kind, ErrorKind::Misconfigured);
     };
-    check("Shop <news@shop.example>", "Shop", "`sender`: `Shop` is no e-mail address").await;
-    check("help@shop.example", "help", "`reply_to`: `help` is no e-mail address").await;
+    check("Shop <news@shop.example>", "Shop", "`sender`: `Shop` is no e-mail address; write `news@shop.example` or `Shop <news@shop.example>`").await;
+    check("help@shop.example", "help", "`reply_to`: `help` is no e-mail address; write `news@shop.example` or `Shop <news@shop.example>`").await;
     check(
         "to: email",
         "to: Email",

@@ -50,7 +50,7 @@ async fn columns_are_chosen_and_renamed() {
     );
     let twice = "{path: a.parquet, columns: [Id, Id]}";
     let error = read("parquet", folder.path(), twice).await.unwrap_err();
-    assert_eq!(error.to_string(), "`columns` names `Id` twice");
+    assert_eq!(error.to_string(), "`columns` names `Id` twice; name each column once");
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_file_with_other_columns_is_named() {
     let text: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
     check(batch(vec![("Id", text)]), "column `Id` is Utf8 instead of Int64").await;
     check(batch(vec![("id", one.clone())]), "column 1 is `id` instead of `Id`").await;
-    check(batch(vec![("Id", one)]), "it has 1 columns instead of 3").await;
+    check(batch(vec![("Id", one)]), "it has 1 column instead of 3").await;
 }
 
 #[tokio::test]

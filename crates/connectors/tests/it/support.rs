@@ -33,7 +33,11 @@ pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
 pub(crate) fn put(folder: &Path, name: &str, content: &[u8]) {
     let path = folder.join(name);
     fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-    let content = if name.ends_with(".gz") { gzip(content) } else { content.to_vec() };
+    let content = if path.extension().is_some_and(|end| end == "gz") {
+        gzip(content)
+    } else {
+        content.to_vec()
+    };
     fs::write(path, content).expect("a file");
 }
 

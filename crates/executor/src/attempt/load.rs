@@ -2,6 +2,7 @@
 
 use tidemill_connector::{ConnectorError, SinkContext, Written};
 use tidemill_model::template::Template;
+use tidemill_model::words::counted;
 use tidemill_model::{Counts, TaskResult};
 
 use super::{Attempt, Ended};
@@ -66,7 +67,7 @@ impl Attempt {
         }
         self.stop.check()?;
         let Written { rows, bytes } = self.stop.unless(sink.finish()).await?;
-        self.log.note(&format!("published {rows} rows, {bytes} bytes"));
+        self.log.note(&format!("published {}, {}", counted(rows, "row"), counted(bytes, "byte")));
         Ok(Counts { rows_in: table.rows(), rows_out: rows, ..Counts::default() })
     }
 }

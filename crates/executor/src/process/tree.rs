@@ -15,8 +15,12 @@ pub(crate) const TOKEN_VARIABLE: &str = "TIDEMILL_ATTEMPT_TOKEN";
 /// After a KILL a process may take this long to go; one that stays longer is reported.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
-/// A process that is just becoming another program has no environment for a moment. When one may
-/// be ours, it is looked at so many times more.
+/// A process that is just becoming another program cannot be told whose it is. That lasts for a
+/// moment, on a machine under load for a longer one; so long is waited for it.
+const CHANGING_MAX: Duration = Duration::from_secs(5);
+
+/// A process without an environment may be one that was caught between two programs, or one that
+/// has none. It is looked at so many times more.
 const LOOKS_MAX: u32 = 5;
 
 /// How often a dying tree is looked at: the system does not tell when strangers' children end.
@@ -35,8 +39,10 @@ pub(crate) struct Tree {
 struct Census {
     /// Its living processes.
     living: BTreeSet<i32>,
-    /// Whether a process had no environment to tell by.
-    unsure: bool,
+    /// Whether a process may be one, and is just becoming another program.
+    changing: bool,
+    /// Whether a process may be one, and has no environment to tell by.
+    bare: bool,
 }
 
 /// A line of `/proc/PID/stat`.
@@ -71,11 +77,12 @@ impl Tree {
         let mut seen: BTreeSet<i32> = BTreeSet::new();
         let mut looks = 0;
         loop {
-            let Census { living: alive, unsure } = self.members();
+            let Census { living: alive, changing, bare } = self.members();
             seen.extend(&alive);
             if alive.is_empty() {
                 looks += 1;
-                if unsure && looks < LOOKS_MAX {
+                let changing = changing && begun.elapsed() < grace + CHANGING_MAX;
+                if changing || (bare && looks < LOOKS_MAX) {
                     tokio::time::sleep(LOOK_EVERY).await;
                     continue;
                 }
@@ -119,13 +126,13 @@ impl Tree {
             if stat.session == leader || stat.group == leader {
                 belongs.insert(*pid);
             } else if !stat.zombie {
+                // Threads of the kernel never have an environment.
+                let may_be_ours = stat.started >= self.started && stat.parent != 2;
                 match carries(*pid, &needle) {
-                    Some(true) => {
-                        belongs.insert(*pid);
-                    }
-                    Some(false) => {}
-                    // Threads of the kernel never have one.
-                    None => census.unsure |= stat.started >= self.started && stat.parent != 2,
+                    Carries::Yes => _ = belongs.insert(*pid),
+                    Carries::No => {}
+                    Carries::Changing => census.changing |= may_be_ours,
+                    Carries::Bare => census.bare |= may_be_ours,
                 }
             }
         }
@@ -202,9 +209,24 @@ pub(crate) fn started(pid: i32) -> Option<u64> {
     stat(pid).filter(|stat| !stat.zombie).map(|stat| stat.started)
 }
 
-/// Whether a process has the needle in its environment; `None` when it has no environment.
-fn carries(pid: i32, needle: &str) -> Option<bool> {
-    let bytes = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let found = bytes.split(|byte| *byte == 0).any(|entry| entry == needle.as_bytes());
-    (!bytes.is_empty()).then_some(found)
+/// What the environment of a process says.
+enum Carries {
+    Yes,
+    No,
+    /// It has neither an environment nor arguments: it is becoming another program.
+    Changing,
+    /// It has no environment. One that was opened before the process became another program reads
+    /// as empty, too.
+    Bare,
+}
+
+/// Whether a process has the needle in its environment.
+fn carries(pid: i32, needle: &str) -> Carries {
+    let read = |what: &str| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    let environ = read("environ");
+    if environ.is_empty() {
+        return if read("cmdline").is_empty() { Carries::Changing } else { Carries::Bare };
+    }
+    let found = environ.split(|byte| *byte == 0).any(|entry| entry == needle.as_bytes());
+    if found { Carries::Yes } else { Carries::No }
 }

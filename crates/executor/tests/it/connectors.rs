@@ -56,4 +56,7 @@ source!(Endless, EndlessSource, "endless", async {
     let numbers: Int64Array = (0..10_000).map(|n| n * 2_654_435_761_i64).collect();
     Ok(Some(RecordBatch::try_new(schema(), vec![Arc::new(numbers)])?))
 });
+source!(Busy, BusySource, "busy", async {
+    Err(ConnectorError::retry_after("`shop` answered 503", std::time::Duration::from_mins(10)))
+});
 source!(Broken, BrokenSource, "broken", async { panic!("this connector panics on purpose") });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tidemill_model::{Action, FailureKind, ReportOutcome};
 
-use crate::connectors::{Broken, Endless, Hanging};
+use crate::connectors::{Broken, Busy, Endless, Hanging};
 use crate::house::{House, Plan, failure, until};
 use crate::orders::{Job, template};
 
@@ -16,7 +16,7 @@ fn ingest(connector: &str) -> Job {
 
 fn with_odd_connectors() -> House {
     House::of(Plan {
-        connectors: vec![Arc::new(Hanging), Arc::new(Endless), Arc::new(Broken)],
+        connectors: vec![Arc::new(Hanging), Arc::new(Endless), Arc::new(Broken), Arc::new(Busy)],
         ..Plan::default()
     })
 }
@@ -120,6 +120,16 @@ async fn a_source_without_end_stops_between_batches() {
     assert_eq!(failure(house.run(job).await.1).0, FailureKind::Timeout);
     let left = std::fs::read_dir(house.path().join("tables")).unwrap().count();
     assert_eq!(left, 0, "no half table is left");
+}
+
+/// Five minutes are waited for within an attempt, ten are not: they are passed on to the retry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_for_a_long_pause_ends_the_attempt_and_is_reported() {
+    let house = with_odd_connectors();
+    let (_, outcome) = house.run(ingest("busy")).await;
+    let ReportOutcome::Failed(error) = outcome else { panic!("it did not fail: {outcome:?}") };
+    assert_eq!(error.kind, FailureKind::Transient);
+    assert_eq!(error.retry_after, Some(Duration::from_mins(10)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

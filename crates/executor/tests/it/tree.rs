@@ -40,6 +40,15 @@ async fn daemons_in_sessions_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn daemons_that_are_just_becoming_another_program() {
+    // Such a process has no environment for a moment, so that it is hard to tell whose it is.
+    let script = "n=1; : > pids; (setsid sh -c 'echo $$ >> pids; exec env A=1 sh -c \"exec env B=2 sleep 1000\"' &) & ";
+    for _ in 0..20 {
+        check("an exec", &format!("{script}{SAID}"), 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn daemons_that_let_go_of_their_pipes() {
     let script = "n=1; : > pids; (setsid nohup sh -c 'echo $$ >> pids; exec sleep 1000' >/dev/null 2>&1 &) & ";
     check("a quiet daemon", &format!("{script}{SAID}"), 1).await;

@@ -18,6 +18,8 @@ fn run_events() -> Vec<RunEvent> {
         .at(Some("task `load`".to_owned()))
         .help(Some("look at its log".to_owned()));
     let bare = TaskError::new(FailureKind::Lost, "nobody knows");
+    let asked = TaskError::new(FailureKind::Transient, "not now")
+        .retry_after(Some(std::time::Duration::from_mins(10)));
     let result = TaskResult {
         tables: vec![TableRef {
             name: "orders".to_owned(),
@@ -65,6 +67,7 @@ fn run_events() -> Vec<RunEvent> {
         RunEvent::CancelRequested { who: "ada".to_owned(), at },
         RunEvent::Finished { state: RunState::Succeeded, at },
         RunEvent::Reopened { tasks: vec![task], version, at },
+        RunEvent::AttemptFailed { task, attempt, error: asked, retry_at: Some(tick), at },
     ]
 }
 

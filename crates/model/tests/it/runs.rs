@@ -38,6 +38,10 @@ fn attempt(run: &mut DagRun, task: &str, outcome: &str, now: Timestamp) {
             RunEvent::AttemptSucceeded { task, attempt, result: TaskResult::default(), at: now }
         }
         "fail" => settle_failure(run, task, failure(), now),
+        "throttle" => {
+            let asked = failure().retry_after(Some(Duration::from_mins(10)));
+            settle_failure(run, task, asked, now)
+        }
         "refuse" => settle_failure(run, task, TaskError::new(FailureKind::Refused, "no"), now),
         "skip" => {
             RunEvent::AttemptSkipped { task, attempt, reason: "nothing new".to_owned(), at: now }
@@ -125,6 +129,18 @@ fn a_retry_waits_for_its_instant() {
     assert_eq!(states(&run), "a=up_for_retry");
     settle(&mut run, at(1_010));
     assert_eq!((states(&run).as_str(), run.next_timer()), ("a=queued", None));
+}
+
+#[test]
+fn a_retry_starts_no_sooner_than_the_other_side_asked_for() {
+    let mut run = check("a", 1, "a=throttle", "running: a=up_for_retry");
+    assert_eq!(run.next_timer(), Some(at(1_600)));
+    settle(&mut run, at(1_599));
+    assert_eq!(states(&run), "a=up_for_retry");
+    settle(&mut run, at(1_600));
+    assert_eq!(states(&run), "a=queued");
+    // A wish is no reason to try more often than the task says.
+    check("a", 1, "a=throttle a=throttle", "failed: a=failed");
 }
 
 #[test]

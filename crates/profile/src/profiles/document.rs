@@ -24,6 +24,35 @@ enum Part {
     Object(Shape),
 }
 
+/// Refuses a key of the document that the store or the sink writes itself.
+pub(super) fn check_key(key: &str, node: &Node, id: &str) -> Result<(), ConnectorError> {
+    if key == id {
+        return match node {
+            Node::Column(name) if name == id => Ok(()),
+            _ => {
+                let message = format!("`document` has the key `{id}`, which is the id");
+                Err(ConnectorError::misconfigured(message)
+                    .help("leave it out; every profile starts with its id"))
+            }
+        };
+    }
+    if RESERVED.contains(&key) {
+        let message = format!("`document` cannot have the key `{key}`");
+        return Err(ConnectorError::misconfigured(message)
+            .help(format!("use the setting `{key}` beside `document`")));
+    }
+    Ok(())
+}
+
+/// Refuses a key of `meta` that the store writes itself.
+pub(super) fn check_meta_key(key: &str) -> Result<(), ConnectorError> {
+    if META_RESERVED.contains(&key) {
+        let message = format!("`meta` cannot have the key `{key}`");
+        return Err(ConnectorError::misconfigured(message).help("the store writes it itself"));
+    }
+    Ok(())
+}
+
 impl Shape {
     /// The shape of the document. Its first key is the id, which is put there by the sink.
     pub(super) fn document(
@@ -34,20 +63,10 @@ impl Shape {
         if nodes.is_empty() {
             nodes = by_name(config, schema)?;
         }
-        match nodes.shift_remove(&config.id) {
-            Some(Node::Column(name)) if name == config.id => {}
-            None => {}
-            Some(_) => {
-                let message = format!("`document` has the key `{}`, which is the id", config.id);
-                return Err(ConnectorError::misconfigured(message)
-                    .help("leave it out; every profile starts with its id"));
-            }
+        for (key, node) in &nodes {
+            check_key(key, node, &config.id)?;
         }
-        if let Some(bad) = nodes.keys().find(|key| RESERVED.contains(&key.as_str())) {
-            let message = format!("`document` cannot have the key `{bad}`");
-            return Err(ConnectorError::misconfigured(message)
-                .help(format!("use the setting `{bad}` beside `document`")));
-        }
+        nodes.shift_remove(&config.id);
         Self::find("document", &nodes, schema)
     }
 
@@ -56,13 +75,8 @@ impl Shape {
         config: &ProfilesConfig,
         schema: &SchemaRef,
     ) -> Result<Self, ConnectorError> {
-        match config.meta.keys().find(|key| META_RESERVED.contains(&key.as_str())) {
-            Some(bad) => {
-                let message = format!("`meta` cannot have the key `{bad}`");
-                Err(ConnectorError::misconfigured(message).help("the store writes it itself"))
-            }
-            None => Self::find("meta", &config.meta, schema),
-        }
+        config.meta.keys().try_for_each(|key| check_meta_key(key))?;
+        Self::find("meta", &config.meta, schema)
     }
 
     fn find(

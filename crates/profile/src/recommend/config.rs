@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidemill_connector::ConnectorError;
+use tidemill_connector::config::Findings;
 
 /// Settings of a `recommend` transform.
 ///
@@ -70,18 +71,17 @@ fn top() -> usize {
 }
 
 impl RecommendConfig {
-    /// Refuses numbers out of range, which an expression may give at run time.
-    pub(super) fn check(&self) -> Result<(), ConnectorError> {
-        let in_range = |key: &str, value: usize, max: usize| {
-            if (1..=max).contains(&value) {
-                return Ok(());
-            }
+    /// Notes numbers out of range, which an expression may give at run time.
+    pub(super) fn check(&self, found: &mut Findings) {
+        let mut in_range = |key: &str, value: usize, max: usize| {
             let message = format!("`{key}` must be from 1 to {max}, not {value}");
-            Err(ConnectorError::misconfigured(message))
+            let fits = (1..=max).contains(&value);
+            let result = if fits { Ok(()) } else { Err(ConnectorError::misconfigured(message)) };
+            found.note(&[&[key]], result);
         };
-        in_range("neighbours", self.neighbours, 1000)?;
-        in_range("top", self.top, 1000)?;
-        in_range("min_item_users", self.min_item_users as usize, u32::MAX as usize)?;
-        in_range("min_pair", self.min_pair as usize, u32::MAX as usize)
+        in_range("neighbours", self.neighbours, 1000);
+        in_range("top", self.top, 1000);
+        in_range("min_item_users", self.min_item_users as usize, u32::MAX as usize);
+        in_range("min_pair", self.min_pair as usize, u32::MAX as usize);
     }
 }

@@ -34,10 +34,6 @@ impl Pass {
         input: &SchemaRef,
         cx: &TransformContext,
     ) -> Result<Self, ConnectorError> {
-        if config.columns.is_empty() {
-            return Err(ConnectorError::misconfigured("`columns` names no text to write")
-                .help("add a template: `columns: {text: …}`"));
-        }
         let templates = config
             .columns
             .iter()

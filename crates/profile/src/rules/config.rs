@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidemill_connector::ConnectorError;
+use tidemill_connector::config::Findings;
 
 /// Settings of a `rules` transform.
 ///
@@ -142,18 +143,38 @@ impl Default for ResultNames {
     }
 }
 
+fn wrong(message: impl Into<String>, help: &str) -> Result<(), ConnectorError> {
+    Err(ConnectorError::misconfigured(message).help(help))
+}
+
 impl RulesConfig {
-    /// Refuses settings that contradict themselves.
-    pub(super) fn check(&self) -> Result<(), ConnectorError> {
-        let wrong = |message: String, help: &str| {
-            Err(ConnectorError::misconfigured(message).help(help.to_owned()))
+    /// Notes settings that contradict themselves.
+    pub(super) fn check(&self, found: &mut Findings) {
+        found.note(&[&["score"], &["segments"], &["bands"]], self.check_parts());
+        found.note(&[&["score"]], self.check_terms());
+        let crossed = matches!((self.min, self.max), (Some(min), Some(max)) if min > max);
+        let order = if crossed { wrong("`min` is above `max`", "swap them") } else { Ok(()) };
+        found.note(&[&["min"], &["max"]], order);
+        let digits = match self.round {
+            Some(13..) => wrong("`round` is above 12 digits", "leave it out"),
+            _ => Ok(()),
         };
+        found.note(&[&["round"]], digits);
+        found.note(&[&["bands"]], self.check_bands());
+        found.note(&[&["segments"]], self.check_segments());
+    }
+
+    fn check_parts(&self) -> Result<(), ConnectorError> {
         if self.score.is_empty() && self.segments.is_empty() {
-            return wrong("the rules have no terms and no segments".into(), "add `score`");
+            return wrong("the rules have no terms and no segments", "add `score`");
         }
         if self.score.is_empty() && !self.bands.is_empty() {
-            return wrong("`bands` without `score`".into(), "add the terms of the score");
+            return wrong("`bands` without `score`", "add the terms of the score");
         }
+        Ok(())
+    }
+
+    fn check_terms(&self) -> Result<(), ConnectorError> {
         for (at, term) in self.score.iter().enumerate() {
             if term.value.is_some() == term.condition.is_some() {
                 let message =
@@ -164,12 +185,10 @@ impl RulesConfig {
                 return wrong(format!("two terms are named `{}`", term.name), "rename one");
             }
         }
-        if matches!((self.min, self.max), (Some(min), Some(max)) if min > max) {
-            return wrong("`min` is above `max`".into(), "swap them");
-        }
-        if self.round.is_some_and(|digits| digits > 12) {
-            return wrong("`round` is above 12 digits".into(), "leave it out");
-        }
+        Ok(())
+    }
+
+    fn check_bands(&self) -> Result<(), ConnectorError> {
         for pair in self.bands.windows(2) {
             let name = &pair[1].name;
             match (pair[0].min, pair[1].min) {
@@ -184,20 +203,25 @@ impl RulesConfig {
                 _ => {}
             }
         }
-        let before_last = &self.segments[..self.segments.len().saturating_sub(1)];
-        if let Some(rest) = before_last.iter().find(|segment| segment.condition.is_none()) {
-            let message =
-                format!("the segment `{}` takes the rest, but is not the last", rest.name);
-            return wrong(message, "give it a `where`, or move it to the end");
-        }
         Ok(())
+    }
+
+    fn check_segments(&self) -> Result<(), ConnectorError> {
+        let before_last = &self.segments[..self.segments.len().saturating_sub(1)];
+        match before_last.iter().find(|segment| segment.condition.is_none()) {
+            None => Ok(()),
+            Some(rest) => wrong(
+                format!("the segment `{}` takes the rest, but is not the last", rest.name),
+                "give it a `where`, or move it to the end",
+            ),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tidemill_connector::config::parse;
+    use tidemill_connector::config::findings;
 
     use super::*;
 
@@ -206,9 +230,10 @@ mod tests {
         for (key, value) in settings.as_object().expect("an object") {
             all[key] = value.clone();
         }
-        let config: RulesConfig = parse("transform", "rules", all).expect("settings");
-        let got = config.check().map_err(|error| error.to_string());
-        assert_eq!(got, expected.map_err(str::to_owned));
+        let found = findings(&all, RulesConfig::check);
+        let said = found.into_iter().map(|it| [it.message, it.help.unwrap_or_default()].join("; "));
+        let got: Vec<String> = said.collect();
+        assert_eq!(got, expected.err().into_iter().collect::<Vec<_>>());
     }
 
     #[test]

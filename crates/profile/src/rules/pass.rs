@@ -33,7 +33,6 @@ impl<'c> Pass<'c> {
         input: &SchemaRef,
         cx: &TransformContext,
     ) -> Result<Self, ConnectorError> {
-        rules.check()?;
         let terms = rules.score.iter().map(|term| compile_term(engine, term, input, cx));
         let terms = terms.collect::<Result<Vec<_>, _>>()?;
         let scored = scored_schema(rules, input);

@@ -8,7 +8,7 @@ use tidemill_connector::connector::SharedConnector;
 use tidemill_connector::transform::SharedTransform;
 use tidemill_connector::{Guarantee, SinkContext};
 use tidemill_profile::{ProfileStore, StoreOptions, connectors, transforms};
-use tidemill_spec::{Catalog, ConnectorInfo, SourceText, TransformInfo, load_dag};
+use tidemill_spec::{Catalog, ConnectorInfo, SettingsCheck, SourceText, TransformInfo, load_dag};
 use tidemill_store::kv::MemoryKv;
 
 use crate::support::{ENGINE, run, schema, yaml};
@@ -101,6 +101,10 @@ fn catalog() -> Catalog {
         name: t.name().to_owned(),
         summary: t.summary().to_owned(),
         schema: t.schema(),
+        check: SettingsCheck::new({
+            let t = t.clone();
+            move |settings| t.problems(settings)
+        }),
         example: t.example().to_owned(),
     };
     let connector = |c: SharedConnector| ConnectorInfo {
@@ -108,6 +112,11 @@ fn catalog() -> Catalog {
         summary: c.summary().to_owned(),
         source: c.source_schema(),
         sink: c.sink_schema(),
+        source_check: SettingsCheck::default(),
+        sink_check: SettingsCheck::new({
+            let c = c.clone();
+            move |settings| c.sink_problems(settings)
+        }),
         source_example: c.examples().0.to_owned(),
         sink_example: c.examples().1.to_owned(),
     };
@@ -160,4 +169,39 @@ fn the_language_takes_the_examples() {
         "segments": [{"name": "a", "where": "a >"}]});
     let found = load(&dag("transform", "rules", &condition));
     assert!(found.contains('^'), "{found}");
+    for (action, name, settings, expected) in [
+        (
+            "transform",
+            "recommend",
+            json!({"from": "purchases", "user": "u", "item": "i", "min_pair": 5_000_000_000_u64}),
+            "setting `min_pair` of transform `recommend` must be at most 4294967295",
+        ),
+        (
+            "transform",
+            "rules",
+            json!({"from": "features", "version": "1", "segments": [{"name": "a"}, {"name": "b"}]}),
+            "transform `rules`: the segment `a` takes the rest, but is not the last",
+        ),
+        (
+            "transform",
+            "identity",
+            json!({"links": [{"from": "crm", "columns": {"email": "e"}}], "id": "customer"}),
+            "transform `identity`: no link has a column of the type `customer`",
+        ),
+        (
+            "load",
+            "profiles",
+            json!({"id": "c", "document": {"meta": "m"}, "meta": {"version": "v"}}),
+            "sink `profiles`: `document` cannot have the key `meta`",
+        ),
+        (
+            "load",
+            "profiles",
+            json!({"id": "c", "meta": {"version": "v"}}),
+            "sink `profiles`: `meta` cannot have the key `version`",
+        ),
+    ] {
+        let found = load(&dag(action, name, &settings));
+        assert!(found.contains(expected), "{found}");
+    }
 }

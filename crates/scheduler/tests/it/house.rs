@@ -36,6 +36,7 @@ impl Clock for Hands {
 }
 
 /// A DAG from text such as `a; b < a; c < a, b`. A task fails while its name starts with `bad`,
+/// fails and asks for ten minutes while it starts with `busy`,
 /// and is never answered while it starts with `slow`.
 pub(crate) fn dag(name: &str, text: &str, schedule: Option<&str>, retries: u32) -> Arc<Dag> {
     let rows: Vec<(&str, Vec<&str>)> = text
@@ -141,6 +142,9 @@ impl House {
                     return;
                 } else if name.starts_with("bad") {
                     ReportOutcome::Failed(TaskError::new(FailureKind::Exit, "it is bad"))
+                } else if name.starts_with("busy") {
+                    let error = TaskError::new(FailureKind::Transient, "not now");
+                    ReportOutcome::Failed(error.retry_after(Some(Duration::from_mins(10))))
                 } else {
                     ReportOutcome::Succeeded(TaskResult::default())
                 };

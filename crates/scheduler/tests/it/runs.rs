@@ -53,6 +53,23 @@ async fn a_retry_waits_for_its_instant() {
 }
 
 #[tokio::test]
+async fn a_retry_waits_as_long_as_the_other_side_asked() {
+    let dag = dag("d", "busy", None, 1);
+    let house = House::start(Arc::new(MemoryStore::default()), &[dag], 8, NOON);
+    let run = house.trigger("d").await;
+    house
+        .until("the attempt failed", |s| {
+            s.run(&run).unwrap().is_some_and(|r| r.tasks[0].retries == 1)
+        })
+        .await;
+    let stored = house.scheduler.run(&run).unwrap().unwrap();
+    assert_eq!(stored.tasks[0].retry_at, "2026-03-01T12:10:00Z".parse().ok());
+    house.clock.put("2026-03-01T12:10:00Z");
+    assert_eq!(house.finish(&run).await, RunState::Failed);
+    house.stop();
+}
+
+#[tokio::test]
 async fn slots_are_never_exceeded_and_waiting_says_why() {
     let dag = dag("d", "slow_a; slow_b; slow_c", None, 0);
     let house = House::start(Arc::new(MemoryStore::default()), &[dag], 2, NOON);

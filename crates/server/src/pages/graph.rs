@@ -1,6 +1,7 @@
 //! The graph of a DAG or a run, ready to draw.
 
 use std::collections::{BTreeMap, HashMap};
+use tidemill_model::words::noun;
 
 use tidemill_model::{Dag, TaskIx, TaskState, Timestamp};
 
@@ -213,8 +214,9 @@ fn detail(run: &RunDetail, ix: TaskIx, state: TaskState, now: Timestamp) -> Opti
     match state {
         TaskState::Succeeded => {
             let rows = task.result.as_ref().map(|result| result.counts.rows_out);
-            let rows =
-                rows.filter(|rows| *rows > 0).map(|rows| format!("{} rows", say::compact(rows)));
+            let rows = rows
+                .filter(|rows| *rows > 0)
+                .map(|rows| format!("{} {}", say::compact(rows), noun(rows, "row")));
             let parts: Vec<String> = rows.into_iter().chain(took.map(say::duration)).collect();
             Some(parts.join(" · "))
         }

@@ -14,7 +14,7 @@ use super::uses::Uses;
 use crate::codes;
 use crate::read::value;
 use crate::report::{Place, listed, quoted};
-use crate::settings::{self, Mark, Owner};
+use crate::settings::{self, Mark, Owner, Rules};
 use crate::spec::{ActionSpec, TaskSpec};
 use crate::yaml::node::{Entry, Node};
 
@@ -48,7 +48,8 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         let example = info.map_or("", |info| info.source_example.as_str());
         let schema = self.end("ingest", entry, schema, info.is_some())?;
         let name = format!("source `{}`", entry.key);
-        let config = self.settings(schema, &name, example, entry, CONNECTOR, uses)?;
+        let rules = Rules { schema, check: &info?.source_check };
+        let config = self.settings(rules, &name, example, entry, CONNECTOR, uses)?;
         Some(Action::Ingest { connector: entry.key.clone(), config })
     }
 
@@ -77,7 +78,8 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         }
         let schema = self.end("load", entry, schema, info.is_some())?;
         let name = format!("sink `{}`", entry.key);
-        let config = self.settings(schema, &name, example, entry, CONNECTOR, uses)?;
+        let rules = Rules { schema, check: &info?.sink_check };
+        let config = self.settings(rules, &name, example, entry, CONNECTOR, uses)?;
         Some(Action::Load { connector: entry.key.clone(), config })
     }
 
@@ -144,15 +146,16 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             }
         }
         let name = format!("transform `{}`", entry.key);
-        let config = self.settings(&info.schema, &name, &info.example, entry, TRANSFORM, uses)?;
+        let rules = Rules { schema: &info.schema, check: &info.check };
+        let config = self.settings(rules, &name, &info.example, entry, TRANSFORM, uses)?;
         let outputs = transform_outputs(task, entry, catalog);
         Some(Action::Transform { kind: entry.key.clone(), config, outputs })
     }
 
-    /// Checks settings against their schema, and reads the texts in them.
+    /// Checks settings, and reads the texts in them.
     fn settings(
         &mut self,
-        schema: &Value,
+        rules: Rules<'_>,
         name: &str,
         example: &str,
         entry: &'n Entry,
@@ -160,7 +163,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         uses: &mut Uses,
     ) -> Option<Template> {
         let owner = Owner { name, entry, example };
-        let marks = settings::check(schema, owner, &mut self.patterns, self.report);
+        let marks = settings::check(rules, owner, &mut self.patterns, self.report);
         let mut skip: Vec<&Node> = Vec::new();
         for mark in &marks {
             if self.marked(mark, uses) {

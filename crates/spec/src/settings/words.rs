@@ -17,7 +17,9 @@ pub(crate) fn type_help(wanted: &[&str], node: &Node, source: &Source) -> Option
         Data::Text(text) if wanted.contains(&"a list") && !wanted.contains(&"a string") => {
             Some(format!("write `[{}]`", text.trim()))
         }
-        Data::Text(_) if node.beyond_numbers().is_some() => None,
+        Data::Text(_) if node.beyond_numbers().is_some() => {
+            Some(format!("whole numbers go from {} to {}", i64::MIN, u64::MAX))
+        }
         Data::Text(text) if text.trim().parse::<f64>().is_ok() => {
             Some(format!("write `{}` without quotes", text.trim()))
         }
@@ -109,6 +111,22 @@ pub(super) fn wanted_types(keywords: &Map<String, Value>) -> Vec<&'static str> {
             _ => None,
         })
         .collect()
+}
+
+/// What the type of a number can hold at all, if that is less than any number here.
+pub(super) fn range_of(format: &str) -> (Option<Value>, Option<Value>) {
+    let both = |least: i64, most: i64| (Some(least.into()), Some(most.into()));
+    match format {
+        "int8" => both(i8::MIN.into(), i8::MAX.into()),
+        "int16" => both(i16::MIN.into(), i16::MAX.into()),
+        "int32" => both(i32::MIN.into(), i32::MAX.into()),
+        "int64" => both(i64::MIN, i64::MAX),
+        "uint8" => both(0, u8::MAX.into()),
+        "uint16" => both(0, u16::MAX.into()),
+        "uint32" => both(0, u32::MAX.into()),
+        "uint" | "uint64" => (Some(0.into()), None),
+        _ => (None, None),
+    }
 }
 
 /// The one key that an alternative needs, if it allows no other: how an enum with data is written.

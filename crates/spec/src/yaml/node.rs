@@ -103,6 +103,25 @@ impl Node {
         self.text().is_some_and(|text| text.contains("${{"))
     }
 
+    /// Whether an expression is in it, however deep.
+    pub(crate) fn holds_expr_within(&self) -> bool {
+        match &self.data {
+            Data::List(items) => items.iter().any(Self::holds_expr_within),
+            Data::Map(entries) => entries.iter().any(|entry| entry.node.holds_expr_within()),
+            _ => self.holds_expr(),
+        }
+    }
+
+    /// The value below these keys and positions; `None` where one of them is not there.
+    pub(crate) fn below(&self, keys: &[String]) -> Option<&Self> {
+        let Some((first, rest)) = keys.split_first() else { return Some(self) };
+        let next = match &self.data {
+            Data::List(items) => items.get(first.parse::<usize>().ok()?),
+            _ => self.entry(first).map(|entry| &entry.node),
+        };
+        next?.below(rest)
+    }
+
     /// As JSON, keys in the order written.
     pub(crate) fn to_json(&self) -> Value {
         match &self.data {

@@ -71,7 +71,7 @@ fn sql() {
 
 #[test]
 fn settings() {
-    check("settings.txt", 10);
+    check("settings.txt", 11);
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tidemill_model::Dag;
 use tidemill_model::dag::Action;
-use tidemill_spec::{Catalog, ConnectorInfo, Loaded, SourceText, TransformInfo, load_dag};
+use tidemill_spec::{
+    Catalog, ConnectorInfo, Loaded, SettingsCheck, SourceText, TransformInfo, load_dag,
+};
 
 /// The schemas of a few real connectors and transforms, as `schemars` writes them.
 static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
@@ -19,6 +21,8 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         summary: text(&c["summary"]),
         source: schema(&c["source"]),
         sink: schema(&c["sink"]),
+        source_check: SettingsCheck::default(),
+        sink_check: SettingsCheck::default(),
         source_example: text(&c["source_example"]),
         sink_example: text(&c["sink_example"]),
     });
@@ -26,6 +30,7 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         name: text(&t["name"]),
         summary: text(&t["summary"]),
         schema: t["schema"].clone(),
+        check: SettingsCheck::default(),
         example: text(&t["example"]),
     });
     Catalog {

@@ -5,6 +5,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tidemill_connector::ConnectorError;
+use tidemill_model::words::counted;
 
 use super::rules::RowRule;
 use crate::error::from_arrow;
@@ -100,22 +101,21 @@ impl Findings {
         }
         let repeats = if self.repeats { " repeat an earlier one" } else { "" };
         Some(format!(
-            "check `{}` does not hold: {} of {} rows{repeats}, for example {}",
+            "check `{}` does not hold: {} of {}{repeats}, for example {}",
             self.check,
             self.rows,
-            rows,
+            counted(rows, "row"),
             self.samples.join(" and ")
         ))
     }
 
     /// In words, if the query gave any row.
     pub(super) fn query_message(&self) -> Option<String> {
-        let rows = if self.rows == 1 { "row" } else { "rows" };
         (self.rows > 0).then(|| {
             format!(
-                "check `{}` does not hold: it gives {} {rows}, for example {}",
+                "check `{}` does not hold: it gives {}, for example {}",
                 self.check,
-                self.rows,
+                counted(self.rows, "row"),
                 self.samples.join(" and ")
             )
         })
@@ -124,5 +124,5 @@ impl Findings {
 
 /// A wrong number of rows, in words.
 pub(super) fn row_count(check: &str, rows: u64) -> String {
-    format!("check `{check}` does not hold: the table has {rows} rows")
+    format!("check `{check}` does not hold: the table has {}", counted(rows, "row"))
 }

@@ -60,10 +60,35 @@ fn names() {
 }
 
 #[test]
+fn two_columns_of_one_name() {
+    let twice = |name: &str, first, second| {
+        format!(
+            "the query gives two columns named `{name}` (columns {first} and {second} of the \
+             query); give one of them another name with `as`"
+        )
+    };
+    check("select id, id from orders", &twice("id", 1, 2));
+    check("select name, id, big, id from orders", &twice("id", 2, 4));
+    check("select id + 1, id + 1 from orders", &twice("orders.id + 1", 1, 2));
+    check("select 1 as a, 2 as a", &twice("a", 1, 2));
+}
+
+#[test]
 fn types() {
     check(
         "select name + 1 from orders",
-        "cannot coerce arithmetic expression string + int64 to valid types (line 1, column 8)",
+        "`string + int64` cannot be computed (line 1, column 8); make a number of the text first: \
+            `cast(x as double)`, or `try_cast(x as double)` for null where it is none",
+    );
+    check(
+        "select name / 0 as n from orders",
+        "`string / int64` cannot be computed (line 1, column 8); make a number of the text first: \
+            `cast(x as double)`, or `try_cast(x as double)` for null where it is none",
+    );
+    check(
+        "select id from orders where id = [1]",
+        "`int64 = List(int64)` cannot be compared; cast one side to the type of the other, as in \
+            `cast(x as double)`",
     );
     check(
         "select upper(1, 2) from orders",
@@ -166,7 +191,8 @@ fn a_plan_finds_them_too() {
     );
     check(
         "select id + 'a' from orders",
-        "cannot coerce arithmetic expression int64 + string to valid types (line 1, column 8)",
+        "`int64 + string` cannot be computed (line 1, column 8); make a number of the text first: \
+            `cast(x as double)`, or `try_cast(x as double)` for null where it is none",
     );
 }
 

@@ -62,7 +62,8 @@ fn mistakes() {
     check("name", "error: there is no column `name` (line 1, column 1); did you mean `Name`?");
     check(
         "a + 'x' + true",
-        "error: cannot coerce arithmetic expression int64 + string to valid types",
+        "error: `int64 + string` cannot be computed; make a number of the text first: `cast(x as \
+            double)`, or `try_cast(x as double)` for null where it is none",
     );
     check(
         "count(*)",
@@ -107,7 +108,7 @@ fn null_does_not_hold() {
     assert_eq!(holds("true"), Ok(vec![true, true, true]));
     assert_eq!(
         holds("a"),
-        Err("`a` is no condition: it is a int64; compare it with something".to_owned())
+        Err("`a` is no condition: it is an int64; compare it with something".to_owned())
     );
 }
 

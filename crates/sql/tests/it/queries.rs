@@ -171,7 +171,7 @@ fn the_transform_makes_one_table_or_several() {
     let error = block_on(transforms[0].run_any(config, cx)).expect_err("no column");
     assert_eq!(
         error.to_string(),
-        "`t` has no column `b` (query `small`, line 1, column 8); did you mean `a`?"
+        "`t` has no column `b` (query `small`, line 1, column 8); it has: a"
     );
     let example = serde_json::to_value(transforms[0].example()).expect("text");
     tidemill_connector::config::parse::<SqlConfig>("transform", "sql", example).expect("parses");

@@ -181,7 +181,7 @@ fn the_doctor_finds_nothing_in_a_sound_home_and_names_what_is_wrong() {
     let old = std::time::SystemTime::now() - std::time::Duration::from_hours(5);
     fs::File::open(&leftover).unwrap().set_modified(old).unwrap();
     let found = said(&doctor(&home, How::Closed));
-    assert_eq!(found, ["1 table files (4 bytes) belong to no run"]);
+    assert_eq!(found, ["table files that belong to no run: 1 (4 bytes)"]);
     assert!(leftover.exists(), "without repair nothing changes");
     doctor(&home, How::Repair(&resolver()));
     assert!(!leftover.exists());

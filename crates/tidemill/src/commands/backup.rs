@@ -1,6 +1,7 @@
 //! `tidemill backup`: everything that is kept, in a new folder.
 
 use serde_json::json;
+use tidemill_model::words::counted;
 
 use crate::access::Access;
 use crate::cli::Backup;
@@ -18,11 +19,12 @@ pub(crate) fn run(globals: &Globals, command: &Backup) -> Result<(), Failure> {
         access.close().await;
         answer
     })?;
+    let count = |key: &str, one| counted(made[key].as_u64().unwrap_or_default(), one);
     println!(
-        "backed up to {}: {} files, {} bytes, up to event {}",
+        "backed up to {}: {}, {}, up to event {}",
         to.display(),
-        made["files"],
-        made["bytes"],
+        count("files", "file"),
+        count("bytes", "byte"),
         made["position"]
     );
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Effects, Style};
 use serde_json::Value;
 use tidemill_model::RunState;
+use tidemill_model::words::{counted, noun};
 
 use crate::access::Access;
 use crate::catalog::folder_of;
@@ -81,9 +82,20 @@ async fn show(access: &Access, file: &Path) -> Result<(), Failure> {
         .filter_map(|task| task.rows_in)
         .sum();
     let took = run.seconds(run.finished_at.map_or(run.created_at.0, |at| at.0)).unwrap_or_default();
-    println!("  {} rows read, {} tasks, {}", number(rows), run.tasks.len(), seconds(took));
+    println!(
+        "  {} {} read, {}, {}",
+        number(rows),
+        noun(rows, "row"),
+        counted(run.tasks.len(), "task"),
+        seconds(took)
+    );
     let messages = Messages::read(&folder_of(file));
-    println!("  {} messages written to {}", number(messages.count), messages.folder.display());
+    println!(
+        "  {} {} written to {}",
+        number(messages.count),
+        noun(messages.count, "message"),
+        messages.folder.display()
+    );
     for profile in examples(access).await? {
         println!();
         print_profile(&profile, &messages);

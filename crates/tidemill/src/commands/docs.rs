@@ -6,6 +6,8 @@ use std::path::Path;
 
 use clap::CommandFactory;
 use serde_json::Value;
+use tidemill_connector::Registry;
+use tidemill_model::words::counted;
 use tidemill_server::reference::{self, Gives};
 
 use crate::cli::{Cli, Docs};
@@ -19,8 +21,8 @@ const MADE: &str = "<!-- Made by `tidemill docs docs`: change the code, not this
 pub(crate) fn run(globals: &Globals, command: &Docs) -> Result<(), Failure> {
     let toolbox = Toolbox::open(globals)?;
     let mut pages = BTreeMap::new();
-    connectors(&toolbox, &mut pages);
-    transforms(&toolbox, &mut pages);
+    connectors(&toolbox.registry, &mut pages);
+    transforms(&toolbox.registry, &mut pages);
     pages.insert("functions.md".to_owned(), functions());
     pages.insert("cli.md".to_owned(), command_line());
     pages.insert("api.md".to_owned(), api());
@@ -42,7 +44,7 @@ pub(crate) fn run(globals: &Globals, command: &Docs) -> Result<(), Failure> {
             stale.join(", ")
         ))),
         _ => {
-            println!("{} pages, {} changed", pages.len(), stale.len());
+            println!("{}, {} changed", counted(pages.len(), "page"), stale.len());
             Ok(())
         }
     }
@@ -54,11 +56,11 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::Said(format!("cannot write `{}`: {error}", path.display())))
 }
 
-fn connectors(toolbox: &Toolbox, pages: &mut BTreeMap<String, String>) {
+fn connectors(registry: &Registry, pages: &mut BTreeMap<String, String>) {
     let mut list = format!(
         "# Connectors\n\n{MADE}| connector | what it is | source | sink | a repeated or cut load |\n|---|---|---|---|---|\n"
     );
-    for connector in &toolbox.registry.connectors {
+    for connector in &registry.connectors {
         let name = connector.name();
         let (source, sink) = (connector.source_schema(), connector.sink_schema());
         let guarantee = connector.guarantee().map_or("–", |guarantee| guarantee.label());
@@ -73,16 +75,14 @@ fn connectors(toolbox: &Toolbox, pages: &mut BTreeMap<String, String>) {
         let mut page = format!("# `{name}`\n\n{MADE}{}\n", connector.summary());
         let (source_example, sink_example) = connector.examples();
         if let Some(schema) = source {
-            let _ = write!(
-                page,
-                "\n## Source\n\n```yaml\ningest:\n  {name}: {source_example}\n```\n\n"
-            );
+            let _ = write!(page, "\n## Source\n\n{}\n", example("ingest", name, source_example));
             page.push_str(&settings(&schema));
         }
         if let Some(schema) = sink {
             let _ = write!(
                 page,
-                "\n## Sink\n\nA repeated or cut load: **{guarantee}**.\n\n```yaml\nload:\n  {name}: {sink_example}\n```\n\n"
+                "\n## Sink\n\nA repeated or cut load: **{guarantee}**.\n\n{}\n",
+                example("load", name, sink_example)
             );
             page.push_str(&settings(&schema));
         }
@@ -96,22 +96,30 @@ fn connectors(toolbox: &Toolbox, pages: &mut BTreeMap<String, String>) {
     pages.insert("connectors/README.md".to_owned(), list);
 }
 
-fn transforms(toolbox: &Toolbox, pages: &mut BTreeMap<String, String>) {
+fn transforms(registry: &Registry, pages: &mut BTreeMap<String, String>) {
     let mut list = format!("# Transforms\n\n{MADE}| transform | what it does |\n|---|---|\n");
-    for transform in &toolbox.registry.transforms {
+    for transform in &registry.transforms {
         let name = transform.name();
         let _ = writeln!(list, "| [`{name}`]({name}.md) | {} |", transform.summary());
-        let example = indent(transform.example().trim(), "    ");
         let mut page = format!("# `{name}`\n\n{MADE}{}\n\n", transform.summary());
-        let _ = write!(page, "```yaml\ntransform:\n  {name}:\n{example}\n```\n\n");
+        let _ = writeln!(page, "{}", example("transform", name, transform.example()));
         page.push_str(&settings(&transform.schema()));
         pages.insert(format!("transforms/{name}.md"), page);
     }
     pages.insert("transforms/README.md".to_owned(), list);
 }
 
-fn indent(text: &str, by: &str) -> String {
-    text.lines().map(|line| format!("{by}{line}")).collect::<Vec<_>>().join("\n")
+/// An action with example settings: beside its name where they are one line, else below it.
+fn example(action: &str, name: &str, settings: &str) -> String {
+    let settings = settings.trim();
+    let settings = if settings.contains('\n') {
+        settings.lines().fold(String::new(), |text, line| {
+            format!("{text}\n    {line}").trim_end_matches(' ').to_owned()
+        })
+    } else {
+        format!(" {settings}")
+    };
+    format!("```yaml\n{action}:\n  {name}:{settings}\n```\n")
 }
 
 /// A schema's settings as a table, and the shapes it uses below it.
@@ -340,4 +348,77 @@ fn errors(pages: &mut BTreeMap<String, String>) {
         pages.insert(format!("errors/{}.md", code.id), page);
     }
     pages.insert("errors/README.md".to_owned(), list);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use tidemill_profile::ProfileStore;
+    use tidemill_spec::{SourceText, load_dag};
+    use tidemill_sql::{Engine, EngineConfig};
+    use tidemill_store::kv::MemoryKv;
+
+    use super::*;
+    use crate::catalog::{catalog, registry};
+
+    fn everything() -> Registry {
+        let spill = std::env::temp_dir().join(format!("tidemill-docs-{}", std::process::id()));
+        let config = EngineConfig { memory_bytes: 64 << 20, threads: 1, spill, batch_rows: 1_024 };
+        let engine = Engine::new(config).expect("an engine");
+        let options = tidemill_profile::StoreOptions::default();
+        let profiles = ProfileStore::open(Arc::new(MemoryKv::default()), options).expect("a store");
+        registry(&engine, &Arc::new(profiles))
+    }
+
+    /// A DAG with the example as a task, with a table for every word that may name one, and with the
+    /// params that it uses.
+    fn dag(example: &str) -> String {
+        let words = example.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let is_name = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+        let words: BTreeSet<&str> = words.filter(is_name).collect();
+        let mut text = "params:\n  none: {type: string, default: x}\n".to_owned();
+        for word in words.iter().filter(|word| example.contains(&format!("${word}"))) {
+            let _ = writeln!(text, "  {word}: {{type: string}}");
+        }
+        text.push_str("tasks:\n");
+        for word in words {
+            let _ = writeln!(text, "  {word}: {{transform: {{sql: select 1 as a}}}}");
+        }
+        text.push_str("  it_is:\n");
+        for line in example.lines() {
+            let _ = writeln!(text, "    {line}");
+        }
+        if example.starts_with("load:") {
+            text.push_str("    from: load\n");
+        }
+        text
+    }
+
+    #[test]
+    fn every_example_on_a_page_is_valid() {
+        let registry = everything();
+        let mut pages = BTreeMap::new();
+        connectors(&registry, &mut pages);
+        transforms(&registry, &mut pages);
+        let catalog = catalog(&registry, None);
+        let mut checked = 0;
+        for (name, page) in &pages {
+            for example in page.split("```yaml\n").skip(1) {
+                let example = example.split("```").next().unwrap_or_default();
+                assert!(!example.contains("\n\n"), "{name} has a blank line in\n{example}");
+                let text = dag(example);
+                let source = SourceText { path: Path::new(name), text: &text };
+                let found: Vec<String> = load_dag(source, &catalog)
+                    .diagnostics
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect();
+                assert_eq!(found, Vec::<String>::new(), "{name}:\n{text}");
+                checked += 1;
+            }
+        }
+        assert_eq!(checked, 9 + registry.transforms.len(), "an example for each end and transform");
+    }
 }

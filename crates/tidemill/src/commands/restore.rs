@@ -1,5 +1,6 @@
 //! `tidemill restore`: a backup, put into an empty home.
 
+use tidemill_model::words::counted;
 use tidemill_store::{Home, backup};
 
 use crate::cli::Restore;
@@ -9,7 +10,7 @@ use crate::failure::Failure;
 pub(crate) fn run(globals: &Globals, command: &Restore) -> Result<(), Failure> {
     let home = Home::open(&globals.home).map_err(Failure::said)?;
     let manifest = backup::restore(&command.from, &home, command.force).map_err(Failure::said)?;
-    println!("restored {} files to {}", manifest.files.len(), globals.home.display());
+    println!("restored {} to {}", counted(manifest.files.len(), "file"), globals.home.display());
     println!("look at it with `tidemill doctor` and `tidemill runs`");
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
+use tidemill_model::words::counted;
 use tidemill_spec::{Diagnostic, Severity, SourceText, load_dag};
 
 use crate::beside::Beside;
@@ -52,16 +53,12 @@ pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> 
         }
         println!(
             "{} checked: {}, {}",
-            count(files, "file"),
-            count(errors, "error"),
-            count(warnings, "warning")
+            counted(files, "file"),
+            counted(errors, "error"),
+            counted(warnings, "warning")
         );
     }
     if errors > 0 { Err(Failure::Invalid) } else { Ok(()) }
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn paths(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {

@@ -1,7 +1,7 @@
 //! "Did you mean": the known name that a wrong one probably stands for.
 
 /// The candidate nearest to `word`: one that differs only in case, else one a few letters away.
-pub(crate) fn near<'a>(
+pub fn near<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,
 ) -> Option<&'a str> {
@@ -9,7 +9,9 @@ pub(crate) fn near<'a>(
         return Some(same);
     }
     let word = word.to_lowercase();
-    let far = (word.chars().count() / 3).clamp(1, 3);
+    let letters = word.chars().count();
+    // Any one letter is one step away from any other.
+    let far = if letters < 2 { 0 } else { (letters / 3).clamp(1, 3) };
     candidates
         .into_iter()
         .map(|c| (strsim::damerau_levenshtein(&word, &c.to_lowercase()), c))
@@ -19,7 +21,7 @@ pub(crate) fn near<'a>(
 }
 
 /// Names for a message: all of a few, the first of many.
-pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const NAMES_MAX: usize = 30;
     let names: Vec<&str> = names.into_iter().collect();
     match names.len() {
@@ -46,6 +48,7 @@ mod tests {
         check("customer", &["customer_id", "customers"], Some("customers"));
         check("x", &["id", "amount"], None);
         check("ab", &["ac", "xyz"], Some("ac"));
+        check("c", &["a", "b"], None);
         check("anything", &[], None);
     }
 
