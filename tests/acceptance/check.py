@@ -40,6 +40,7 @@ def run(binary, data, out, home, quick):
     took = time.monotonic() - began
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     print(f"{binary}: {took:.1f} s, at most {memory} MiB")
+    beside(data, took)
     result = json.loads(done.stdout)
     for task in result["tasks"]:
         if task["error"]:
@@ -47,6 +48,16 @@ def run(binary, data, out, home, quick):
     if done.returncode != 0:
         sys.exit(f"the run ended with {done.returncode}")
     return result
+
+
+def beside(data, took):
+    """The same steps written plainly, in the same hour on the same machine."""
+    done = subprocess.run([sys.executable, HERE / "plain.py", data], stdout=subprocess.PIPE, check=True)
+    plain = json.loads(done.stdout)
+    print(f"DuckDB and pandas, without messages, profiles and history: {plain['seconds']:.1f} s, at most"
+          f" {plain['mib']} MiB; the run takes {took / plain['seconds']:.2f} times as long")
+    if plain["bands"] != {"cold": 3_252, "warm": 1_022, "hot": 98}:
+        sys.exit(f"the plain steps are wrong: {plain['bands']}")
 
 
 def named_values(path):
