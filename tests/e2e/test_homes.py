@@ -44,7 +44,7 @@ def test_run_leaves_the_runs_of_others_alone(home):
         home.call("trigger", "slow", "--param", "no=1", code=1)
     shown = home.call("show", run, "--json").json()
     assert shown["tasks"][0]["attempts"] == 1, shown
-    assert not processes_with("sleep\0600"), "the child of the killed server is still there"
+    assert not processes_with("sleep\x00600"), "the child of the killed server is still there"
     server = home.serve()
     eventually("the run goes on", lambda: server.run(run)["tasks"][0]["attempts"] == 2)
     assert server.run(run)["state"] == "running"
@@ -80,6 +80,24 @@ def test_an_interrupted_run_is_cancelled(home):
         assert process.wait(timeout=60) == 1
         process.stdout.close()
         assert home.call("show", run, "--json").json()["state"] == "cancelled"
+
+
+def test_doctor_names_processes_that_outlive_their_server(home):
+    home.dag("daemon", """
+tasks:
+  start:
+    run: (setsid sh -c 'exec sleep 601' &) & wait; exec sleep 602
+""")
+    server = home.serve()
+    run = server.trigger("daemon")
+    daemon = eventually("the daemon runs", lambda: processes_with("sleep\x00601"))[0][0]
+    server.kill()
+    said = home.call("doctor").out
+    assert f"of {run}/start#1 there still run" in said and str(daemon) in said, said
+    server = home.serve()
+    assert not [pid for pid, _ in processes_with("sleep\x00601") if pid == daemon]
+    server.stop()
+    assert not processes_with("sleep\x00601")
 
 
 def test_cancel_without_a_server(home):

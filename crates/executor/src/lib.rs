@@ -28,4 +28,4 @@ pub mod tables;
 
 pub use executor::{ExecLimits, Executor, ExecutorConfig, ExecutorError};
 pub use outside::{Clock, Connections, HomePaths, Secrets, SmallTables};
-pub use process::leftover::{Leftover, end_leftovers};
+pub use process::leftover::{Leftover, end_leftovers, living_leftovers};

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock, statfs};
 use serde::{Deserialize, Serialize};
@@ -209,14 +209,20 @@ impl Layout {
         if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
             return None;
         }
-        read_holder(file)
+        read_holder(&file)
     }
 }
 
-fn read_holder(mut file: File) -> Option<Holder> {
+fn read_holder(mut file: &File) -> Option<Holder> {
     let mut text = String::new();
+    file.seek(SeekFrom::Start(0)).ok()?;
     file.read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+/// Whether a process runs a program still: one that has ended and waits to be collected does not.
+fn lives(pid: u32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
 }
 
 impl std::ops::Deref for Home {
@@ -281,8 +287,15 @@ impl Home {
     }
 }
 
-/// Tries to take the lock before it counts as held, and the pause between them.
-const LOCK_TRIES: u32 = 5;
+/// One who only asks for the holder, or was just started by it, has the lock for an instant: so long
+/// is waited for a holder that lives.
+const LOCK_WAIT: Duration = Duration::from_millis(100);
+
+/// A process that was killed lets go of the lock when its memory is freed, which takes longer on a
+/// machine under load.
+const LOCK_WAIT_DEAD: Duration = Duration::from_secs(10);
+
+/// The pause between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 fn io(path: &Path, error: &std::io::Error) -> HomeError {
@@ -306,19 +319,19 @@ fn lock(layout: &Layout) -> Result<File, HomeError> {
         .mode(0o600)
         .open(&path)
         .map_err(|e| io(&path, &e))?;
-    let mut tries = 0;
+    let begun = Instant::now();
     while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
         if error != rustix::io::Errno::WOULDBLOCK {
             return Err(io(&path, &error.into()));
         }
-        // One who only asks for the holder has it for an instant.
-        tries += 1;
-        if tries <= LOCK_TRIES {
+        let holder = read_holder(&file);
+        let dead = holder.as_ref().is_some_and(|holder| !lives(holder.pid));
+        if begun.elapsed() < if dead { LOCK_WAIT_DEAD } else { LOCK_WAIT } {
             std::thread::sleep(LOCK_PAUSE);
             continue;
         }
         let path = layout.root.clone();
-        return Err(match read_holder(file) {
+        return Err(match holder {
             Some(holder) => HomeError::InUse { path, holder },
             None => HomeError::InUseByUnknown { path },
         });

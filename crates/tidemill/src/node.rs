@@ -376,7 +376,8 @@ pub(crate) fn resolver(catalog: Catalog) -> Resolver {
     })
 }
 
-fn paths_of(home: &Home) -> HomePaths {
+/// Where the executor finds things.
+pub(crate) fn paths_of(home: &Home) -> HomePaths {
     HomePaths {
         tables: home.tables(),
         logs: home.logs(),

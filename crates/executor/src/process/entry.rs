@@ -1,14 +1,15 @@
 //! The first lines of `main`: a process that was started to become a task's command.
 //!
-//! It begins a session of its own, waits for one byte that says that it has been recorded, and
-//! becomes the command. If the server dies before that byte, the command never begins; if it dies
-//! later, the command dies with it.
+//! Its arguments are [`MARK`], the process id of the server, and the command. It begins a session of
+//! its own, waits for one byte that says that it has been recorded, and becomes the command. If the
+//! server dies before that byte, the command never begins; if it dies later, the command dies with
+//! it.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 /// The first argument that makes a process such a one.
 pub(crate) const MARK: &str = "__tidemill-exec";
@@ -26,11 +27,16 @@ pub fn entry() {
     if words.next().is_none_or(|word| word != MARK) {
         return;
     }
+    let server = words.next().and_then(|word| word.to_str()?.parse().ok()).and_then(Pid::from_raw);
     let Some(program) = words.next() else { std::process::exit(NOT_STARTED) };
     // A session of its own: the tree can be ended as one, and no terminal can be reached.
     let _ = rustix::process::setsid();
-    // Stays across the exec. A server that is gone already shows as the end of the pipe below.
+    // Stays across the exec. It tells nothing of a server that is gone already, which may have left
+    // the byte in the pipe.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    if server.is_none() || rustix::process::getppid() != server {
+        std::process::exit(NOT_STARTED);
+    }
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     // A core dump would hold the secrets of the environment.
     let _ = rustix::process::setrlimit(Resource::Core, none);

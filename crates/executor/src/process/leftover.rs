@@ -1,5 +1,6 @@
 //! What a crash left running is ended before anything runs again.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tidemill_model::RunId;
@@ -28,22 +29,44 @@ pub fn end_leftovers(
     wanted: impl Fn(&RunId) -> bool,
 ) -> Vec<Leftover> {
     let boot = boot_id();
-    let mut records = Vec::new();
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(&home.processes).into_iter().flatten().flatten() {
-        let bytes = std::fs::read(entry.path()).unwrap_or_default();
-        // A record that was cut short is of a command that never got its go-ahead.
-        let record = serde_json::from_slice::<ProcessRecord>(&bytes).ok();
-        if record.as_ref().and_then(ProcessRecord::run).is_none_or(|run| wanted(&run)) {
-            paths.push(entry.path());
-            records.extend(record.filter(|record| record.boot == boot));
-        }
-    }
-    let ended = end_all(records, grace);
-    for path in &paths {
+    let found: Vec<_> = (records(home).into_iter())
+        .filter(|(_, record)| {
+            record.as_ref().and_then(ProcessRecord::run).is_none_or(|run| wanted(&run))
+        })
+        .collect();
+    let living = found.iter().filter_map(|(_, record)| record.clone());
+    let ended = end_all(living.filter(|record| record.boot == boot).collect(), grace);
+    for (path, _) in &found {
         let _ = std::fs::remove_file(path);
     }
     ended
+}
+
+/// The recorded commands of a server that is gone of which something lives: the attempt, and the
+/// processes. Nothing is ended.
+pub fn living_leftovers(home: &HomePaths) -> Vec<(String, Vec<i32>)> {
+    let boot = boot_id();
+    (records(home).into_iter())
+        .filter_map(|(_, record)| record.filter(|record| record.boot == boot))
+        .map(|record| (record.attempt.clone(), tree_of(record).living()))
+        .filter(|(_, living)| !living.is_empty())
+        .collect()
+}
+
+/// The files of records. One that was cut short is of a command that never got its go-ahead.
+fn records(home: &HomePaths) -> Vec<(PathBuf, Option<ProcessRecord>)> {
+    let entries = std::fs::read_dir(&home.processes).into_iter().flatten().flatten();
+    let read = |path: PathBuf| {
+        let record = serde_json::from_slice(&std::fs::read(&path).unwrap_or_default()).ok();
+        (path, record)
+    };
+    entries.map(|entry| read(entry.path())).collect()
+}
+
+fn tree_of(record: ProcessRecord) -> Tree {
+    // The leader may be gone while its tree lives; a stranger may have its number.
+    let leader = if started(record.pid) == Some(record.started) { record.pid } else { i32::MAX };
+    Tree::new(leader, record.started, record.token)
 }
 
 /// Ends trees side by side, on a thread of its own, so that it does not matter whether the caller
@@ -64,10 +87,8 @@ fn end_all(records: Vec<ProcessRecord>, grace: Duration) -> Vec<Leftover> {
 
 /// Ends a tree; gives what there was to end.
 async fn end(record: ProcessRecord, grace: Duration) -> Option<Leftover> {
-    let ProcessRecord { attempt, pid, started: begun, token, .. } = record;
-    // The leader may be gone while its tree lives; a stranger may have its number.
-    let leader = if started(pid) == Some(begun) { pid } else { i32::MAX };
-    match Tree::new(leader, begun, token).end(grace).await {
+    let (attempt, pid) = (record.attempt.clone(), record.pid);
+    match tree_of(record).end(grace).await {
         Ok(0) => None,
         Ok(_) => Some(Leftover { attempt, pid, stubborn: Vec::new() }),
         Err(stubborn) => Some(Leftover { attempt, pid, stubborn }),

@@ -83,6 +83,7 @@ impl Spawner {
         let mut command = Command::new(&self.program);
         command
             .arg(MARK)
+            .arg(std::process::id().to_string())
             .args(&order.words)
             .env_clear()
             .envs(passed_on())

@@ -110,6 +110,11 @@ impl Tree {
         }
     }
 
+    /// Its processes, as far as one look tells.
+    pub(crate) fn living(&self) -> Vec<i32> {
+        self.members().living.into_iter().collect()
+    }
+
     /// Looks at every process of the machine.
     fn members(&self) -> Census {
         let all = processes();

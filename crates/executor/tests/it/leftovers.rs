@@ -3,7 +3,7 @@
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use tidemill_executor::end_leftovers;
+use tidemill_executor::{end_leftovers, living_leftovers};
 
 use crate::house::{pids, runs, until};
 use crate::orders::paths;
@@ -24,8 +24,12 @@ async fn crashed(home: &std::path::Path, script: &str) -> Child {
 async fn check(what: &str, script: &str) {
     let home = tempfile::tempdir().unwrap();
     crashed(home.path(), script).await;
+    let living = living_leftovers(&paths(home.path()));
     let ended = end_leftovers(&paths(home.path()), Duration::from_millis(200), |_| true);
     let started = pids(&home.path().join("pids"));
+    assert_eq!(living.len(), 1, "{what}: {living:?}");
+    assert_eq!(living[0].0, "shop.1/work#1");
+    assert!(living[0].1.iter().any(|pid| started.contains(pid)), "{what}: {living:?}");
     assert!(!started.is_empty(), "{what}: the script said its numbers");
     let left: Vec<_> = started.into_iter().filter(|pid| runs(*pid)).collect();
     assert_eq!(left, Vec::<i32>::new(), "{what}: processes are left");

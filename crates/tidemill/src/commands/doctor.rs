@@ -8,7 +8,7 @@ use crate::catalog::catalog;
 use crate::cli::Doctor;
 use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
-use crate::node::{Toolbox, resolver};
+use crate::node::{Toolbox, paths_of, resolver};
 
 pub(crate) fn run(globals: &Globals, command: &Doctor) -> Result<(), Failure> {
     let findings = find(globals, command)?;
@@ -48,12 +48,27 @@ fn find(globals: &Globals, command: &Doctor) -> Result<Vec<Finding>, Failure> {
             .map_err(|error| Failure::Said(format!("the answer is not understood: {error}"))),
         None => {
             let home = Home::open(&globals.home).map_err(Failure::said)?;
-            if !command.repair {
-                return Ok(doctor::doctor(&home, How::Closed));
+            let mut findings = left_running(&home);
+            if command.repair {
+                let toolbox = Toolbox::open(globals)?;
+                let resolver = resolver(catalog(&toolbox.registry, None));
+                findings.extend(doctor::doctor(&home, How::Repair(&resolver)));
+            } else {
+                findings.extend(doctor::doctor(&home, How::Closed));
             }
-            let toolbox = Toolbox::open(globals)?;
-            let resolver = resolver(catalog(&toolbox.registry, None));
-            Ok(doctor::doctor(&home, How::Repair(&resolver)))
+            Ok(findings)
         }
     }
+}
+
+/// Processes that outlived the server that started them.
+fn left_running(home: &Home) -> Vec<Finding> {
+    let left = tidemill_executor::living_leftovers(&paths_of(home)).into_iter();
+    left.map(|(attempt, pids)| Finding {
+        severity: Severity::Warning,
+        what: format!("of {attempt} there still run, without a server, the processes {pids:?}"),
+        remedy: "the next `tidemill serve` ends them and runs the task again".to_owned(),
+        repaired: false,
+    })
+    .collect()
 }
