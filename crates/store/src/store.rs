@@ -47,6 +47,12 @@ pub enum StoreError {
         /// What is wrong.
         what: String,
     },
+    /// The records failed, for example on a full disk, and are being opened again. Nothing is lost.
+    #[error("`{}` is being opened again after an error; ask again in a moment", path.display())]
+    Away {
+        /// The folder.
+        path: PathBuf,
+    },
     /// What was given is over a limit. Nothing of it is stored.
     #[error("{what} has {bytes} bytes, at most {limit} are stored")]
     TooLarge {

@@ -22,7 +22,7 @@ use tidemill_server::backend::{
 use tidemill_server::error::{ApiError, ErrorCode};
 use tidemill_spec::{Diagnostic, Severity, SourceText, codes, load_dag};
 use tidemill_store::doctor::How;
-use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store};
+use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store, StoreError};
 
 use crate::folder::{DagFile, read_source};
 use crate::node::{Mode, Node, SystemClock};
@@ -59,7 +59,7 @@ impl NodeBackend {
     ) -> Result<RunId, ApiError> {
         self.node.scheduler.run_version(dag, source, request).await.map_err(|error| match error {
             RunVersionError::Refused(error) => refused(error),
-            RunVersionError::Store(error) => internal(error),
+            RunVersionError::Store(error) => stored(error),
         })
     }
 }
@@ -73,6 +73,16 @@ fn stored_dag(node: &Node, id: &DagId) -> Option<(Arc<Dag>, DagSource)> {
 
 fn internal(error: impl std::fmt::Display) -> ApiError {
     ApiError::internal(error.to_string())
+}
+
+/// What the store cannot say now, it can say later, when the disk has space again.
+fn stored(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Away { .. } | StoreError::Full { .. } => {
+            ApiError::new(ErrorCode::Unavailable, error.to_string())
+        }
+        other => internal(other),
+    }
 }
 
 fn refused(error: Refused) -> ApiError {
@@ -115,7 +125,7 @@ impl Backend for NodeBackend {
             };
             let query =
                 RunQuery { dag: Some(id.clone()), limit: RECENT_RUNS_MAX, ..RunQuery::default() };
-            view.recent = node.scheduler.runs(&query).map_err(internal)?.runs;
+            view.recent = node.scheduler.runs(&query).map_err(stored)?.runs;
             let live = node.scheduler.live().dag(&id);
             let source = node.lock_folder().as_ref().and_then(|folder| {
                 folder.files().get(&view.file).map(|file| file.source.text.clone())
@@ -132,13 +142,13 @@ impl Backend for NodeBackend {
     }
 
     async fn runs(&self, query: RunQuery) -> Result<RunPage, ApiError> {
-        self.blocking(move |node| node.scheduler.runs(&query).map_err(internal)).await
+        self.blocking(move |node| node.scheduler.runs(&query).map_err(stored)).await
     }
 
     async fn run(&self, id: &RunId) -> Result<Option<RunDetail>, ApiError> {
         let id = id.clone();
         self.blocking(move |node| {
-            let view = node.scheduler.run(&id).map_err(internal)?;
+            let view = node.scheduler.run(&id).map_err(stored)?;
             Ok(view.map(|RunView { head, tasks, dag, waits }| RunDetail {
                 head,
                 dag,
@@ -415,7 +425,7 @@ fn diagnostics_of(file: &DagFile) -> Vec<Diagnostic> {
 fn recent_runs(node: &Node) -> Result<HashMap<DagId, Vec<RunSummary>>, ApiError> {
     let query = RunQuery { limit: RECENT_PAGE, ..RunQuery::default() };
     let mut recent: HashMap<DagId, Vec<RunSummary>> = HashMap::new();
-    for run in node.scheduler.runs(&query).map_err(internal)?.runs {
+    for run in node.scheduler.runs(&query).map_err(stored)?.runs {
         let runs = recent.entry(run.head.id.dag.clone()).or_default();
         if runs.len() < RECENT_RUNS_MAX {
             runs.push(run);

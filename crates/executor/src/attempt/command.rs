@@ -66,7 +66,7 @@ pub(crate) async fn run(attempt: &Attempt, command: &Command) -> Ended {
         env,
         folder: &attempt.order.dag.folder,
     };
-    let started = match attempt.shared.spawner.start(order).await {
+    let started = match attempt.shared.spawner.start(order, &attempt.stop).await {
         Ok(started) => started,
         Err(error) => return Ended::Failed(cannot_start(&attempt.order.dag.folder, &error)),
     };

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tidemill_model::AttemptId;
@@ -14,10 +15,14 @@ use tokio::sync::oneshot;
 use super::entry::MARK;
 use super::record::{ProcessRecord, Recorded, boot_id};
 use super::tree::{TOKEN_VARIABLE, Tree, started};
+use crate::flag::StopFlag;
 
 /// Variables of the server's own environment that commands are given.
 /// Those that begin with `LC_` are too.
 const PASSED_ON: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
+
+/// The wait before a record is written again to a full disk.
+const DISK_FULL_WAIT: Duration = Duration::from_millis(250);
 
 /// A command, ready to be started.
 pub(crate) struct Order<'a> {
@@ -77,7 +82,13 @@ impl Spawner {
     }
 
     /// Starts a command: first a process that waits, then its record, then the go-ahead.
-    pub(crate) async fn start(&self, order: Order<'_>) -> std::io::Result<Started> {
+    ///
+    /// While the disk is too full for the record, it waits, until it should stop.
+    pub(crate) async fn start(
+        &self,
+        order: Order<'_>,
+        stop: &StopFlag,
+    ) -> std::io::Result<Started> {
         let name = format!("{}.{}.{}", order.id.run, order.task, order.id.attempt);
         let token = token(&name);
         let mut command = Command::new(&self.program);
@@ -111,12 +122,31 @@ impl Spawner {
             token: token.clone(),
         };
         let begun = record.started;
-        let records = self.records.clone();
-        let written = tokio::task::spawn_blocking(move || record.write(&records, &name));
-        let recorded = written.await.map_err(std::io::Error::other)??;
+        let recorded = self.record(record, name, stop).await?;
         // If the process is gone already, its exit code tells; the pipe's error does not.
         let _ = stdin.write_all(b"g").await;
         Ok(Started { child, stdout, stderr, tree: Tree::new(pid, begun, token), recorded })
+    }
+
+    async fn record(
+        &self,
+        record: ProcessRecord,
+        name: String,
+        stop: &StopFlag,
+    ) -> std::io::Result<Recorded> {
+        loop {
+            let (record, records, name) = (record.clone(), self.records.clone(), name.clone());
+            let written = tokio::task::spawn_blocking(move || record.write(&records, &name));
+            match written.await.map_err(std::io::Error::other)? {
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                    tokio::select! {
+                        () = tokio::time::sleep(DISK_FULL_WAIT) => {}
+                        () = stop.raised() => return Err(error),
+                    }
+                }
+                written => return written,
+            }
+        }
     }
 }
 

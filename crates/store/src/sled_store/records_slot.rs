@@ -31,9 +31,7 @@ impl RecordsSlot {
     /// The records.
     pub(crate) fn get(&self) -> Result<Arc<Records>, StoreError> {
         let records = self.records.read().unwrap_or_else(PoisonError::into_inner).clone();
-        records.ok_or_else(|| {
-            disk::damaged("state".as_ref(), "it is being opened again after an error")
-        })
+        records.ok_or_else(|| StoreError::Away { path: "state".into() })
     }
 
     /// Lets go of records that failed.
