@@ -72,7 +72,9 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Run a DAG file now and wait for it. Needs no server.
     ///
-    /// Ends with 0 when the run succeeded, 1 when it failed, 2 when the DAG is invalid.
+    /// Ends with 0 when the run succeeded, 1 when it failed, 2 when the DAG is invalid. Ctrl-C cancels
+    /// the run. Other unfinished runs of the home, and schedules, wait for `tidemill serve`; a DAG of
+    /// this name that is served keeps its version.
     #[command(after_help = "Examples:\n  tidemill run dags/hello.yaml\n  \
         tidemill run orders.yaml --param region=eu --interval 2026-01-01/2026-01-02\n  \
         tidemill run orders.yaml --json")]
@@ -302,7 +304,7 @@ pub(crate) struct Restore {
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Mend what can be mended without losing anything.
+    /// Mend what can be mended. What cannot be read any more is named, and moved aside, not removed.
     #[arg(long)]
     pub(crate) repair: bool,
     /// Print JSON.
