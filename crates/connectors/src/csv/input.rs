@@ -3,7 +3,8 @@
 use encoding_rs::Encoding;
 use tidemill_connector::{ConnectorError, SourceContext};
 
-use super::scan::{Dialect, Record, ScanError, Scanner};
+use super::scan::{Dialect, ScanError, Scanner};
+use super::split::first_end;
 use super::{CsvSourceConfig, one_character};
 use crate::columns::rename::rename_all;
 use crate::files::find::{InputFile, find};
@@ -14,7 +15,7 @@ use crate::files::window::ROW_BYTES_MAX;
 #[derive(Debug, Clone)]
 pub(crate) struct Input {
     pub(crate) files: Vec<InputFile>,
-    dialect: Dialect,
+    pub(crate) dialect: Dialect,
     encoding: &'static Encoding,
     /// Whether the first record of each file is a header.
     has_header: bool,
@@ -67,63 +68,34 @@ impl Input {
         rename_all(&self.header, config.rename.as_ref(), &place)
     }
 
-    /// Starts at the first record of the first file.
-    pub(crate) fn start(&self) -> Position {
-        Position { scanner: None, file: 0, open: false }
-    }
-
     fn first_header(&self) -> Result<Vec<String>, ConnectorError> {
         let name = &self.files[0].name;
         let mut scanner = Scanner::new(open_text(&self.files[0], self.encoding)?, self.dialect);
         read_header(&mut scanner, name)
     }
 
-    /// Opens the next file and checks its header.
-    fn open(&self, position: &mut Position) -> Result<(), ConnectorError> {
-        let file = &self.files[position.file];
-        let stream = open_text(file, self.encoding)?;
-        let scanner = match &mut position.scanner {
-            Some(scanner) => {
-                scanner.restart(stream);
-                scanner
-            }
-            none => none.insert(Scanner::new(stream, self.dialect)),
-        };
-        if self.has_header {
-            same_header(&self.header, &read_header(scanner, &file.name)?, &self.files[0], file)?;
-        }
-        position.open = true;
-        Ok(())
+    /// Opens a file.
+    pub(crate) fn open(&self, file: usize) -> Result<Stream, ConnectorError> {
+        open_text(&self.files[file], self.encoding)
     }
-}
 
-/// Where the reading of an [`Input`] is.
-pub(crate) struct Position {
-    scanner: Option<Scanner<Stream>>,
-    /// The file that is open, or to be opened next.
-    file: usize,
-    open: bool,
-}
-
-impl Position {
-    /// The next record and the file it is in; `None` after the last record of the last file.
-    pub(crate) fn next<'a>(
-        &'a mut self,
-        input: &'a Input,
-    ) -> Result<Option<(&'a InputFile, Record<'a>)>, ConnectorError> {
-        while let Some(file) = input.files.get(self.file) {
-            if !self.open {
-                input.open(self)?;
-            }
-            let Some(scanner) = &mut self.scanner else { break };
-            if scanner.advance().map_err(|e| scan_error(&file.name, e))? {
-                break;
-            }
-            self.open = false;
-            self.file += 1;
+    /// The end of the header at the front of a file, and the lines it takes. It must be the header
+    /// of the first file.
+    pub(crate) fn skip_header(
+        &self,
+        file: usize,
+        bytes: &[u8],
+    ) -> Result<(usize, u64), ConnectorError> {
+        if !self.has_header {
+            return Ok((0, 0));
         }
-        let file = input.files.get(self.file);
-        Ok(file.zip(self.scanner.as_ref().map(Scanner::record)))
+        let end = first_end(bytes, self.dialect);
+        let file = &self.files[file];
+        let mut scanner = Scanner::new(&bytes[..end], self.dialect);
+        let header = read_header(&mut scanner, &file.name)?;
+        same_header(&self.header, &header, &self.files[0], file)?;
+        scanner.advance().map_err(|e| scan_error(&file.name, e))?;
+        Ok((end, scanner.record().line - 1))
     }
 }
 
