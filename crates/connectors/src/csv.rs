@@ -2,7 +2,7 @@
 //!
 //! * [`input`]: the files of a source under one header; [`split`]: from a file to chunks of whole
 //!   records; [`chunks`]: the chunks of all files, worked on by several threads, in order;
-//! * [`index`]: where the cells of a chunk are; [`parse`]: from there to columns; [`batches`]: from
+//! * [`marks`]: the bytes that mean something; [`index`]: where the cells of a chunk are; [`parse`]: from there to columns; [`batches`]: from
 //!   the columns of chunks to batches;
 //! * [`scan`]: from text to records, one by one, with all that can be wrong; [`judge`]: what is
 //!   wrong with a row that is bad; [`infer`]: types from the whole input;
@@ -14,6 +14,7 @@ mod index;
 pub(crate) mod infer;
 pub(crate) mod input;
 mod judge;
+mod marks;
 mod parse;
 pub(crate) mod read;
 pub(crate) mod scan;

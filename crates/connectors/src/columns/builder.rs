@@ -150,13 +150,16 @@ impl ColumnBuilder {
         match &mut self.values {
             Values::Text { ends, bytes } => {
                 ends.reserve(texts.len());
+                let mut runs = Runs::new(nulls);
                 texts.each(|text| {
-                    if let Some(text) = text {
-                        bytes.extend_from_slice(text.as_bytes());
+                    match text {
+                        Some(text) => bytes.extend_from_slice(text.as_bytes()),
+                        None => runs.null(),
                     }
+                    runs.rows += 1;
                     ends.push(bytes.len() as i32);
-                    nulls.append(text.is_some());
                 });
+                runs.end();
             }
             Values::Int64(values) => {
                 read_each(texts, values, nulls, wrong, |text| text::int64(text.as_bytes()));
@@ -320,16 +323,46 @@ fn read_each<T: Default>(
     read: impl Fn(&str) -> Option<T>,
 ) {
     values.reserve(texts.len());
-    let mut row = 0;
+    let mut runs = Runs::new(nulls);
     texts.each(|text| {
         let value = text.and_then(&read);
-        if value.is_none() && text.is_some() {
-            wrong(row);
+        if value.is_none() {
+            runs.null();
+            if text.is_some() {
+                wrong(runs.rows);
+            }
         }
-        nulls.append(value.is_some());
+        runs.rows += 1;
         values.push(value.unwrap_or_default());
-        row += 1;
     });
+    runs.end();
+}
+
+/// Marks nulls; what lies between them is marked at once, since most columns have few.
+struct Runs<'a> {
+    nulls: &'a mut NullBufferBuilder,
+    /// Rows so far, and those that are marked.
+    rows: usize,
+    marked: usize,
+}
+
+impl<'a> Runs<'a> {
+    fn new(nulls: &'a mut NullBufferBuilder) -> Self {
+        Self { nulls, rows: 0, marked: 0 }
+    }
+
+    /// The row at hand is null.
+    fn null(&mut self) {
+        self.end();
+        self.nulls.append_null();
+        self.marked += 1;
+    }
+
+    /// The rows so far that are not marked have values.
+    fn end(&mut self) {
+        self.nulls.append_n_non_nulls(self.rows - self.marked);
+        self.marked = self.rows;
+    }
 }
 
 impl Mismatch {

@@ -1,4 +1,4 @@
-//! Where the cells of a chunk are: found in one pass over its bytes, eight at a time.
+//! Where the cells of a chunk are: found in one pass over its bytes.
 //!
 //! A chunk holds whole records. What is well shaped is indexed; a record that is not (too many or
 //! too few cells, quotes gone wrong, no UTF-8) is only told where it is, and is for the careful
@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::marks::Marks;
 use super::scan::Dialect;
 
 /// The cells of a chunk.
@@ -41,8 +42,11 @@ pub(crate) struct Odd {
     start: Start,
 }
 
-/// A chunk is far shorter than 2 GiB.
+/// A chunk is far shorter than 1 GiB, so that the end of a cell leaves room for two signs: that it
+/// is in quotes, and that quotes within it are doubled.
 const QUOTED: u32 = 1 << 31;
+const DOUBLED: u32 = 1 << 30;
+const POSITION: u32 = DOUBLED - 1;
 
 impl<'a> Index<'a> {
     /// Indexes a chunk of records of `width` cells.
@@ -96,10 +100,10 @@ impl<'a> Index<'a> {
             let at = record * self.width + column;
             let start = match column {
                 0 => start.byte,
-                _ => (self.ends[at - 1] & !QUOTED) + 1,
+                _ => (self.ends[at - 1] & POSITION) + 1,
             };
             let end = self.ends[at];
-            let range = start as usize..(end & !QUOTED) as usize;
+            let range = start as usize..(end & POSITION) as usize;
             // Records that are no text are odd, and delimiters are whole characters.
             let text = match self.text {
                 Some(text) => text.get(range),
@@ -109,28 +113,29 @@ impl<'a> Index<'a> {
             if end & QUOTED == 0 {
                 see(if self.dialect.trim { text.trim() } else { text }, false);
             } else {
-                let text = self.unquote(text);
+                let text = self.unquote(text, end & DOUBLED != 0);
                 see(if self.dialect.trim { text.trim() } else { &text }, true);
             }
         }
     }
 
     /// What stands between the quotes, with doubled ones made single.
-    fn unquote<'t>(&self, cell: &'t str) -> Cow<'t, str> {
-        let Some(quote) = self.dialect.quote.map(char::from) else { return Cow::Borrowed(cell) };
+    fn unquote<'t>(&self, cell: &'t str, doubled: bool) -> Cow<'t, str> {
         let cell = if self.dialect.trim { cell.trim_matches([' ', '\t']) } else { cell };
-        let cell = cell.strip_prefix(quote).unwrap_or(cell);
-        let cell = cell.strip_suffix(quote).unwrap_or(cell);
-        match memchr::memchr(quote as u8, cell.as_bytes()) {
-            None => Cow::Borrowed(cell),
-            Some(_) => Cow::Owned(cell.replace(&format!("{quote}{quote}"), &quote.to_string())),
+        let inner = cell.get(1..cell.len().saturating_sub(1)).unwrap_or_default();
+        match self.dialect.quote.map(char::from).filter(|_| doubled) {
+            None => Cow::Borrowed(inner),
+            Some(quote) => {
+                Cow::Owned(inner.replace(&format!("{quote}{quote}"), &quote.to_string()))
+            }
         }
     }
 
     fn scan(&mut self) {
         let bytes = self.bytes;
         let quote = quote_of(self.dialect);
-        let mut marks = Marks::new(bytes, self.dialect.delimiter, quote);
+        let delimiter = self.dialect.delimiter;
+        let mut marks = Marks::new(bytes, [delimiter, b'\n', b'\r', quote.unwrap_or(b'\n')]);
         let mut row = RowSoFar { start: 0, line: 0, cell: 0, quoted: 0, first: 0, odd: false };
         let mut line: u32 = 0;
         loop {
@@ -159,8 +164,13 @@ impl<'a> Index<'a> {
                 };
             } else if self.opens(row.cell, at) {
                 row.quoted = QUOTED;
-                let closed = skip_quoted(bytes, &mut marks, byte, &mut line);
-                row.odd |= closed.is_none_or(|after| !self.ends_cell(after));
+                match skip_quoted(bytes, &mut marks, byte, &mut line) {
+                    Some((after, doubled)) => {
+                        row.quoted |= if doubled { DOUBLED } else { 0 };
+                        row.odd |= !self.ends_cell(after);
+                    }
+                    None => row.odd = true,
+                }
             }
         }
         if row.start < bytes.len() {
@@ -222,85 +232,25 @@ fn space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// Goes to the quote that closes a cell, counting lines; gives the position after it.
-fn skip_quoted(bytes: &[u8], marks: &mut Marks<'_>, quote: u8, line: &mut u32) -> Option<usize> {
+/// Goes to the quote that closes a cell, counting lines; gives the position after it,
+/// and whether quotes within it are doubled.
+fn skip_quoted(
+    bytes: &[u8],
+    marks: &mut Marks<'_, 4>,
+    quote: u8,
+    line: &mut u32,
+) -> Option<(usize, bool)> {
+    let mut doubled = false;
     loop {
         let at = marks.next();
         let byte = *bytes.get(at)?;
         if byte == quote {
             if bytes.get(at + 1) != Some(&quote) {
-                return Some(at + 1);
+                return Some((at + 1, doubled));
             }
             marks.next();
+            doubled = true;
         }
         *line += u32::from(byte == b'\n');
-    }
-}
-
-/// Finds the bytes that mean something: delimiters, quotes, line ends.
-pub(crate) struct Marks<'a> {
-    bytes: &'a [u8],
-    delimiter: u64,
-    quote: u64,
-    /// The word at hand, and its marks that were not given yet: the high bit of each such byte.
-    word: usize,
-    left: u64,
-}
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const LOW: u64 = ONES * 0x7f;
-const HIGH: u64 = ONES * 0x80;
-
-impl<'a> Marks<'a> {
-    pub(crate) fn new(bytes: &'a [u8], delimiter: u8, quote: Option<u8>) -> Self {
-        let quote = quote.unwrap_or(b'\n');
-        let (delimiter, quote) = (ONES * u64::from(delimiter), ONES * u64::from(quote));
-        let mut marks = Self { bytes, delimiter, quote, word: 0, left: 0 };
-        marks.left = marks.look(0);
-        marks
-    }
-
-    /// The position of the next mark; the length of the text when there are no more.
-    #[inline]
-    pub(crate) fn next(&mut self) -> usize {
-        while self.left == 0 {
-            if self.word + 8 >= self.bytes.len() {
-                return self.bytes.len();
-            }
-            self.word += 8;
-            self.left = self.look(self.word);
-        }
-        let at = self.word + self.left.trailing_zeros() as usize / 8;
-        self.left &= self.left - 1;
-        at
-    }
-
-    #[inline]
-    fn look(&self, at: usize) -> u64 {
-        match self.bytes[at..].first_chunk::<8>() {
-            Some(word) => self.marks_of(u64::from_le_bytes(*word)),
-            None => {
-                let rest = &self.bytes[at..];
-                let mut word = [0; 8];
-                word[..rest.len()].copy_from_slice(rest);
-                self.marks_of(u64::from_le_bytes(word)) & !(u64::MAX << (8 * rest.len()))
-            }
-        }
-    }
-
-    /// The high bit of each byte that is a mark, exactly.
-    #[inline]
-    fn marks_of(&self, word: u64) -> u64 {
-        // Of a byte that is zero, neither itself nor its low bits plus 0x7f reach the high bit.
-        let differs = |byte: u64| {
-            let x = word ^ byte;
-            ((x & LOW) + LOW) | x
-        };
-        let newline = differs(ONES * u64::from(b'\n'));
-        let no_mark = newline
-            & differs(ONES * u64::from(b'\r'))
-            & differs(self.delimiter)
-            & differs(self.quote);
-        !no_mark & HIGH
     }
 }

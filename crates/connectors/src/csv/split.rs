@@ -5,9 +5,10 @@
 
 use std::io::{self, Read};
 
-use memchr::{memchr, memchr_iter, memchr3, memrchr2};
+use memchr::{memchr, memrchr2};
 
 use super::index::quote_of;
+use super::marks::Marks;
 use super::scan::Dialect;
 use crate::files::window::ROW_BYTES_MAX;
 
@@ -104,17 +105,21 @@ struct Ends<'a> {
     bytes: &'a [u8],
     dialect: Dialect,
     quote: Option<u8>,
-    at: usize,
+    marks: Marks<'a, 3>,
+    /// The start of the record at hand.
+    start: usize,
 }
 
 impl<'a> Ends<'a> {
     fn new(bytes: &'a [u8], dialect: Dialect) -> Self {
-        Self { bytes, dialect, quote: quote_of(dialect), at: 0 }
+        let quote = quote_of(dialect);
+        let marks = Marks::new(bytes, [quote.unwrap_or(b'\n'), b'\n', b'\r']);
+        Self { bytes, dialect, quote, marks, start: 0 }
     }
 
-    /// Whether the quote at `at` opens a cell of the record that starts at `start`.
-    fn opens(&self, start: usize, at: usize) -> bool {
-        let before = &self.bytes[start..at];
+    /// Whether the quote at `at` opens a cell.
+    fn opens(&self, at: usize) -> bool {
+        let before = &self.bytes[self.start..at];
         let spaces = |byte: &&u8| {
             self.dialect.trim && matches!(byte, b' ' | b'\t') && **byte != self.dialect.delimiter
         };
@@ -122,17 +127,17 @@ impl<'a> Ends<'a> {
         before[..before.len() - spaces].last().is_none_or(|byte| *byte == self.dialect.delimiter)
     }
 
-    /// The position after the quote that closes the cell whose text starts at `from`.
-    fn close(&self, from: usize, quote: u8) -> Option<usize> {
-        let mut quotes = memchr_iter(quote, &self.bytes[from..]);
-        while let Some(found) = quotes.next() {
-            let after = from + found + 1;
-            if self.bytes.get(after) != Some(&quote) {
-                return Some(after);
+    /// Goes to the quote that closes a cell.
+    fn close(&mut self, quote: u8) -> Option<()> {
+        loop {
+            let at = self.marks.next();
+            if *self.bytes.get(at)? == quote {
+                if self.bytes.get(at + 1) != Some(&quote) {
+                    return Some(());
+                }
+                self.marks.next();
             }
-            quotes.next();
         }
-        None
     }
 }
 
@@ -140,21 +145,21 @@ impl Iterator for Ends<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        let start = self.at;
-        let mut at = start;
         loop {
-            let quote = self.quote.unwrap_or(b'\n');
-            let found = at + memchr3(quote, b'\n', b'\r', self.bytes.get(at..)?)?;
-            at = found + 1;
-            let byte = self.bytes[found];
-            if byte == b'\n' || byte == b'\r' {
-                at += usize::from(byte == b'\r' && self.bytes.get(at) == Some(&b'\n'));
-                self.at = at;
-                return Some(at);
+            let at = self.marks.next();
+            let byte = *self.bytes.get(at)?;
+            if self.quote == Some(byte) {
+                if self.opens(at) {
+                    self.close(byte)?;
+                }
+                continue;
             }
-            if self.opens(start, found) {
-                at = self.close(at, byte)?;
+            self.start = at + 1;
+            if byte == b'\r' && self.bytes.get(at + 1) == Some(&b'\n') {
+                self.marks.next();
+                self.start += 1;
             }
+            return Some(self.start);
         }
     }
 }
