@@ -25,6 +25,11 @@ pub trait Table: Send + Sync + std::fmt::Debug {
     fn bytes(&self) -> u64;
     /// Starts a scan from the first row. May block on disk.
     fn scan(&self) -> Result<BatchIter, ConnectorError>;
+    /// Starts a scan of these columns, in this order: what is not asked for need not be read.
+    fn scan_columns(&self, columns: &[usize]) -> Result<BatchIter, ConnectorError> {
+        let columns = columns.to_vec();
+        Ok(Box::new(self.scan()?.map(move |batch| Ok(batch?.project(&columns)?))))
+    }
     /// Where the table lies as an Arrow IPC file, if it does: what a `run` command is given.
     fn path(&self) -> Option<&std::path::Path> {
         None

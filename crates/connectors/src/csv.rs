@@ -1,13 +1,26 @@
 //! `csv`: rows from and to files of separated values.
 //!
-//! * [`scan`]: from text to records; [`infer`]: types from the whole input;
-//! * [`input`]: the files of a source, one after the other, under one header;
+//! * [`input`]: the files of a source under one header; [`split`]: from a file to chunks of whole
+//!   records; [`chunks`]: the chunks of all files, worked on by several threads, in order;
+//! * [`marks`]: the bytes that mean something; [`index`]: where the cells of a chunk are; [`parse`]: from there to columns; [`batches`]: from
+//!   the columns of chunks to batches;
+//! * [`scan`]: from text to records, one by one, with all that can be wrong; [`judge`]: what is
+//!   wrong with a row that is bad; [`infer`]: types from the whole input;
 //! * [`read`]: the source; [`write`]: the sink.
 
+mod batches;
+mod chunks;
+mod index;
 pub(crate) mod infer;
 pub(crate) mod input;
+mod judge;
+mod marks;
+mod parse;
 pub(crate) mod read;
 pub(crate) mod scan;
+mod split;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use async_trait::async_trait;
@@ -70,6 +83,11 @@ pub struct CsvSourceConfig {
     /// How columns are renamed: `snake_case`, or `{old: new}`.
     #[serde(default)]
     pub rename: Option<Rename>,
+    /// The columns that are kept, in this order, by the names they have after `rename`; without it
+    /// all are. The values of other columns are not read, which saves most of their time.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub select: Option<Vec<String>>,
     /// What to do with a row that has too few or too many cells or a value that its column cannot
     /// hold: `stop`, or `quarantine` to set it aside and read on.
     #[serde(default)]

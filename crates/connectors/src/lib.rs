@@ -8,7 +8,7 @@
 //! * [`http`]: rows from JSON, JSON lines or CSV behind a URL, page by page;
 //! * [`outbox`]: a folder of messages, ready to be sent.
 //!
-//! They share: `files` (patterns, unpacking, encodings, publishing), `columns` (types by name,
+//! They share: `ahead` (reading on several threads, in order), `files` (patterns, unpacking, encodings, publishing), `columns` (types by name,
 //! inference, building of batches), `json` (an exact parser), `cells` (values as text), `rejects`
 //! (bad rows).
 //!
@@ -16,6 +16,7 @@
 //! executor does so for all. None holds a whole table. A file that a sink writes is seen whole or
 //! not at all. A value is read exactly or refused with its place; none is changed in silence.
 
+mod ahead;
 mod cells;
 mod columns;
 pub mod csv;

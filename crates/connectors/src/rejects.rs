@@ -42,16 +42,12 @@ pub(crate) struct Rejects(Vec<RejectedRow>);
 impl Rejects {
     /// Sets a row aside.
     pub(crate) fn push(&mut self, reject: Reject, source: &str, line: u64, raw: &[u8]) {
-        // Four bytes make at most one character.
-        let raw = &raw[..raw.len().min(ROW_CHARS_MAX * 4)];
-        self.0.push(RejectedRow {
-            reason: reject.reason.to_owned(),
-            source: source.to_owned(),
-            line,
-            column: reject.column,
-            value: reject.value,
-            row: clip(&String::from_utf8_lossy(raw), ROW_CHARS_MAX),
-        });
+        self.add(rejected(reject, source, line, raw));
+    }
+
+    /// Sets a row aside that was described already.
+    pub(crate) fn add(&mut self, row: RejectedRow) {
+        self.0.push(row);
     }
 
     /// Whether they must be collected before more rows are read.
@@ -70,5 +66,19 @@ impl Rejects {
     /// The rows set aside since the last call.
     pub(crate) fn take(&mut self) -> Vec<RejectedRow> {
         std::mem::take(&mut self.0)
+    }
+}
+
+/// The description of a row that is set aside.
+pub(crate) fn rejected(reject: Reject, source: &str, line: u64, raw: &[u8]) -> RejectedRow {
+    // Four bytes make at most one character.
+    let raw = &raw[..raw.len().min(ROW_CHARS_MAX * 4)];
+    RejectedRow {
+        reason: reject.reason.to_owned(),
+        source: source.to_owned(),
+        line,
+        column: reject.column,
+        value: reject.value,
+        row: clip(&String::from_utf8_lossy(raw), ROW_CHARS_MAX),
     }
 }

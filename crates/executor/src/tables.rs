@@ -2,18 +2,26 @@
 //!
 //! A table is an Arrow IPC file, packed with LZ4 and named by the hash of its bytes. Up to 64 KiB
 //! it travels with the report and lives in the slab; a larger one is a synced file of its own.
+//!
+//! * [`file`]: the format; [`lanes`]: batches packed by several threads and written in order by
+//!   one; [`spool`]: the bytes on their way to the disk;
+//! * [`read`]: batches unpacked by several threads and given in order.
+
+mod file;
+mod lanes;
+mod read;
+mod spool;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use arrow::ipc::CompressionType;
-use arrow::ipc::reader::FileReader;
-use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
+use arrow::ipc::writer::FileWriter;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -21,6 +29,10 @@ use tidemill_connector::{BatchIter, ConnectorError, Outputs, Table, TableWriter}
 use tidemill_model::table::SLAB_TABLE_BYTES_MAX;
 use tidemill_model::{Counts, SmallTable, TableRef};
 
+use self::file::TableFile;
+use self::lanes::Lanes;
+use self::read::{read_schema, scan};
+use self::spool::Spool;
 use crate::flag::StopFlag;
 use crate::outside::SmallTables;
 
@@ -50,10 +62,7 @@ impl TableStore {
         } else {
             At::File(table_path(&self.folder, &table.hash))
         };
-        let schema = match &at {
-            At::Memory(bytes) => reader(Cursor::new(bytes.clone()), table)?.schema(),
-            At::File(path) => reader(open_file(path, table)?, table)?.schema(),
-        };
+        let schema = read_schema(&at, table)?;
         Ok(Arc::new(StoredTable { schema, at, table: table.clone() }))
     }
 
@@ -67,21 +76,8 @@ fn gone(table: &TableRef) -> ConnectorError {
         .help("run `tidemill doctor`; running the DAG again makes the table anew")
 }
 
-fn open_file(path: &Path, table: &TableRef) -> Result<BufReader<File>, ConnectorError> {
-    match File::open(path) {
-        Ok(file) => Ok(BufReader::with_capacity(256 * 1024, file)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(gone(table)),
-        Err(error) => Err(ConnectorError::io("read the table", path, &error)),
-    }
-}
-
-fn reader<R: Read + Seek>(from: R, table: &TableRef) -> Result<FileReader<R>, ConnectorError> {
-    FileReader::try_new(from, None).map_err(|error| {
-        ConnectorError::internal(format!("table `{}` cannot be read: {error}", table.name))
-    })
-}
-
-#[derive(Debug)]
+/// Where a table lies.
+#[derive(Debug, Clone)]
 enum At {
     Memory(Bytes),
     File(PathBuf),
@@ -108,14 +104,11 @@ impl Table for StoredTable {
     }
 
     fn scan(&self) -> Result<BatchIter, ConnectorError> {
-        Ok(match &self.at {
-            At::Memory(bytes) => {
-                Box::new(reader(Cursor::new(bytes.clone()), &self.table)?.map(|b| Ok(b?)))
-            }
-            At::File(path) => {
-                Box::new(reader(open_file(path, &self.table)?, &self.table)?.map(|b| Ok(b?)))
-            }
-        })
+        scan(&self.at, &self.table, None)
+    }
+
+    fn scan_columns(&self, columns: &[usize]) -> Result<BatchIter, ConnectorError> {
+        scan(&self.at, &self.table, Some(columns))
     }
 
     fn path(&self) -> Option<&Path> {
@@ -186,12 +179,9 @@ impl AttemptOutputs {
         match found.small {
             None => self.store.open(&found.table).map(Some),
             Some(bytes) => {
-                let schema = reader(Cursor::new(bytes.clone()), &found.table)?.schema();
-                Ok(Some(Arc::new(StoredTable {
-                    schema,
-                    at: At::Memory(bytes),
-                    table: found.table,
-                })))
+                let at = At::Memory(bytes);
+                let schema = read_schema(&at, &found.table)?;
+                Ok(Some(Arc::new(StoredTable { schema, at, table: found.table })))
             }
         }
     }
@@ -239,16 +229,14 @@ impl Outputs for AttemptOutputs {
         drop(shared);
         let full =
             if name.is_empty() { self.task.clone() } else { format!("{}.{name}", self.task) };
-        let options =
-            IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
         let spool = Spool::new(&self.store.folder);
         let schema_hash = schema_hash(&schema);
-        let writer = FileWriter::try_new_with_options(spool, &schema, options)?;
+        let writer = TableFile::create(spool, schema)?;
         Ok(Box::new(Writer {
             name: name.to_owned(),
             full,
             outputs: self.clone(),
-            file: writer,
+            file: Lanes::new(writer),
             rows: 0,
             schema: schema_hash,
         }))
@@ -274,7 +262,7 @@ struct Writer {
     name: String,
     full: String,
     outputs: AttemptOutputs,
-    file: FileWriter<Spool>,
+    file: Lanes,
     rows: u64,
     schema: String,
 }
@@ -288,99 +276,10 @@ impl TableWriter for Writer {
 
     fn finish(self: Box<Self>) -> Result<(), ConnectorError> {
         let Self { name, full, outputs, file, rows, schema } = *self;
-        // `into_inner` ends the file with its footer.
-        let spool = file.into_inner().map_err(|error| outputs.cannot_write(&full, error))?;
+        let spool = file.finish().map_err(|error| outputs.cannot_write(&full, error))?;
         let (hash, bytes, small) = spool.finish(&outputs.store)?;
         let table = TableRef { name: full, hash, rows, bytes, schema };
         outputs.lock().finished.push((name, Finished { table, small }));
-        Ok(())
-    }
-}
-
-/// Bytes that stay in memory while they are few, hashed on the way.
-struct Spool {
-    folder: PathBuf,
-    memory: Vec<u8>,
-    file: Option<(File, Temporary)>,
-    hash: Sha256,
-    bytes: u64,
-}
-
-/// A file that goes when it is not kept.
-struct Temporary {
-    path: PathBuf,
-    kept: bool,
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.kept {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-static TEMPORARY: AtomicU64 = AtomicU64::new(0);
-
-impl Spool {
-    fn new(folder: &Path) -> Self {
-        Self {
-            folder: folder.to_owned(),
-            memory: Vec::new(),
-            file: None,
-            hash: Sha256::new(),
-            bytes: 0,
-        }
-    }
-
-    fn go_to_disk(&mut self) -> std::io::Result<()> {
-        let n = TEMPORARY.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join(format!("{}-{n}.tmp", std::process::id()));
-        let mut file = File::create(&path)?;
-        let temporary = Temporary { path, kept: false };
-        file.write_all(&self.memory)?;
-        self.memory = Vec::new();
-        self.file = Some((file, temporary));
-        Ok(())
-    }
-
-    fn finish(self, store: &TableStore) -> Result<(String, u64, Option<Bytes>), ConnectorError> {
-        let hash = hex::encode(&self.hash.finalize()[..16]);
-        let Some((file, mut temporary)) = self.file else {
-            return Ok((hash, self.bytes, Some(self.memory.into())));
-        };
-        let folder = store.folder_for(&hash);
-        let path = table_path(&store.folder, &hash);
-        let publish = || -> std::io::Result<()> {
-            file.sync_all()?;
-            std::fs::create_dir_all(&folder)?;
-            std::fs::rename(&temporary.path, &path)?;
-            File::open(&folder)?.sync_all()?;
-            File::open(&store.folder)?.sync_all()
-        };
-        publish().map_err(|error| ConnectorError::io("write the table", &path, &error))?;
-        temporary.kept = true;
-        Ok((hash, self.bytes, None))
-    }
-}
-
-impl Write for Spool {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.hash.update(bytes);
-        self.bytes += bytes.len() as u64;
-        match &mut self.file {
-            Some((file, _)) => file.write_all(bytes)?,
-            None => {
-                self.memory.extend_from_slice(bytes);
-                if self.bytes > SLAB_TABLE_BYTES_MAX {
-                    self.go_to_disk()?;
-                }
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }

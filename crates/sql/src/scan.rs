@@ -132,14 +132,14 @@ impl ExecutionPlan for Scan {
         };
         let (columns, schema, limit) = (self.columns.clone(), self.schema.clone(), self.limit);
         if table.path().is_none() {
-            let batches = batches(table.as_ref(), columns, schema.clone(), limit)?;
+            let batches = batches(table.as_ref(), &columns, schema.clone(), limit)?;
             return Ok(stream(schema, futures::stream::iter(batches)));
         }
         // Reading and unpacking a file runs beside the query, a few batches ahead of it.
         let mut builder = RecordBatchReceiverStreamBuilder::new(schema.clone(), READ_AHEAD_BATCHES);
         let sender = builder.tx();
         builder.spawn_blocking(move || {
-            for batch in batches(table.as_ref(), columns, schema, limit)? {
+            for batch in batches(table.as_ref(), &columns, schema, limit)? {
                 if sender.blocking_send(batch).is_err() {
                     break; // The query wants no more.
                 }
@@ -176,11 +176,11 @@ fn stream(
 /// The batches of a table with these columns, at most `limit` rows.
 fn batches(
     table: &dyn Table,
-    columns: Arc<[usize]>,
+    columns: &[usize],
     schema: SchemaRef,
     limit: Option<usize>,
 ) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
-    let scan = table.scan().map_err(pass)?;
+    let scan = table.scan_columns(columns).map_err(pass)?;
     let mut left = limit.unwrap_or(usize::MAX);
     let mut done = false;
     Ok(scan.map_while(move |batch| {
@@ -191,7 +191,7 @@ fn batches(
             let rows = batch.num_rows().min(left);
             left -= rows;
             let batch = batch.slice(0, rows);
-            let columns = columns.iter().map(|i| batch.column(*i).clone()).collect();
+            let columns = batch.columns().to_vec();
             let options = RecordBatchOptions::new().with_row_count(Some(rows));
             Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
         });

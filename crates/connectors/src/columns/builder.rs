@@ -34,6 +34,14 @@ enum Values {
     Struct { fields: Fields, columns: Vec<ColumnBuilder> },
 }
 
+/// The texts of a column, one after the other; `None` where there is no value.
+pub(crate) trait Texts {
+    /// How many.
+    fn len(&self) -> usize;
+    /// Gives each of them to `see`, in order.
+    fn each(&self, see: impl FnMut(Option<&str>));
+}
+
 /// A JSON value that its column cannot hold.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mismatch {
@@ -133,6 +141,55 @@ impl ColumnBuilder {
             self.nulls.append_non_null();
         }
         read.is_some()
+    }
+
+    /// Appends a whole column. Where a text stands for no value of this type, a null is appended
+    /// and `wrong` is told its number.
+    pub(crate) fn push_texts(&mut self, texts: &impl Texts, mut wrong: impl FnMut(usize)) {
+        let nulls = &mut self.nulls;
+        match &mut self.values {
+            Values::Text { ends, bytes } => {
+                ends.reserve(texts.len());
+                let mut runs = Runs::new(nulls);
+                texts.each(|text| {
+                    match text {
+                        Some(text) => bytes.extend_from_slice(text.as_bytes()),
+                        None => runs.null(),
+                    }
+                    runs.rows += 1;
+                    ends.push(bytes.len() as i32);
+                });
+                runs.end();
+            }
+            Values::Int64(values) => {
+                read_each(texts, values, nulls, wrong, |text| text::int64(text.as_bytes()));
+            }
+            Values::Float64(values) => read_each(texts, values, nulls, wrong, text::float64),
+            Values::Date(values) => {
+                read_each(texts, values, nulls, wrong, |text| text::date(text.as_bytes()));
+            }
+            Values::Timestamp(values) => {
+                read_each(texts, values, nulls, wrong, |text| text::timestamp(text.as_bytes()));
+            }
+            Values::Decimal { values, precision, scale } => {
+                let (precision, scale) = (*precision, *scale);
+                read_each(texts, values, nulls, wrong, |text| {
+                    text::decimal(text.as_bytes(), precision, scale)
+                });
+            }
+            Values::Boolean(_) | Values::List { .. } | Values::Struct { .. } => {
+                let mut row = 0;
+                texts.each(|text| {
+                    if !text.is_some_and(|text| self.push_text(text)) {
+                        self.push_null();
+                        if text.is_some() {
+                            wrong(row);
+                        }
+                    }
+                    row += 1;
+                });
+            }
+        }
     }
 
     /// Appends a JSON value. After an error the column may hold parts of the value: the caller
@@ -254,6 +311,57 @@ impl ColumnBuilder {
                 Arc::new(struct_array(fields, columns, nulls, len)?)
             }
         })
+    }
+}
+
+/// Appends what `read` makes of each text.
+fn read_each<T: Default>(
+    texts: &impl Texts,
+    values: &mut Vec<T>,
+    nulls: &mut NullBufferBuilder,
+    mut wrong: impl FnMut(usize),
+    read: impl Fn(&str) -> Option<T>,
+) {
+    values.reserve(texts.len());
+    let mut runs = Runs::new(nulls);
+    texts.each(|text| {
+        let value = text.and_then(&read);
+        if value.is_none() {
+            runs.null();
+            if text.is_some() {
+                wrong(runs.rows);
+            }
+        }
+        runs.rows += 1;
+        values.push(value.unwrap_or_default());
+    });
+    runs.end();
+}
+
+/// Marks nulls; what lies between them is marked at once, since most columns have few.
+struct Runs<'a> {
+    nulls: &'a mut NullBufferBuilder,
+    /// Rows so far, and those that are marked.
+    rows: usize,
+    marked: usize,
+}
+
+impl<'a> Runs<'a> {
+    fn new(nulls: &'a mut NullBufferBuilder) -> Self {
+        Self { nulls, rows: 0, marked: 0 }
+    }
+
+    /// The row at hand is null.
+    fn null(&mut self) {
+        self.end();
+        self.nulls.append_null();
+        self.marked += 1;
+    }
+
+    /// The rows so far that are not marked have values.
+    fn end(&mut self) {
+        self.nulls.append_n_non_nulls(self.rows - self.marked);
+        self.marked = self.rows;
     }
 }
 

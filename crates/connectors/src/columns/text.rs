@@ -2,6 +2,9 @@
 //!
 //! Written by hand over bytes, because these run once for every cell of every file.
 
+/// So many digits fit into 64 bits, whatever they are.
+const DIGITS_SAFE: usize = 18;
+
 /// A whole number, with an optional sign.
 pub(crate) fn int64(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
@@ -13,6 +16,16 @@ pub(crate) fn int64(text: &[u8]) -> Option<i64> {
         return None;
     }
     let mut value: i64 = 0;
+    if digits.len() <= DIGITS_SAFE {
+        for byte in digits {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return None;
+            }
+            value = value * 10 + i64::from(digit);
+        }
+        return Some(if negative { -value } else { value });
+    }
     for byte in digits {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
@@ -72,6 +85,9 @@ pub(crate) fn decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
         [b'+', rest @ ..] => (false, rest),
         _ => (false, text),
     };
+    if let Some(value) = short_decimal(digits, precision, scale) {
+        return Some(i128::from(if negative { -value } else { value }));
+    }
     let point = digits.iter().position(|b| *b == b'.').unwrap_or(digits.len());
     let (whole, fraction) = (&digits[..point], digits.get(point + 1..).unwrap_or_default());
     if whole.is_empty() && fraction.is_empty() {
@@ -94,9 +110,45 @@ pub(crate) fn decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
     (value < limit).then_some(if negative { -value } else { value })
 }
 
+/// A number without a sign whose digits and scale fit into 64 bits, as nearly all do. `None` says
+/// that it must be looked at with more care.
+fn short_decimal(text: &[u8], precision: u8, scale: i8) -> Option<i64> {
+    let mut value: i64 = 0;
+    let mut point = None;
+    for (at, byte) in text.iter().enumerate().take(DIGITS_SAFE) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            value = value * 10 + i64::from(digit);
+        } else if *byte == b'.' && point.is_none() {
+            point = Some(at);
+        } else {
+            return None;
+        }
+    }
+    let fraction = point.map_or(0, |at| text.len() - at - 1);
+    let missing = usize::try_from(scale).ok()?.checked_sub(fraction)?;
+    let digits = text.len() - usize::from(point.is_some());
+    if digits == 0 || text.len() + missing > DIGITS_SAFE {
+        return None;
+    }
+    let value = value * POWERS_OF_TEN[missing];
+    let limit = POWERS_OF_TEN.get(usize::from(precision)).copied().unwrap_or(i64::MAX);
+    (value < limit).then_some(value)
+}
+
+const POWERS_OF_TEN: [i64; DIGITS_SAFE + 1] = {
+    let mut powers = [1; DIGITS_SAFE + 1];
+    let mut at = 1;
+    while at <= DIGITS_SAFE {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
+
 /// Days of the Gregorian calendar since 1970-01-01, counted in years that start in March, so
 /// that the leap day is the last of its year.
-fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
+const fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -129,8 +181,31 @@ fn leading_date(text: &[u8]) -> Option<(i32, &[u8])> {
     let (year, month, day) = (digits(&date[..4])?, digits(&date[5..7])?, digits(&date[8..])?);
     let real =
         year >= 1 && (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
-    real.then(|| (days_from_civil(year, month, day), rest))
+    real.then(|| (first_of_month(year, month) + day - 1, rest))
 }
+
+/// The first of a month, as days since 1970-01-01.
+fn first_of_month(year: i32, month: i32) -> i32 {
+    let known = usize::try_from(year - FIRST_YEAR).ok().and_then(|year| FIRSTS.get(year));
+    match known {
+        Some(months) => months[(month - 1) as usize],
+        None => days_from_civil(year, month, 1),
+    }
+}
+
+const FIRST_YEAR: i32 = 1900;
+
+/// The firsts of the months of 200 years, in which most dates lie.
+static FIRSTS: [[i32; 12]; 200] = {
+    let mut firsts = [[0; 12]; 200];
+    let mut at = 0;
+    while at < 200 * 12 {
+        let (year, month) = (at / 12, at % 12);
+        firsts[year][month] = days_from_civil(FIRST_YEAR + year as i32, month as i32 + 1, 1);
+        at += 1;
+    }
+    firsts
+};
 
 /// `HH:MM`, `HH:MM:SS` or `HH:MM:SS.f` as microseconds of the day.
 fn leading_time(text: &[u8]) -> Option<(i64, &[u8])> {
@@ -281,6 +356,18 @@ mod tests {
         check("1.2.3", None);
     }
 
+    #[test]
+    fn exact_numbers_short_and_long() {
+        let check = |text: &str, expected| {
+            assert_eq!(decimal(text.as_bytes(), 38, 3), expected, "{text}");
+        };
+        check("123456789012345", Some(123_456_789_012_345_000));
+        check("1234567890123456", Some(1_234_567_890_123_456_000));
+        check("-12345678901234567890.5", Some(-12_345_678_901_234_567_890_500));
+        check("00000000000000000000000001.5", Some(1_500));
+        check("", None);
+    }
+
     proptest! {
         #[test]
         fn every_day_is_counted_as_the_calendar_does(days in -719_162..2_932_896_i32) {
@@ -295,6 +382,29 @@ mod tests {
             let instant = DateTime::from_timestamp_micros(micros).expect("within the years 1 to 9999");
             let text = instant.to_rfc3339_opts(SecondsFormat::Micros, true);
             prop_assert_eq!(timestamp(text.as_bytes()), Some(micros));
+        }
+
+        #[test]
+        fn every_whole_number_is_read(value in any::<i64>(), short in -1_000..1_000_i64) {
+            prop_assert_eq!(int64(value.to_string().as_bytes()), Some(value));
+            prop_assert_eq!(int64(short.to_string().as_bytes()), Some(short));
+        }
+
+        #[test]
+        fn every_exact_number_is_read(
+            value in any::<i64>(),
+            scale in 0..30_u8,
+            zeros in 0..4_usize,
+            shift in 0..60_u32,
+        ) {
+            let value = i128::from(value >> shift);
+            let digits = format!("{:0width$}", value.unsigned_abs(), width = usize::from(scale) + 1);
+            let (whole, fraction) = digits.split_at(digits.len() - usize::from(scale));
+            let sign = if value < 0 { "-" } else { "" };
+            let text = format!("{sign}{whole}.{fraction}{}", "0".repeat(zeros));
+            prop_assert_eq!(decimal(text.as_bytes(), 38, scale as i8), Some(value));
+            let fits = value.unsigned_abs() < 10_u128.pow(7);
+            prop_assert_eq!(decimal(text.as_bytes(), 7, scale as i8).is_some(), fits);
         }
 
         #[test]

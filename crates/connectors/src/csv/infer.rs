@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{Field, FieldRef};
 use tidemill_connector::ConnectorError;
-use tidemill_connector::near::{listed, near};
 
-use super::input::{HeaderPlace, Input, Position};
-use super::read::{Nulls, check_record, reject_error};
+use super::chunks::{Chunks, Work};
+use super::index::Index;
+use super::input::Input;
+use super::judge::{BadRow, Judge};
+use super::read::Nulls;
 use crate::columns::guess::Guess;
 use crate::columns::{ColumnTypes, OnBadRow};
 
@@ -16,72 +18,80 @@ use crate::columns::{ColumnTypes, OnBadRow};
 /// Rows that are bad whatever the types stop the inference, or are passed over, as they will be
 /// when they are read.
 pub(crate) fn fields(
-    input: &Input,
+    input: &Arc<Input>,
     names: &[String],
     types: &ColumnTypes,
     nulls: &Nulls,
     on_bad_row: OnBadRow,
+    used: &[usize],
 ) -> Result<Vec<FieldRef>, ConnectorError> {
-    let mut columns: Vec<Column> = names
-        .iter()
-        .map(|name| match types.0.get(name) {
-            Some(known) => Column::Known(known.data_type()),
-            None => Column::Guessed(Guess::default()),
-        })
-        .collect();
-    if columns.iter().any(|column| matches!(column, Column::Guessed(_))) {
-        let mut position = Position::start();
-        while let Some((file, record)) = position.next(input)? {
-            if let Err(reject) = check_record(&record, names) {
-                match on_bad_row {
-                    OnBadRow::Quarantine => continue,
-                    OnBadRow::Stop => return Err(reject_error(reject, &record, &file.name, names)),
-                }
+    let asked: Vec<usize> =
+        used.iter().copied().filter(|index| !types.0.contains_key(&names[*index])).collect();
+    let mut guesses = vec![Guess::default(); names.len()];
+    if !asked.is_empty() {
+        let look = Look {
+            input: input.clone(),
+            names: names.to_vec(),
+            asked: asked.clone(),
+            nulls: nulls.clone(),
+            on_bad_row,
+        };
+        let mut chunks = Chunks::start(input.clone(), look);
+        while let Some((at, seen)) = chunks.next()? {
+            if let Some(bad) = seen.bad {
+                let file = &input.files[at.file].name;
+                return Err(bad.into_error(file, at.line, names));
             }
-            for (index, column) in columns.iter_mut().enumerate() {
-                if let (Column::Guessed(guess), Some((text, quoted))) = (column, record.cell(index))
-                    && !nulls.contain(text, quoted)
-                {
-                    guess.see(text);
-                }
+            for (index, guess) in asked.iter().zip(seen.guesses) {
+                guesses[*index] = guesses[*index].join(guess);
             }
         }
     }
-    let field = |(name, column): (&String, Column)| {
-        let data_type = match column {
-            Column::Known(data_type) => data_type,
-            Column::Guessed(guess) => guess.data_type(),
-        };
+    let field = |index: &usize| {
+        let name = &names[*index];
+        let data_type =
+            types.0.get(name).map_or_else(|| guesses[*index].data_type(), |t| t.data_type());
         Arc::new(Field::new(name, data_type, true))
     };
-    Ok(names.iter().zip(columns).map(field).collect())
+    Ok(used.iter().map(field).collect())
 }
 
-enum Column {
-    Known(DataType),
-    Guessed(Guess),
+/// Looks at the values of a chunk.
+struct Look {
+    input: Arc<Input>,
+    names: Vec<String>,
+    /// The columns whose types nobody wrote.
+    asked: Vec<usize>,
+    nulls: Nulls,
+    on_bad_row: OnBadRow,
 }
 
-/// Refuses types for columns that the header does not have, which is at `place`.
-pub(super) fn written_columns_exist(
-    names: &[String],
-    types: &ColumnTypes,
-    renamed: bool,
-    place: &HeaderPlace,
-) -> Result<(), ConnectorError> {
-    let Some(unknown) = types.0.keys().find(|name| !names.contains(name)) else { return Ok(()) };
-    let names = names.iter().map(String::as_str);
-    let meant = near(unknown, names.clone())
-        .map(|near| format!("did you mean `{near}`? "))
-        .unwrap_or_default();
-    let after = if renamed { "after `rename` it has" } else { "it has" };
-    Err(ConnectorError::misconfigured(format!(
-        "`columns` names the column `{unknown}`, which {} not have",
-        match place {
-            HeaderPlace::File(name) => format!("the header of `{name}` does"),
-            HeaderPlace::Names => "`names` does".to_owned(),
+struct Seen {
+    /// For each column that was asked for.
+    guesses: Vec<Guess>,
+    /// The first bad row, if it ends the reading.
+    bad: Option<BadRow>,
+}
+
+impl Work for Look {
+    type Done = Seen;
+
+    fn chunk(&self, _: usize, bytes: &[u8]) -> (Seen, u64) {
+        let index = Index::of(bytes, self.input.dialect, self.names.len());
+        if let (OnBadRow::Stop, Some(odd)) = (self.on_bad_row, index.odd().first()) {
+            let (from, line) = index.odd_record(odd);
+            let bad = Judge::new(self.input.dialect, &self.names).shape(from, line);
+            return (Seen { guesses: Vec::new(), bad: Some(bad) }, index.lines());
         }
-    ))
-    .at(place)
-    .help(format!("{meant}{after}: {}", listed(names))))
+        let guess = |column: &usize| {
+            let mut guess = Guess::default();
+            index.column(*column, |text, quoted| {
+                if !self.nulls.contain(text, quoted) {
+                    guess.see(text);
+                }
+            });
+            guess
+        };
+        (Seen { guesses: self.asked.iter().map(guess).collect(), bad: None }, index.lines())
+    }
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use encoding_rs::Encoding;
+use tidemill_connector::near::{listed, near};
 use tidemill_connector::{ConnectorError, SourceContext};
 
-use super::infer::written_columns_exist;
-use super::scan::{Dialect, Record, ScanError, Scanner};
+use super::scan::{Dialect, ScanError, Scanner};
+use super::split::first_end;
 use super::{CsvSourceConfig, one_character, quote};
 use crate::columns::rename::rename_all;
 use crate::files::find::{InputFile, find};
@@ -43,22 +44,63 @@ impl fmt::Display for HeaderPlace {
     }
 }
 
-/// The columns as they are given on, which are those that `columns` names and maybe others.
+/// The names that columns are given on by. Those that `columns` and `select` name must be there.
 fn given_on(
     header: &[String],
     config: &CsvSourceConfig,
     place: &HeaderPlace,
 ) -> Result<Vec<String>, ConnectorError> {
     let names = rename_all(header, config.rename.as_ref(), &place.to_string())?;
-    written_columns_exist(&names, &config.columns, config.rename.is_some(), place)?;
-    Ok(names)
+    let selected = config.select.as_deref().unwrap_or_default();
+    for (setting, written) in config
+        .columns
+        .0
+        .keys()
+        .map(|name| ("columns", name))
+        .chain(selected.iter().map(|name| ("select", name)))
+    {
+        if !names.contains(written) {
+            return Err(no_column(setting, written, &names, config.rename.is_some(), place));
+        }
+    }
+    let twice = selected.iter().enumerate().find(|(at, name)| selected[..*at].contains(name));
+    match twice {
+        Some((_, name)) => {
+            Err(ConnectorError::misconfigured(format!("`select` names the column `{name}` twice")))
+        }
+        None => Ok(names),
+    }
+}
+
+/// The error for a setting that names a column which the header at `place` does not have.
+fn no_column(
+    setting: &str,
+    unknown: &str,
+    names: &[String],
+    renamed: bool,
+    place: &HeaderPlace,
+) -> ConnectorError {
+    let names = names.iter().map(String::as_str);
+    let meant = near(unknown, names.clone())
+        .map(|near| format!("did you mean `{near}`? "))
+        .unwrap_or_default();
+    let after = if renamed { "after `rename` it has" } else { "it has" };
+    let which = match place {
+        HeaderPlace::File(name) => format!("the header of `{name}` does"),
+        HeaderPlace::Names => "`names` does".to_owned(),
+    };
+    ConnectorError::misconfigured(format!(
+        "`{setting}` names the column `{unknown}`, which {which} not have"
+    ))
+    .at(place)
+    .help(format!("{meant}{after}: {}", listed(names)))
 }
 
 /// Which files, and how their text is to be taken. Can be read any number of times.
 #[derive(Debug, Clone)]
 pub(crate) struct Input {
     pub(crate) files: Vec<InputFile>,
-    dialect: Dialect,
+    pub(crate) dialect: Dialect,
     encoding: &'static Encoding,
     /// Whether the first record of each file is a header.
     has_header: bool,
@@ -105,57 +147,28 @@ impl Input {
         read_header(&mut scanner, name)
     }
 
-    /// Opens the next file and checks its header.
-    fn open(&self, position: &mut Position) -> Result<(), ConnectorError> {
-        let file = &self.files[position.file];
-        let stream = open_text(file, self.encoding)?;
-        let scanner = match &mut position.scanner {
-            Some(scanner) => {
-                scanner.restart(stream);
-                scanner
-            }
-            none => none.insert(Scanner::new(stream, self.dialect)),
-        };
-        if self.has_header {
-            same_header(&self.header, &read_header(scanner, &file.name)?, &self.files[0], file)?;
-        }
-        position.open = true;
-        Ok(())
-    }
-}
-
-/// Where the reading of an [`Input`] is.
-pub(crate) struct Position {
-    scanner: Option<Scanner<Stream>>,
-    /// The file that is open, or to be opened next.
-    file: usize,
-    open: bool,
-}
-
-impl Position {
-    /// Before the first record of the first file.
-    pub(crate) fn start() -> Self {
-        Self { scanner: None, file: 0, open: false }
+    /// Opens a file.
+    pub(crate) fn open(&self, file: usize) -> Result<Stream, ConnectorError> {
+        open_text(&self.files[file], self.encoding)
     }
 
-    /// The next record and the file it is in; `None` after the last record of the last file.
-    pub(crate) fn next<'a>(
-        &'a mut self,
-        input: &'a Input,
-    ) -> Result<Option<(&'a InputFile, Record<'a>)>, ConnectorError> {
-        while let Some(file) = input.files.get(self.file) {
-            if !self.open {
-                input.open(self)?;
-            }
-            let Some(scanner) = &mut self.scanner else { break };
-            if scanner.advance().map_err(|e| scan_error(&file.name, e))? {
-                break;
-            }
-            self.open = false;
-            self.file += 1;
+    /// The end of the header at the front of a file, and the lines it takes. It must be the header
+    /// of the first file.
+    pub(crate) fn skip_header(
+        &self,
+        file: usize,
+        bytes: &[u8],
+    ) -> Result<(usize, u64), ConnectorError> {
+        if !self.has_header {
+            return Ok((0, 0));
         }
-        let file = input.files.get(self.file);
-        Ok(file.zip(self.scanner.as_ref().map(Scanner::record)))
+        let end = first_end(bytes, self.dialect);
+        let file = &self.files[file];
+        let mut scanner = Scanner::new(&bytes[..end], self.dialect);
+        let header = read_header(&mut scanner, &file.name)?;
+        same_header(&self.header, &header, &self.files[0], file)?;
+        scanner.advance().map_err(|e| scan_error(&file.name, e))?;
+        Ok((end, scanner.record().line - 1))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The source: records into batches.
+//! The source: from a config to batches, and what a bad row is called.
 
 use std::sync::Arc;
 
@@ -9,12 +9,13 @@ use tidemill_connector::{ConnectorError, RejectedRow, Source, SourceContext};
 use tidemill_model::words::counted;
 
 use super::CsvSourceConfig;
+use super::batches::Batches;
+use super::chunks::Chunks;
 use super::infer;
-use super::input::{Input, Position};
+use super::input::Input;
+use super::parse::{Parse, Parsed};
 use super::scan::{Fault, Record};
-use crate::columns::rows::Rows;
-use crate::columns::types::type_name;
-use crate::columns::{OnBadRow, clip};
+use crate::columns::clip;
 use crate::rejects::{Reject, Rejects};
 
 /// Which texts mean "no value".
@@ -22,28 +23,33 @@ use crate::rejects::{Reject, Rejects};
 pub(crate) struct Nulls {
     texts: Vec<String>,
     quoted: bool,
+    /// Whether the empty text is the only one: what nearly every file means.
+    only_empty: bool,
 }
 
 impl Nulls {
     pub(crate) fn new(texts: Vec<String>, quoted: bool) -> Self {
-        Self { texts, quoted }
+        let only_empty = matches!(texts.as_slice(), [text] if text.is_empty());
+        Self { texts, quoted, only_empty }
     }
 
     pub(crate) fn contain(&self, text: &str, quoted: bool) -> bool {
+        if self.only_empty {
+            return text.is_empty() && (!quoted || self.quoted);
+        }
         (!quoted || self.quoted) && self.texts.iter().any(|null| null == text)
     }
 }
 
-/// Reads the files of a pattern, row by row.
+/// Reads the files of a pattern.
 pub(crate) struct CsvSource {
-    input: Input,
-    position: Position,
-    names: Vec<String>,
-    rows: Rows,
-    nulls: Nulls,
-    on_bad_row: OnBadRow,
-    has_file_column: bool,
+    input: Arc<Input>,
+    parse: Arc<Parse>,
+    /// Started with the first batch: a source may be opened just to know its columns.
+    chunks: Option<Chunks<Arc<Parse>>>,
+    batches: Batches,
     rejects: Rejects,
+    failed: bool,
 }
 
 impl CsvSource {
@@ -52,10 +58,12 @@ impl CsvSource {
         config: CsvSourceConfig,
         cx: &SourceContext,
     ) -> Result<Self, ConnectorError> {
-        let input = Input::find(&config, cx)?;
+        let input = Arc::new(Input::find(&config, cx)?);
         let names = input.names(&config)?;
         let nulls = Nulls::new(config.nulls, config.quoted_nulls);
-        let mut fields = infer::fields(&input, &names, &config.columns, &nulls, config.on_bad_row)?;
+        let used = used(config.select.as_deref(), &names);
+        let mut fields =
+            infer::fields(&input, &names, &config.columns, &nulls, config.on_bad_row, &used)?;
         if let Some(name) = &config.file_column {
             if names.contains(name) {
                 return Err(ConnectorError::misconfigured(format!(
@@ -64,47 +72,67 @@ impl CsvSource {
             }
             fields.push(Arc::new(Field::new(name, DataType::Utf8, true)));
         }
-        Ok(Self {
-            position: Position::start(),
-            input,
+        let schema = Arc::new(Schema::new(fields));
+        let parse = Arc::new(Parse {
+            dialect: input.dialect,
             names,
-            rows: Rows::new(Arc::new(Schema::new(fields)), cx.batch_rows)?,
+            used,
+            schema: schema.clone(),
             nulls,
             on_bad_row: config.on_bad_row,
             has_file_column: config.file_column.is_some(),
-            rejects: Rejects::default(),
-        })
+            files: input.files.iter().map(|file| file.name.clone()).collect(),
+        });
+        let batches = Batches::new(schema, cx.batch_rows);
+        let rejects = Rejects::default();
+        Ok(Self { input, parse, chunks: None, batches, rejects, failed: false })
     }
 
-    /// Reads until a batch is full or the input ends.
-    fn fill(&mut self) -> Result<(), ConnectorError> {
-        while !self.rows.is_full() && !self.rejects.are_due(self.rows.len())? {
-            let Some((file, record)) = self.position.next(&self.input)? else { return Ok(()) };
-            let file_column = self.has_file_column.then_some(file.name.as_str());
-            match push_record(&mut self.rows, &record, &self.names, &self.nulls, file_column) {
-                Ok(()) => self.rows.keep(),
-                Err(reject) => {
-                    self.rows.undo();
-                    if self.on_bad_row == OnBadRow::Stop {
-                        return Err(reject_error(reject, &record, &file.name, &self.names));
-                    }
-                    self.rejects.push(reject, &file.name, record.line, record.raw);
-                }
+    /// The next chunk, if there is one; `None` if not.
+    fn next_chunk(&mut self) -> Result<Option<Parsed>, ConnectorError> {
+        let start = || Chunks::start(self.input.clone(), self.parse.clone());
+        let Some((at, parsed)) = self.chunks.get_or_insert_with(start).next()? else {
+            return Ok(None);
+        };
+        let mut parsed = parsed?;
+        if let Some(bad) = parsed.bad {
+            return Err(bad.into_error(&self.parse.files[at.file], at.line, &self.parse.names));
+        }
+        for (_, reject) in &mut parsed.rejects {
+            reject.line += at.line + 1;
+        }
+        Ok(Some(parsed))
+    }
+
+    fn next(&mut self) -> Result<Option<RecordBatch>, ConnectorError> {
+        loop {
+            if let Some(batch) = self.batches.cut(&mut self.rejects)? {
+                return Ok(Some(batch));
+            }
+            match self.next_chunk()? {
+                Some(parsed) => self.batches.add(parsed),
+                None => return self.batches.take(),
             }
         }
-        Ok(())
     }
 }
 
 #[async_trait]
 impl Source for CsvSource {
     fn schema(&self) -> SchemaRef {
-        self.rows.schema().clone()
+        self.parse.schema.clone()
     }
 
     async fn next_batch(&mut self) -> Result<Option<RecordBatch>, ConnectorError> {
-        self.fill()?;
-        self.rows.take()
+        if self.failed {
+            return Err(ConnectorError::internal("the source has failed and cannot be read on"));
+        }
+        let next = self.next();
+        if next.is_err() {
+            // Its threads end here.
+            (self.failed, self.chunks) = (true, None);
+        }
+        next
     }
 
     fn take_rejects(&mut self) -> Vec<RejectedRow> {
@@ -112,36 +140,13 @@ impl Source for CsvSource {
     }
 }
 
-/// Appends a record to the columns; after an error parts of it may stand there.
-pub(crate) fn push_record(
-    rows: &mut Rows,
-    record: &Record<'_>,
-    names: &[String],
-    nulls: &Nulls,
-    file_name: Option<&str>,
-) -> Result<(), Reject> {
-    check_record(record, names)?;
-    let columns = rows.columns();
-    for (index, column) in columns[..names.len()].iter_mut().enumerate() {
-        let Some((text, quoted)) = record.cell(index) else {
-            return Err(bad_encoding(record, &names[index], index));
-        };
-        if nulls.contain(text, quoted) {
-            column.push_null();
-        } else if !column.push_text(text) {
-            let expected = rows.schema().field(index).data_type();
-            return Err(Reject {
-                reason: "bad_value",
-                message: format!("`{}` is no {}", clip(text, 200), type_name(expected)),
-                column: Some(names[index].clone()),
-                value: Some(clip(text, 200)),
-            });
-        }
+/// The columns that are kept, as positions in the file; `select` names none that is not there.
+fn used(select: Option<&[String]>, names: &[String]) -> Vec<usize> {
+    let place = |name| names.iter().position(|known| known == name);
+    match select {
+        None => (0..names.len()).collect(),
+        Some(select) => select.iter().filter_map(place).collect(),
     }
-    if let (Some(name), Some(column)) = (file_name, rows.columns().last_mut()) {
-        column.push_text(name);
-    }
-    Ok(())
 }
 
 /// What is wrong with a record whatever the types of its columns.
@@ -188,18 +193,19 @@ fn bad_encoding(record: &Record<'_>, name: &str, index: usize) -> Reject {
 /// The error that a bad row is, unless it is set aside.
 pub(crate) fn reject_error(
     reject: Reject,
-    record: &Record<'_>,
+    cells: usize,
     source: &str,
+    line: u64,
     names: &[String],
 ) -> ConnectorError {
     let remedy = match reject.reason {
         "bad_value" => "give the column another type in `columns`",
         "bad_encoding" => "set `encoding`, for example `encoding: windows-1252`",
         "bad_quote" | "open_quote" => "set `quote: \"\"` if quotes mean nothing in this file",
-        _ if record.len() == 1 && names.len() > 1 => "set `delimiter`",
+        _ if cells == 1 && names.len() > 1 => "set `delimiter`",
         _ => "correct the file",
     };
     reject
-        .into_error(source, record.line)
+        .into_error(source, line)
         .help(format!("{remedy}, or set such rows aside with `on_bad_row: quarantine`"))
 }

@@ -89,6 +89,36 @@ async fn text_of_every_kind() {
 }
 
 #[tokio::test]
+async fn columns_that_are_selected() {
+    let content = "First Name,b,c\nx,1,2.5\ny,bad,\n";
+    let selected = "rename: snake_case, select: [c, first_name], file_column: f";
+    check(
+        content,
+        selected,
+        "c Float64, first_name Utf8, f Utf8",
+        &["2.5 | x | a.csv", "- | y | a.csv"],
+    )
+    .await;
+    // What is not read cannot be wrong; what is, can.
+    check(content, "select: [c], columns: {b: int64}", "c Float64", &["2.5", "-"]).await;
+    check_error(
+        b"a,b\n1,2\n1,2,3\n",
+        "select: [a]",
+        "the row has 3 cells instead of 2 (a.csv:3); correct the file, or set such rows aside \
+         with `on_bad_row: quarantine`",
+    )
+    .await;
+    check_error(
+        content.as_bytes(),
+        "select: [c, B]",
+        "`select` names the column `B`, which the header of `a.csv` does not have (a.csv:1); did you \
+         mean `b`? it has: First Name, b, c",
+    )
+    .await;
+    check_error(content.as_bytes(), "select: [c, c]", "`select` names the column `c` twice").await;
+}
+
+#[tokio::test]
 async fn names_and_files() {
     check(
         "CustomerID,Unit Price\n1,2\n",
