@@ -1,6 +1,7 @@
 """What goes wrong outside comes back as an error that names thing, place and remedy."""
 
 import json
+import os
 import pathlib
 
 import pytest
@@ -259,3 +260,23 @@ def test_files_that_are_no_text_have_a_code(home):
     found = {pathlib.Path(dag["file"]).name: [d["code"] for d in dag["diagnostics"]]
              for dag in server.get("/api/v1/dags")["items"]}
     assert found == {"large.yaml": ["TM0002"], "latin.yaml": ["TM0003"]}
+
+
+def test_pipes_and_devices_are_no_files(home):
+    """They may never answer, or never end."""
+    os.mkfifo(home.dags / "pipe.yaml")
+    os.symlink("/dev/zero", home.dags / "zero.yaml")
+    home.dag("good", "tasks: {one: {run: [echo, one]}}")
+    for name in ("pipe.yaml", "zero.yaml"):
+        for command in ("run", "validate", "plan"):
+            done = home.call(command, home.dags / name, code=2, timeout=20)
+            assert "is a pipe or a device, not a file" in done.out + done.err, done
+    server = home.serve()
+    assert server.wait(server.trigger("good"))["state"] == "succeeded"
+    token = json.loads((home.path / "server.json").read_text())["token"]
+    status, _, body = server.ask(
+        "POST", "/api/v1/run-file", {"path": str(home.dags / "zero.yaml")},
+        {"Authorization": f"Bearer {token}"})
+    assert (status, "not a file" in str(body)) == (422, True), body
+    result = home.run(home.dag("reads", read("zero.yaml")), code=1)
+    assert "no file matches" in result.error("rows")

@@ -5,6 +5,8 @@
 //! before it stays deployed.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -197,12 +199,25 @@ pub(crate) fn read_source(path: &Path) -> Result<String, Box<Diagnostic>> {
         let message = format!("`{name}` is a folder, not a file");
         return Err(whole(&codes::UNUSABLE, message, "name a file in it"));
     }
-    if meta.len() > FILE_BYTES_MAX {
-        let message = format!("`{name}` has {} bytes; a file has at most 8 MiB", meta.len());
-        let help = "move data out of the file, or split the DAG";
-        return Err(whole(&codes::TOO_LARGE, message, help));
+    // A pipe or a device may never answer, or never end.
+    if !meta.is_file() {
+        let message = format!("`{name}` is a pipe or a device, not a file");
+        return Err(whole(&codes::UNUSABLE, message, "write the DAG to a file"));
     }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let too_large = |bytes: u64| {
+        let message = format!("`{name}` has {bytes} bytes; a file has at most 8 MiB");
+        whole(&codes::TOO_LARGE, message, "move data out of the file, or split the DAG")
+    };
+    if meta.len() > FILE_BYTES_MAX {
+        return Err(too_large(meta.len()));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(too_large(bytes.len() as u64));
+    }
     tidemill_spec::decode(path, &bytes).map(ToOwned::to_owned)
 }
 
@@ -235,7 +250,7 @@ fn find(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
                 if !["out", "data", "target"].contains(&name) {
                     folders.push(entry.path());
                 }
-            } else if is_dag_file(name) && found.len() < FILES_MAX {
+            } else if meta.is_file() && is_dag_file(name) && found.len() < FILES_MAX {
                 let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 found.insert(entry.path(), Stamp { modified, bytes: meta.len() });
             }

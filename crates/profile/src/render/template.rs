@@ -147,8 +147,13 @@ fn full_text(column: &str, full: &FullSource, folder: &Path) -> Result<String, C
         (None, Some(file)) => {
             let path = folder.join(file);
             let failed = |error| ConnectorError::io("read the template", &path, &error);
-            let bytes = std::fs::metadata(&path).map_err(failed)?.len();
-            if bytes > TEMPLATE_BYTES_MAX {
+            let meta = std::fs::metadata(&path).map_err(failed)?;
+            // A device has no size, and may never end.
+            if !meta.is_file() {
+                let message = format!("the template `{file}` is no file");
+                return Err(ConnectorError::misconfigured(message).at(path.display()));
+            }
+            if meta.len() > TEMPLATE_BYTES_MAX {
                 let message =
                     format!("the template `{file}` has more than {TEMPLATE_BYTES_MAX} bytes");
                 return Err(ConnectorError::misconfigured(message));
