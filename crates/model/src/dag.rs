@@ -21,8 +21,20 @@ use crate::time::Timestamp;
 use crate::trigger_rule::TriggerRule;
 
 /// A workflow. It cannot be cyclic, and every [`TaskIx`] in it is known.
+///
+/// It reads like its [`DagHead`], which nobody can change once the tasks are joined to it.
 #[derive(Debug, Clone)]
 pub struct Dag {
+    head: DagHead,
+    tasks: Vec<Task>,
+    index: HashMap<TaskName, TaskIx>,
+    downstream: Vec<Vec<TaskIx>>,
+    order: Vec<TaskIx>,
+}
+
+/// The parts of a DAG besides its tasks.
+#[derive(Debug, Clone)]
+pub struct DagHead {
     /// Its name.
     pub id: DagId,
     /// The hash of its canonical form.
@@ -43,35 +55,14 @@ pub struct Dag {
     pub params: IndexMap<VarName, Param>,
     /// The folder that relative paths start from.
     pub folder: PathBuf,
-    tasks: Vec<Task>,
-    index: HashMap<TaskName, TaskIx>,
-    downstream: Vec<Vec<TaskIx>>,
-    order: Vec<TaskIx>,
 }
 
-/// The parts of a DAG besides its tasks.
-#[derive(Debug, Clone)]
-pub struct DagHead {
-    /// See [`Dag::id`].
-    pub id: DagId,
-    /// See [`Dag::version`].
-    pub version: Version,
-    /// See [`Dag::description`].
-    pub description: Option<String>,
-    /// See [`Dag::owner`].
-    pub owner: Option<String>,
-    /// See [`Dag::tags`].
-    pub tags: Vec<String>,
-    /// See [`Dag::timezone`].
-    pub timezone: Tz,
-    /// See [`Dag::start`].
-    pub start: Option<Timestamp>,
-    /// See [`Dag::schedule`].
-    pub schedule: Option<Schedule>,
-    /// See [`Dag::params`].
-    pub params: IndexMap<VarName, Param>,
-    /// See [`Dag::folder`].
-    pub folder: PathBuf,
+impl std::ops::Deref for Dag {
+    type Target = DagHead;
+
+    fn deref(&self) -> &DagHead {
+        &self.head
+    }
 }
 
 /// A value that a run may be given.
@@ -369,34 +360,7 @@ impl Dag {
         }
         let index =
             tasks.iter().enumerate().map(|(i, t)| (t.name.clone(), TaskIx(i as u32))).collect();
-        let DagHead {
-            id,
-            version,
-            description,
-            owner,
-            tags,
-            timezone,
-            start,
-            schedule,
-            params,
-            folder,
-        } = head;
-        Ok(Self {
-            id,
-            version,
-            description,
-            owner,
-            tags,
-            timezone,
-            start,
-            schedule,
-            params,
-            folder,
-            tasks,
-            index,
-            downstream,
-            order,
-        })
+        Ok(Self { head, tasks, index, downstream, order })
     }
 
     /// The tasks, in the order of the file.
