@@ -142,3 +142,32 @@ def test_a_file_does_not_take_the_place_of_a_served_dag(home):
     home.run(other)
     server = home.serve()
     assert server.get("/api/v1/dags/daily")["version"] == before["version"]
+
+
+def test_looking_makes_no_home(home):
+    for command in (["runs"], ["doctor"], ["show", "a.1"], ["profile", "x"]):
+        assert "there is no home at" in home.call(*command, code=1).err
+    assert not home.path.exists()
+
+
+def test_a_journal_that_lost_its_end_loses_no_run(home):
+    path = home.dag("quick", QUICK)
+    for _ in range(3):
+        home.run(path)
+    [segment] = (home.path / "journal").glob("*.log")
+    segment.write_bytes(segment.read_bytes()[:-700])
+    for command in (["runs"], ["run", path], ["doctor"]):
+        done = home.call(*command, code=1)
+        assert "doctor --repair" in done.out + done.err, done
+    home.call("doctor", "--repair")
+    listed = [run["id"] for run in home.call("runs", "--json").json()["items"]]
+    assert listed == ["quick.3", "quick.2", "quick.1"]
+    assert home.run(path).run == "quick.4"
+    assert home.call("doctor").code == 0
+
+
+def test_damaged_profiles_are_found(home):
+    home.run(home.dag("quick", QUICK))
+    (home.path / "profiles" / "conf").write_bytes(b"no configuration")
+    said = home.call("doctor", code=1).out
+    assert "profiles" in said and "restore a backup" in said, said

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::planner::SqlToRel;
 use indexmap::IndexMap;
@@ -205,6 +206,7 @@ impl Shared {
         };
         let reads = tables_of(&logical).map_err(explained)?;
         let physical = state.create_physical_plan(&logical).await.map_err(explained)?;
+        let physical = yielding(physical).map_err(explained)?;
         let shape = Shape::of(&physical.schema())?;
         Ok(Plan { physical, shape, reads, state })
     }
@@ -220,6 +222,21 @@ impl Shared {
             .map_err(|e| explain(&e, self.memory_bytes))?;
         Ok(Rows::start(runtime, stream, plan.shape, plan.reads, self.memory_bytes))
     }
+}
+
+/// Makes joins give way now and then.
+///
+/// The engine gives way where tables are read; but a join may make rows for minutes from one batch.
+/// Without this its query could not be ended, and would keep others from the threads.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    plan.transform_up(|node| {
+        Ok(if node.name().contains("Join") {
+            Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
+        } else {
+            Transformed::no(node)
+        })
+    })
+    .data()
 }
 
 /// The tables that a plan scans.

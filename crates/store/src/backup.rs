@@ -103,6 +103,23 @@ pub fn backup(
         return Err(BackupError::TargetNotEmpty(dest.to_owned()));
     }
     disk::make_dir(dest)?;
+    let made = copy_all(store, home, profiles, dest);
+    if made.is_err() {
+        // Half a backup would be in the way of the next one. The folder itself may be the user's.
+        for entry in dest.read_dir().into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path));
+        }
+    }
+    made
+}
+
+fn copy_all(
+    store: &SledStore,
+    home: &Layout,
+    profiles: Option<&dyn Kv>,
+    dest: &Path,
+) -> Result<Manifest, BackupError> {
     let target = Layout::new(dest);
     for folder in [target.snapshots(), target.journal(), target.slab(), target.versions()] {
         disk::make_dir(&folder)?;

@@ -77,7 +77,7 @@ pub fn doctor(home: &Home, how: How<'_>) -> Vec<Finding> {
         How::Repair(resolver) => (None, Some(resolver)),
     };
     let live = store.is_some();
-    let mut checkup = Checkup { home, store, live, repair, found: Vec::new() };
+    let mut checkup = Checkup { home, store, live, repair, found: Vec::new(), ahead: false };
     let journal = checkup.journal();
     let tables = checkup.slab(&home.slab(), "small table");
     let versions = checkup.slab(&home.versions(), "DAG text");
@@ -85,7 +85,7 @@ pub fn doctor(home: &Home, how: How<'_>) -> Vec<Finding> {
     let known = Known { tables, versions, journal };
     match store {
         Some(store) => match store.inner().slot.get() {
-            Ok(records) => checkup.records(&records, &known),
+            Ok(records) => _ = checkup.records(&records, &known),
             Err(error) => checkup.add(Severity::Error, error, "restart the server"),
         },
         None => checkup.closed_records(&known),
@@ -101,6 +101,8 @@ struct Checkup<'a> {
     live: bool,
     repair: Option<&'a Resolver>,
     found: Vec<Finding>,
+    /// The records know more than the journal.
+    ahead: bool,
 }
 
 /// What is known before the records are looked at.
@@ -253,17 +255,35 @@ impl Checkup<'_> {
                 self.repair_journal(None, known);
             }
             Ok(records) => {
-                self.records(&records, known);
-                self.repair_journal(Some(records), known);
+                let readable = self.records(&records, known);
+                let records = if readable { Some(records) } else { self.set_aside(records, &path) };
+                self.repair_journal(records, known);
             }
         }
     }
 
-    fn records(&mut self, records: &Records, known: &Known) {
+    /// Looks at the records; whether all of them can be read.
+    fn records(&mut self, records: &Records, known: &Known) -> bool {
         let done = self.positions(records, known).and_then(|()| self.runs(records, known));
-        if let Err(error) = done {
-            self.add(Severity::Error, error, "restart the server: it rebuilds the records");
+        if let Err(error) = &done {
+            let remedy = "run `tidemill doctor --repair` without a server: it moves them aside, and \
+                          the next start rebuilds them from the journal";
+            self.add(Severity::Error, error, remedy);
         }
+        done.is_ok()
+    }
+
+    /// Moves records aside that cannot be read, if that is wanted: the next start makes new ones.
+    fn set_aside(&mut self, records: Records, path: &Path) -> Option<Records> {
+        // What they hold and the journal does not is worth more than what cannot be read.
+        if self.repair.is_none() || self.ahead {
+            return Some(records);
+        }
+        drop(records);
+        if std::fs::rename(path, disk::aside_name(path, "corrupt")).is_ok() {
+            self.mark_repaired();
+        }
+        None
     }
 
     fn positions(&mut self, records: &Records, known: &Known) -> Result<(), StoreError> {
@@ -274,9 +294,10 @@ impl Checkup<'_> {
                 high.max(checkpoint).0,
                 known.journal.last.0
             );
-            let remedy = "acknowledged events are lost: restore a backup, or start the server, \
-                          which rebuilds the records as far as the journal goes";
+            let remedy = "a part of the journal is gone: run `tidemill doctor --repair`, which goes \
+                          on with what the records hold";
             self.add(Severity::Error, what, remedy);
+            self.ahead = true;
         }
         if known.journal.first > checkpoint.next() {
             let what = format!(
@@ -384,9 +405,13 @@ impl Checkup<'_> {
     }
 
     fn repair_journal(&mut self, records: Option<Records>, known: &Known) {
-        let Some(resolver) = self.repair.filter(|_| known.journal.damaged) else { return };
+        let wanted = known.journal.damaged || self.ahead;
+        let Some(resolver) = self.repair.filter(|_| wanted) else { return };
         match repair::journal(self.home, records, &known.journal.segments, resolver) {
             Ok(what) => {
+                for finding in self.found.iter_mut().filter(|f| f.remedy.contains(REPAIR)) {
+                    finding.repaired = true;
+                }
                 self.add(Severity::Warning, what, "start the server");
                 self.mark_repaired();
             }
@@ -411,6 +436,9 @@ fn runs_in_tail(records: &Records, known: &Known) -> Result<HashSet<RunId>, Stor
     })?;
     Ok(runs)
 }
+
+/// What every finding says that a repair of the journal mends.
+const REPAIR: &str = "`tidemill doctor --repair`, which";
 
 const JOURNAL_REMEDY: &str = "restore a backup, or run `tidemill doctor --repair`, which keeps what \
                               can be read and says what is lost";

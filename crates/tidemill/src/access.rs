@@ -47,6 +47,9 @@ impl Access {
         if let Some(running) = Self::running(globals).await? {
             return Ok(running);
         }
+        if mode == Mode::Look {
+            globals.must_be_a_home()?;
+        }
         let settings = globals.node(folder);
         let node = tokio::task::spawn_blocking(move || Node::open(&settings, mode))
             .await

@@ -49,9 +49,10 @@ pub(crate) struct Cli {
         global = true,
         env = "TIDEMILL_SQL_MEMORY",
         default_value_t = 512,
-        value_name = "MIB"
+        value_name = "MIB",
+        value_parser = clap::value_parser!(u64).range(16..=1 << 24)
     )]
-    pub(crate) sql_memory: usize,
+    pub(crate) sql_memory: u64,
 
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -10,7 +10,9 @@ use serde_json::json;
 use tidemill_connector::{BatchIter, ConnectorError, ErrorKind, Table};
 use tidemill_sql::{SqlConfig, transforms};
 
-use crate::support::{binds, block_on, context, home, run, table, tables, text, written};
+use crate::support::{
+    MIB, binds, block_on, context, engine_with, home, run, table, tables, text, written,
+};
 
 /// A table of counted batches, which may lie in a file and may fail.
 #[derive(Debug)]
@@ -199,5 +201,30 @@ fn queries_run_beside_each_other() {
         }
         assert_eq!(rows, 2000);
         assert!(slow.next().await.expect("the end").is_none());
+    });
+}
+
+/// The one thread must be free again, and shared while the long query runs.
+#[test]
+fn a_long_join_can_be_ended_and_keeps_nobody_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = engine_with(256 * MIB, 1, folder.path());
+    let numbers = "generate_series(1, 1000000)";
+    let endless =
+        format!("select sum(a.value * b.value) as n from {numbers} a cross join {numbers} b");
+    let soon = |what: &'static str, engine: Arc<tidemill_sql::Engine>| async move {
+        let (none, no_binds) = (tables([]), binds([]));
+        let asked = run(&engine, "select 1 as r", &none, &no_binds);
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(30), asked).await;
+        answer.expect(what).expect("rows");
+    };
+    block_on(async {
+        let (none, no_binds) = (tables([]), binds([]));
+        let mut rows = engine.query(&endless, &none, &no_binds).await.expect("a query");
+        let begun = tokio::time::timeout(std::time::Duration::from_millis(300), rows.next()).await;
+        assert!(begun.is_err(), "it takes longer than this");
+        soon("another query gets its turn", engine.clone()).await;
+        drop(rows);
+        soon("the thread is free", engine.clone()).await;
     });
 }

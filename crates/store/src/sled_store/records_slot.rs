@@ -48,6 +48,14 @@ impl RecordsSlot {
     }
 }
 
+/// Why records cannot be gone on with.
+enum Misfit {
+    /// They lack something that the journal or a picture holds.
+    Rebuild(String),
+    /// They hold what the journal has lost, so they are all there is of it.
+    Ahead(String),
+}
+
 impl Inner {
     /// Opens the records and brings them up to the journal's end. What does not open, or does not
     /// fit the journal, is moved aside and rebuilt; the notes say why.
@@ -55,14 +63,22 @@ impl Inner {
         let path = self.layout.state();
         let existed = path.exists();
         let mut notes = Vec::new();
+        let mut ahead = None;
         let opened = Records::open(&path, self.slot.options).and_then(|records| {
             let misfit = if existed { self.misfit(&records) } else { Ok(None) };
             match misfit {
                 Err(error) => Err(error.to_string()),
-                Ok(Some(why)) => Err(why),
+                Ok(Some(Misfit::Rebuild(why))) => Err(why),
+                Ok(Some(Misfit::Ahead(why))) => {
+                    ahead = Some(why);
+                    Ok(records)
+                }
                 Ok(None) => Ok(records),
             }
         });
+        if let Some(why) = ahead {
+            return Err(disk::damaged(&self.layout.journal(), why));
+        }
         let (records, fresh) = match opened {
             Ok(records) => (records, !existed),
             Err(why) if disk::says_full(&why) => return Err(StoreError::Full { path }),
@@ -90,27 +106,29 @@ impl Inner {
     }
 
     /// Why records that opened cannot be gone on with, if so.
-    fn misfit(&self, records: &Records) -> Result<Option<String>, StoreError> {
+    fn misfit(&self, records: &Records) -> Result<Option<Misfit>, StoreError> {
         let (checkpoint, high) = (records.checkpoint()?, records.high()?);
         let (first, last) = (self.journal.first(), self.journal.last());
         let pictured = snapshot::list(&self.layout.snapshots())?;
         let pictured = pictured.last().map_or(Position(0), |(position, _)| *position);
         if !records.begun()? || checkpoint < pictured.min(last) {
             let what = "they have lost what was flushed to them";
-            return Ok(Some(format!("{what}: they end with event {}", checkpoint.0)));
+            let why = format!("{what}: they end with event {}", checkpoint.0);
+            return Ok(Some(Misfit::Rebuild(why)));
         }
         if high > last || checkpoint > last {
-            return Ok(Some(format!(
-                "they know event {}, and the journal ends with {}, so acknowledged events are lost",
+            return Ok(Some(Misfit::Ahead(format!(
+                "it ends with event {}, and the records know event {}, so a part of it is gone; \
+                 `tidemill doctor --repair` goes on with what the records hold",
+                last.0,
                 high.max(checkpoint).0,
-                last.0
-            )));
+            ))));
         }
         if first > checkpoint.next() {
-            return Ok(Some(format!(
+            return Ok(Some(Misfit::Rebuild(format!(
                 "they end with event {}, and the journal begins with {}",
                 checkpoint.0, first.0
-            )));
+            ))));
         }
         Ok(None)
     }

@@ -1,7 +1,11 @@
 //! `tidemill doctor`: what is wrong with what is kept, and what to do about it.
 
+use std::sync::Arc;
+
+use tidemill_profile::ProfileStore;
 use tidemill_store::Home;
 use tidemill_store::doctor::{self, Finding, How, Severity};
+use tidemill_store::kv::SledKv;
 
 use crate::access::Access;
 use crate::catalog::catalog;
@@ -47,8 +51,10 @@ fn find(globals: &Globals, command: &Doctor) -> Result<Vec<Finding>, Failure> {
         Some(answer) => serde_json::from_value(answer["findings"].clone())
             .map_err(|error| Failure::Said(format!("the answer is not understood: {error}"))),
         None => {
+            globals.must_be_a_home()?;
             let home = Home::open(&globals.home).map_err(Failure::said)?;
             let mut findings = left_running(&home);
+            findings.extend(damaged_profiles(&home));
             if command.repair {
                 let toolbox = Toolbox::open(globals)?;
                 let resolver = resolver(catalog(&toolbox.registry, None));
@@ -71,4 +77,18 @@ fn left_running(home: &Home) -> Vec<Finding> {
         repaired: false,
     })
     .collect()
+}
+
+/// The profile store, if it does not open.
+fn damaged_profiles(home: &Home) -> Option<Finding> {
+    let options = tidemill_profile::StoreOptions::default();
+    let opened = SledKv::open(&home.profiles())
+        .map_err(|error| error.to_string())
+        .and_then(|kv| ProfileStore::open(Arc::new(kv), options).map_err(|e| e.to_string()));
+    let what = opened.err()?;
+    let remedy = format!(
+        "restore a backup; or move `{}` away and run the DAGs again that load profiles",
+        home.profiles().display()
+    );
+    Some(Finding { severity: Severity::Error, what, remedy, repaired: false })
 }

@@ -22,6 +22,8 @@ mod validate;
 
 use std::path::PathBuf;
 
+use tidemill_store::Layout;
+
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use crate::node::NodeSettings;
@@ -47,6 +49,23 @@ impl Globals {
             folder,
         }
     }
+
+    /// An error unless the home is there: who only looks must not make one.
+    pub(crate) fn must_be_a_home(&self) -> Result<(), Failure> {
+        if Layout::new(&self.home).format().exists() {
+            return Ok(());
+        }
+        let demo = self.home.join("demo");
+        let remedy = if Layout::new(&demo).format().exists() {
+            format!("that of the demo is `--home {}`", demo.display())
+        } else {
+            "name another folder with `--home`".to_owned()
+        };
+        Err(Failure::Said(format!(
+            "there is no home at `{}`: nothing was run there yet; {remedy}",
+            self.home.display()
+        )))
+    }
 }
 
 /// Carries out a command.
@@ -57,7 +76,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
             None => default_home()?,
         },
         secrets: cli.secrets,
-        sql_memory: cli.sql_memory.max(16) * 1024 * 1024,
+        sql_memory: usize::try_from(cli.sql_memory << 20).unwrap_or(usize::MAX),
     };
     match cli.command {
         Command::Demo(command) => demo::run(&globals, &command),
