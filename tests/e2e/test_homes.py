@@ -171,3 +171,12 @@ def test_damaged_profiles_are_found(home):
     (home.path / "profiles" / "conf").write_bytes(b"no configuration")
     said = home.call("doctor", code=1).out
     assert "profiles" in said and "restore a backup" in said, said
+
+
+def test_a_restart_gives_no_name_to_another_file(home):
+    home.dag("zoo", "dag: animals\n" + QUICK)
+    server = home.serve()
+    home.dag("aaa", "dag: animals\n" + QUICK.replace("one", "other"))
+    server.stop()
+    server = home.serve()
+    assert [t["name"] for t in server.run(server.trigger("animals"))["tasks"]] == ["one"]

@@ -4,7 +4,7 @@
 //! half-written one is not loaded. A bad file shows its error and stops nothing else: the version
 //! before it stays deployed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -79,10 +79,17 @@ impl DagFolder {
         &self.files
     }
 
-    /// Looks for the first time: every file is loaded as it is.
-    pub(crate) fn load_all(&mut self, catalog: &Catalog) -> std::io::Result<Changes> {
+    /// Looks for the first time: every file is loaded as it is. Where two have one name, that of
+    /// the `holders` keeps it: a new file does not take the place of a DAG by a restart.
+    pub(crate) fn load_all(
+        &mut self,
+        catalog: &Catalog,
+        holders: &BTreeSet<PathBuf>,
+    ) -> std::io::Result<Changes> {
         let mut changes = Changes::default();
-        for (path, stamp) in find(&self.root)? {
+        let (first, rest): (Vec<_>, Vec<_>) =
+            find(&self.root)?.into_iter().partition(|(path, _)| holders.contains(path));
+        for (path, stamp) in first.into_iter().chain(rest) {
             self.load(path, stamp, catalog, &mut changes);
         }
         Ok(changes)

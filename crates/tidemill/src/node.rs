@@ -1,5 +1,6 @@
 //! A home that is at work: store, scheduler, executor, profiles, joined.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -263,7 +264,7 @@ impl Node {
     /// Loads a folder of DAG files for the first time.
     pub(crate) fn load_folder(&self, root: &Path) -> Result<(), Failure> {
         let mut folder = DagFolder::new(root.to_owned());
-        let changes = folder.load_all(&self.catalog).map_err(|error| {
+        let changes = folder.load_all(&self.catalog, &self.served_files()).map_err(|error| {
             Failure::Said(format!(
                 "cannot read the folder `{}`: {error}; give a folder of DAG files with `--dags`",
                 root.display()
@@ -278,6 +279,15 @@ impl Node {
         }
         *self.lock_folder() = Some(folder);
         Ok(())
+    }
+
+    /// The files that served DAGs were loaded from last.
+    fn served_files(&self) -> BTreeSet<PathBuf> {
+        let dags = self.scheduler.live().dags().into_iter();
+        dags.filter(|dag| dag.record.served)
+            .filter_map(|dag| self.store.version(&dag.record.version?).ok().flatten())
+            .map(|source| source.path)
+            .collect()
     }
 
     /// Looks for changed DAG files.
