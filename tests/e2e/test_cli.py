@@ -111,6 +111,11 @@ tasks:
         assert told in home.call("run", path, *words, code=1).err
 
 
+def test_a_param_is_given_once(home):
+    path = home.dag("p", "params: {n: {type: integer, default: 1}}\n" + GOOD)
+    assert "is given twice" in home.call("run", path, "--param", "n=6", "--param", "n=7", code=1).err
+
+
 def test_schema_is_a_schema(home):
     schema = home.call("schema").json()
     assert schema["$schema"].startswith("https://json-schema.org/")

@@ -91,10 +91,22 @@ fn params(dag: &Dag, given: &[String]) -> Result<Map<String, Value>, Failure> {
             // What the DAG does not know is refused by name further on.
             None => Value::from(value),
         };
-        params.insert(name.to_owned(), value);
+        put_param(&mut params, name, value)?;
     }
     dag.params_of(&params).map_err(Failure::said)?;
     Ok(params)
+}
+
+/// Adds a param; one that is given twice is an error, as it is in YAML.
+pub(crate) fn put_param(
+    params: &mut Map<String, Value>,
+    name: &str,
+    value: Value,
+) -> Result<(), Failure> {
+    match params.insert(name.to_owned(), value) {
+        None => Ok(()),
+        Some(_) => Err(Failure::Said(format!("`--param {name}` is given twice; give it once"))),
+    }
 }
 
 /// `NAME=VALUE` in its parts.

@@ -6,7 +6,7 @@ use tidemill_model::dag::ParamKind;
 
 use crate::access::Access;
 use crate::cli::Trigger;
-use crate::commands::run::{as_json, id_of, interval, split_param};
+use crate::commands::run::{as_json, id_of, interval, put_param, split_param};
 use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
 use crate::node::Mode;
@@ -30,7 +30,7 @@ async fn trigger(access: &Access, command: &Trigger) -> Result<(), Failure> {
         let (name, value) = split_param(text)?;
         let kind = serde_json::from_value::<ParamKind>(known["params"][name]["type"].clone()).ok();
         let value = kind.and_then(|kind| kind.read(value)).unwrap_or_else(|| Value::from(value));
-        params.insert(name.to_owned(), value);
+        put_param(&mut params, name, value)?;
     }
     let body = json!({"params": params, "interval": interval(command.input.interval.as_deref())?});
     let id = id_of(&access.post(&format!("/api/v1/dags/{dag}/runs"), &body).await?)?;
