@@ -161,11 +161,12 @@ impl Backend for NodeBackend {
 
     async fn trigger(&self, request: TriggerRequest) -> Result<RunId, ApiError> {
         let TriggerRequest { dag, params, interval, who } = request;
-        let brought = self.blocking({
+        let brought = if self.node.mode == Mode::Own {
             let dag = dag.clone();
-            move |node| Ok(stored_dag(node, &dag))
-        });
-        let brought = if self.node.mode == Mode::Own { brought.await? } else { None };
+            self.blocking(move |node| Ok(stored_dag(node, &dag))).await?
+        } else {
+            None
+        };
         let request = tidemill_scheduler::TriggerRequest { dag, params, interval, who };
         match brought {
             None => self.node.scheduler.trigger(request).await.map_err(refused),
