@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -59,16 +59,18 @@ pub(crate) async fn run(attempt: &Attempt, command: &Command) -> Ended {
         Err(error) => return Attempt::failed(&error),
     };
     env.extend(inputs.variables.iter().cloned());
-    let order = Order {
-        id: &attempt.order.id,
-        task: task.name.as_str(),
-        words,
-        env,
-        folder: &attempt.order.dag.folder,
-    };
+    let folder = &attempt.order.dag.folder;
+    if !folder.is_dir() {
+        let text = format!("the folder `{}` of the DAG is not there", folder.display());
+        return Ended::Failed(TaskError::new(FailureKind::Misconfigured, text));
+    }
+    let order = Order { id: &attempt.order.id, task: task.name.as_str(), words, env, folder };
     let started = match attempt.shared.spawner.start(order, &attempt.stop).await {
         Ok(started) => started,
-        Err(error) => return Ended::Failed(cannot_start(&attempt.order.dag.folder, &error)),
+        Err(error) => {
+            let text = format!("cannot start a process: {error}");
+            return Ended::Failed(TaskError::new(FailureKind::Internal, text));
+        }
     };
     match watch(attempt, started).await {
         Ok(finished) => ended(&finished, inputs.rows),
@@ -76,15 +78,6 @@ pub(crate) async fn run(attempt: &Attempt, command: &Command) -> Ended {
             FailureKind::Internal,
             format!("cannot watch the command: {error}"),
         )),
-    }
-}
-
-fn cannot_start(folder: &Path, error: &std::io::Error) -> TaskError {
-    if folder.is_dir() {
-        TaskError::new(FailureKind::Internal, format!("cannot start a process: {error}"))
-    } else {
-        let text = format!("the folder `{}` of the DAG is not there", folder.display());
-        TaskError::new(FailureKind::Misconfigured, text)
     }
 }
 

@@ -1,15 +1,17 @@
 //! The first lines of `main`: a process that was started to become a task's command.
 //!
-//! Its arguments are [`MARK`], the process id of the server, and the command. It begins a session of
-//! its own, waits for one byte that says that it has been recorded, and becomes the command. If the
-//! server dies before that byte, the command never begins; if it dies later, the command dies with
-//! it.
+//! Its arguments are [`MARK`] and the process id of the server. It begins a session of its own and
+//! waits on its standard input for an [`ExecOrder`], which comes once the process has been recorded;
+//! then it becomes the command. If the server dies before the order is whole, the command never
+//! begins; if it dies later, the command dies with it.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
+
+use super::exec_order::{ExecOrder, LENGTH_BYTES};
 
 /// The first argument that makes a process such a one.
 pub(crate) const MARK: &str = "__tidemill-exec";
@@ -28,11 +30,9 @@ pub fn entry() {
         return;
     }
     let server = words.next().and_then(|word| word.to_str()?.parse().ok()).and_then(Pid::from_raw);
-    let Some(program) = words.next() else { std::process::exit(NOT_STARTED) };
     // A session of its own: the tree can be ended as one, and no terminal can be reached.
     let _ = rustix::process::setsid();
-    // Stays across the exec. It tells nothing of a server that is gone already, which may have left
-    // the byte in the pipe.
+    // Stays across the exec. It tells nothing of a server that is gone already.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     if server.is_none() || rustix::process::getppid() != server {
         std::process::exit(NOT_STARTED);
@@ -40,12 +40,33 @@ pub fn entry() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     // A core dump would hold the secrets of the environment.
     let _ = rustix::process::setrlimit(Resource::Core, none);
-    let mut go = [0_u8; 1];
-    if !matches!(std::io::stdin().read(&mut go), Ok(1)) {
+    let Some(order) = wait_for_order(std::io::stdin().lock()) else {
         std::process::exit(NOT_STARTED);
+    };
+    std::process::exit(become_command(order));
+}
+
+/// The order, if it comes whole.
+fn wait_for_order(mut from: impl Read) -> Option<ExecOrder> {
+    let mut length = [0; LENGTH_BYTES];
+    from.read_exact(&mut length).ok()?;
+    let mut bytes = Vec::new();
+    let length = u64::from(u32::from_le_bytes(length));
+    from.take(length).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 == length).then(|| ExecOrder::decode(&bytes)).flatten()
+}
+
+/// Becomes the command. It comes back only with the exit code for a command that cannot be started.
+fn become_command(ExecOrder { folder, words, env }: ExecOrder) -> i32 {
+    // On its own, so that its error is told from that of a program that is not there.
+    if let Err(error) = std::env::set_current_dir(&folder) {
+        eprintln!("cannot enter the folder `{}` of the DAG: {error}", folder.display());
+        return NOT_STARTED;
     }
-    let error = Command::new(&program).args(words).stdin(Stdio::null()).exec();
+    let mut words = words.into_iter();
+    let Some(program) = words.next() else { return NOT_STARTED };
+    let mut command = Command::new(&program);
+    let error = command.args(words).env_clear().envs(env).stdin(Stdio::null()).exec();
     eprintln!("cannot start `{}`: {error}", program.to_string_lossy());
-    let found = error.kind() != std::io::ErrorKind::NotFound;
-    std::process::exit(if found { NOT_STARTED } else { NOT_FOUND });
+    if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_STARTED }
 }

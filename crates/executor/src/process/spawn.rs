@@ -1,20 +1,18 @@
-//! From a command to a process that has been recorded and given its go-ahead.
+//! From a command to a process that has been recorded and given its order.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tidemill_model::AttemptId;
 use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::sync::oneshot;
+use tokio::process::{Child, ChildStderr, ChildStdout};
 
-use super::entry::MARK;
+use super::exec_order::ExecOrder;
 use super::record::{ProcessRecord, Recorded, boot_id};
 use super::tree::{TOKEN_VARIABLE, Tree, started};
+use super::waiting::{WaitingProcess, WaitingProcesses};
 use crate::flag::StopFlag;
 
 /// Variables of the server's own environment that commands are given.
@@ -48,40 +46,27 @@ pub(crate) struct Started {
     pub(crate) recorded: Recorded,
 }
 
-/// A command, and who waits for its process.
-type Request = (Command, oneshot::Sender<std::io::Result<Child>>);
-
-/// Starts commands: knows this program and where records go.
-///
-/// Its processes are the children of one thread that lives as long as the spawner: the system ends
-/// them with that thread, and the children of the main thread are orphans and nothing else.
+/// Starts commands: knows where records go.
 #[derive(Debug)]
 pub(crate) struct Spawner {
-    program: PathBuf,
     records: PathBuf,
     boot: String,
-    thread: mpsc::Sender<Request>,
+    processes: WaitingProcesses,
 }
 
 impl Spawner {
-    /// Starts the thread. `runtime` is where the ends of processes are noticed.
+    /// Commands that `program`, which is this one, becomes. `runtime` is where the ends of
+    /// processes are noticed.
     pub(crate) fn new(
         program: PathBuf,
         records: PathBuf,
         runtime: tokio::runtime::Handle,
     ) -> std::io::Result<Self> {
-        let (thread, requests) = mpsc::channel::<Request>();
-        std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
-            let _inside = runtime.enter();
-            for (mut command, reply) in requests {
-                // An attempt that waits no more drops its end, and with it the process.
-                let _ = reply.send(command.spawn());
-            }
-        })?;
-        Ok(Self { program, records, boot: boot_id(), thread })
+        let processes = WaitingProcesses::start(program, runtime)?;
+        Ok(Self { records, boot: boot_id(), processes })
     }
 
-    /// Starts a command: first a process that waits, then its record, then the go-ahead.
+    /// Starts a command: first a process that waits, then its record, then its order.
     ///
     /// While the disk is too full for the record, it waits, until it should stop.
     pub(crate) async fn start(
@@ -91,29 +76,17 @@ impl Spawner {
     ) -> std::io::Result<Started> {
         let name = format!("{}.{}.{}", order.id.run, order.task, order.id.attempt);
         let token = token(&name);
-        let mut command = Command::new(&self.program);
-        command
-            .arg(MARK)
-            .arg(std::process::id().to_string())
-            .args(&order.words)
-            .env_clear()
-            .envs(passed_on())
-            .envs(order.env)
-            .env(TOKEN_VARIABLE, &token)
-            .current_dir(order.folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let gone = || std::io::Error::other("the thread that starts processes has ended");
-        let (reply, started_child) = oneshot::channel();
-        self.thread.send((command, reply)).map_err(|_| gone())?;
-        let mut child = started_child.await.map_err(|_| gone())??;
-        let missing = || std::io::Error::other("the new process has no pipes");
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or_else(missing)?;
-        let mut stdin = child.stdin.take().ok_or_else(missing)?;
-        let stdout = child.stdout.take().ok_or_else(missing)?;
-        let stderr = child.stderr.take().ok_or_else(missing)?;
+        let own = order.env.into_iter().map(|(name, value)| (name.into(), value));
+        let carried = (TOKEN_VARIABLE.into(), token.clone().into());
+        let exec = ExecOrder {
+            folder: order.folder.to_owned(),
+            words: order.words,
+            env: passed_on().chain(own).chain([carried]).collect(),
+        };
+        let too_long = || std::io::Error::from(std::io::ErrorKind::ArgumentListTooLong);
+        let exec = exec.encode().ok_or_else(too_long)?;
+        let WaitingProcess { child, pid, mut stdin, stdout, stderr } =
+            self.processes.take().await?;
         let record = ProcessRecord {
             attempt: format!("{}/{}#{}", order.id.run, order.task, order.id.attempt),
             boot: self.boot.clone(),
@@ -124,7 +97,7 @@ impl Spawner {
         let begun = record.started;
         let recorded = self.record(record, name, stop).await?;
         // If the process is gone already, its exit code tells; the pipe's error does not.
-        let _ = stdin.write_all(b"g").await;
+        let _ = stdin.write_all(&exec).await;
         Ok(Started { child, stdout, stderr, tree: Tree::new(pid, begun, token), recorded })
     }
 

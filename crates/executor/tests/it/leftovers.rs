@@ -82,3 +82,31 @@ fn records_that_cannot_be_read_are_removed() {
     assert_eq!(end_leftovers(&paths(home.path()), Duration::ZERO, |_| true), []);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_that_waits_for_the_next_command() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_tidemill-exec-test"))
+        .args(["hold".as_ref(), home.path().as_os_str(), "touch ready; sleep 1000".as_ref()])
+        .spawn()
+        .unwrap();
+    let server_pid = server.id();
+    let waiting = move || -> Vec<i32> {
+        let words = format!("__tidemill-exec\0{server_pid}\0");
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid: &i32| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                String::from_utf8_lossy(&line).ends_with(&words)
+            })
+            .collect()
+    };
+    let ready = home.path().join("ready");
+    until("the script is ready", || ready.exists()).await;
+    until("the next process waits", || waiting().len() == 1).await;
+    let pid = waiting()[0];
+    server.kill().unwrap();
+    server.wait().unwrap();
+    until("it has ended with the server", || !runs(pid)).await;
+    end_leftovers(&paths(home.path()), Duration::from_millis(200), |_| true);
+}
