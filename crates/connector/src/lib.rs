@@ -38,7 +38,7 @@ pub use connector::{
 };
 pub use error::{ConnectorError, ErrorKind};
 pub use registry::Registry;
-pub use table::{BatchIter, MemoryOutputs, MemoryTable, Outputs, Table, TableWriter};
+pub use table::{BatchIter, MemoryOutputs, MemoryTable, Outputs, Table, TableWriter, part_of};
 pub use transform::{AnyTransform, Transform, TransformContext};
 
 pub use arrow::datatypes::SchemaRef;

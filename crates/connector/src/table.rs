@@ -30,10 +30,32 @@ pub trait Table: Send + Sync + std::fmt::Debug {
         let columns = columns.to_vec();
         Ok(Box::new(self.scan()?.map(move |batch| Ok(batch?.project(&columns)?))))
     }
+    /// In how many parts it can be scanned side by side, at most.
+    fn parts_max(&self) -> u64 {
+        1
+    }
+    /// Starts a scan of the part of this number, from 0, out of `parts`: as [`Table::scan_columns`],
+    /// but only some batches. All parts after each other are the table. `parts` is at most
+    /// [`Table::parts_max`].
+    fn scan_part(
+        &self,
+        columns: &[usize],
+        part: u64,
+        parts: u64,
+    ) -> Result<BatchIter, ConnectorError> {
+        let _ = parts;
+        if part == 0 { self.scan_columns(columns) } else { Ok(Box::new(std::iter::empty())) }
+    }
     /// Where the table lies as an Arrow IPC file, if it does: what a `run` command is given.
     fn path(&self) -> Option<&std::path::Path> {
         None
     }
+}
+
+/// The batches of a part, out of all `batches` of a table.
+pub fn part_of(batches: usize, part: u64, parts: u64) -> std::ops::Range<usize> {
+    let start = |part: u64| (batches as u64 * part.min(parts) / parts.max(1)) as usize;
+    start(part)..start(part + 1)
 }
 
 /// Takes the rows of one table. Dropping it unfinished leaves nothing behind.
@@ -92,6 +114,21 @@ impl Table for MemoryTable {
 
     fn scan(&self) -> Result<BatchIter, ConnectorError> {
         Ok(Box::new(self.batches.clone().into_iter().map(Ok)))
+    }
+
+    fn parts_max(&self) -> u64 {
+        self.batches.len() as u64
+    }
+
+    fn scan_part(
+        &self,
+        columns: &[usize],
+        part: u64,
+        parts: u64,
+    ) -> Result<BatchIter, ConnectorError> {
+        let batches = self.batches[part_of(self.batches.len(), part, parts)].to_vec();
+        let columns = columns.to_vec();
+        Ok(Box::new(batches.into_iter().map(move |batch| Ok(batch.project(&columns)?))))
     }
 }
 

@@ -25,13 +25,13 @@ use arrow::ipc::writer::FileWriter;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tidemill_connector::{BatchIter, ConnectorError, Outputs, Table, TableWriter};
+use tidemill_connector::{BatchIter, ConnectorError, Outputs, Table, TableWriter, part_of};
 use tidemill_model::table::SLAB_TABLE_BYTES_MAX;
 use tidemill_model::{Counts, SmallTable, TableRef};
 
 use self::file::TableFile;
 use self::lanes::Lanes;
-use self::read::{read_schema, scan};
+use self::read::{Head, read_head, scan, scan_part};
 use self::spool::Spool;
 use crate::flag::StopFlag;
 use crate::outside::SmallTables;
@@ -62,8 +62,7 @@ impl TableStore {
         } else {
             At::File(table_path(&self.folder, &table.hash))
         };
-        let schema = read_schema(&at, table)?;
-        Ok(Arc::new(StoredTable { schema, at, table: table.clone() }))
+        Ok(Arc::new(StoredTable { head: read_head(&at, table)?, at, table: table.clone() }))
     }
 
     fn folder_for(&self, hash: &str) -> PathBuf {
@@ -85,14 +84,14 @@ enum At {
 
 #[derive(Debug)]
 struct StoredTable {
-    schema: SchemaRef,
+    head: Head,
     at: At,
     table: TableRef,
 }
 
 impl Table for StoredTable {
     fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        self.head.schema.clone()
     }
 
     fn rows(&self) -> u64 {
@@ -109,6 +108,19 @@ impl Table for StoredTable {
 
     fn scan_columns(&self, columns: &[usize]) -> Result<BatchIter, ConnectorError> {
         scan(&self.at, &self.table, Some(columns))
+    }
+
+    fn parts_max(&self) -> u64 {
+        self.head.batches as u64
+    }
+
+    fn scan_part(
+        &self,
+        columns: &[usize],
+        part: u64,
+        parts: u64,
+    ) -> Result<BatchIter, ConnectorError> {
+        scan_part(&self.at, &self.table, columns, part_of(self.head.batches, part, parts))
     }
 
     fn path(&self) -> Option<&Path> {
@@ -180,8 +192,8 @@ impl AttemptOutputs {
             None => self.store.open(&found.table).map(Some),
             Some(bytes) => {
                 let at = At::Memory(bytes);
-                let schema = read_schema(&at, &found.table)?;
-                Ok(Some(Arc::new(StoredTable { schema, at, table: found.table })))
+                let head = read_head(&at, &found.table)?;
+                Ok(Some(Arc::new(StoredTable { head, at, table: found.table })))
             }
         }
     }

@@ -26,6 +26,7 @@ use crate::parse;
 use crate::rows::{Rows, Task, panic_text};
 use crate::scan::Readable;
 use crate::session::{parser_options, session};
+use crate::slices::sliced;
 use crate::types::Shape;
 
 /// Deep trees are walked recursively, in frames that are large without optimisation.
@@ -51,8 +52,8 @@ pub struct EngineConfig {
 ///
 /// Results are repeatable: the same query over the same tables, with the same settings, gives the
 /// same rows in the same order, and sums of floats that are equal to the last bit. To that end a
-/// query is one stream of batches in row order; other threads read its files ahead and write its
-/// results, and other queries run beside it.
+/// query is one stream of batches in row order, but for aggregates whose result cannot depend on
+/// it; other threads read its files ahead and write its results, and other queries run beside it.
 pub struct Engine {
     shared: Arc<Shared>,
     // `None` only while it is dropped.
@@ -206,7 +207,7 @@ impl Shared {
         };
         let reads = tables_of(&logical).map_err(explained)?;
         let physical = state.create_physical_plan(&logical).await.map_err(explained)?;
-        let physical = yielding(physical).map_err(explained)?;
+        let physical = sliced(physical).and_then(yielding).map_err(explained)?;
         let shape = Shape::of(&physical.schema())?;
         Ok(Plan { physical, shape, reads, state })
     }

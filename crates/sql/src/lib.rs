@@ -11,6 +11,7 @@
 //! Behind them: `parse` (text to a checked tree), `names` (tables and functions), `session` (the
 //! engine's settings), `scan` (a table as the engine reads it), `seen` (which rows came before),
 //! `rejects` (rows set aside), `types` (the types of the house), `concat` (unions in order),
+//! `slices` (aggregates on several threads),
 //! `arithmetic` and `sum` (numbers that do not fit), `error` (the engine's errors in our words).
 //!
 //! **Invariants.** No other crate knows `DataFusion`. Only queries run: nothing here writes a file,
@@ -35,6 +36,7 @@ pub mod rows;
 mod scan;
 mod seen;
 mod session;
+mod slices;
 pub mod sql;
 mod sum;
 mod types;

@@ -1,4 +1,5 @@
-//! A [`Table`] as the engine reads it: one stream of batches, in row order.
+//! A [`Table`] as the engine reads it: one stream of batches in row order, or a stream for each of
+//! several slices that follow each other.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,13 +22,17 @@ use datafusion::physical_plan::stream::{
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
-use tidemill_connector::Table;
+use tidemill_connector::{BatchIter, Table};
 
 use crate::error::pass;
 use crate::types::plain;
 
 /// Batches read ahead from a table that lies in a file.
 const READ_AHEAD_BATCHES: usize = 2;
+/// Slices of a table, at most.
+const SLICES_MAX: u64 = 8;
+/// A slice has so many rows at least.
+const SLICE_ROWS_MIN: u64 = 128 * 1024;
 
 /// What a query may read under one name.
 #[derive(Debug)]
@@ -69,21 +74,25 @@ impl TableProvider for Readable {
             None => (0..self.schema.fields().len()).collect(),
         };
         let schema = Arc::new(self.schema.project(&columns)?);
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema.clone()),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
+        let properties = properties(&schema, 1);
         let of = self.schema.fields().len();
         let table = self.table.clone();
-        Ok(Arc::new(Scan { table, columns, of, schema, limit, properties: Arc::new(properties) }))
+        Ok(Arc::new(Scan { table, columns, of, schema, limit, properties }))
     }
 }
 
+fn properties(schema: &SchemaRef, slices: usize) -> Arc<PlanProperties> {
+    Arc::new(PlanProperties::new(
+        EquivalenceProperties::new(schema.clone()),
+        Partitioning::UnknownPartitioning(slices),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    ))
+}
+
 /// The scan of one table.
-#[derive(Debug)]
-struct Scan {
+#[derive(Debug, Clone)]
+pub(crate) struct Scan {
     table: Option<Arc<dyn Table>>,
     /// The columns that the query uses, out of `of`.
     columns: Arc<[usize]>,
@@ -91,6 +100,20 @@ struct Scan {
     schema: SchemaRef,
     limit: Option<usize>,
     properties: Arc<PlanProperties>,
+}
+
+impl Scan {
+    /// The same in slices, if the table is large enough and can be cut.
+    pub(crate) fn sliced(&self) -> Option<Self> {
+        let table = self.table.as_ref().filter(|_| self.limit.is_none())?;
+        let slices = (table.rows() / SLICE_ROWS_MIN).min(SLICES_MAX).min(table.parts_max());
+        let properties = properties(&self.schema, slices as usize);
+        (slices > 1).then(|| Self { properties, ..self.clone() })
+    }
+
+    fn slices(&self) -> usize {
+        self.properties.output_partitioning().partition_count()
+    }
 }
 
 impl DisplayAs for Scan {
@@ -126,20 +149,27 @@ impl ExecutionPlan for Scan {
         Ok(self)
     }
 
-    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, slice: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let Some(table) = self.table.clone() else {
             return Ok(stream(self.schema.clone(), futures::stream::empty()));
         };
-        let (columns, schema, limit) = (self.columns.clone(), self.schema.clone(), self.limit);
-        if table.path().is_none() {
-            let batches = batches(table.as_ref(), &columns, schema.clone(), limit)?;
-            return Ok(stream(schema, futures::stream::iter(batches)));
+        let at_hand = table.path().is_none();
+        let (columns, slices) = (self.columns.clone(), self.slices());
+        let scan = move || match slices {
+            1 => table.scan_columns(&columns),
+            _ => table.scan_part(&columns, slice as u64, slices as u64),
+        };
+        let (schema, limit) = (self.schema.clone(), self.limit);
+        let of_schema = schema.clone();
+        let batches = move || scan().map(|scan| batches(scan, of_schema, limit)).map_err(pass);
+        if at_hand {
+            return Ok(stream(schema, futures::stream::iter(batches()?)));
         }
         // Reading and unpacking a file runs beside the query, a few batches ahead of it.
-        let mut builder = RecordBatchReceiverStreamBuilder::new(schema.clone(), READ_AHEAD_BATCHES);
+        let mut builder = RecordBatchReceiverStreamBuilder::new(schema, READ_AHEAD_BATCHES);
         let sender = builder.tx();
         builder.spawn_blocking(move || {
-            for batch in batches(table.as_ref(), &columns, schema, limit)? {
+            for batch in batches()? {
                 if sender.blocking_send(batch).is_err() {
                     break; // The query wants no more.
                 }
@@ -173,17 +203,15 @@ fn stream(
     Box::pin(RecordBatchStreamAdapter::new(schema, batches))
 }
 
-/// The batches of a table with these columns, at most `limit` rows.
+/// The batches of a scan under this schema, at most `limit` rows.
 fn batches(
-    table: &dyn Table,
-    columns: &[usize],
+    scan: BatchIter,
     schema: SchemaRef,
     limit: Option<usize>,
-) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
-    let scan = table.scan_columns(columns).map_err(pass)?;
+) -> impl Iterator<Item = Result<RecordBatch>> + Send {
     let mut left = limit.unwrap_or(usize::MAX);
     let mut done = false;
-    Ok(scan.map_while(move |batch| {
+    scan.map_while(move |batch| {
         if left == 0 || done {
             return None;
         }
@@ -197,5 +225,5 @@ fn batches(
         });
         done = batch.is_err();
         Some(batch)
-    }))
+    })
 }

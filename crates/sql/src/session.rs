@@ -24,7 +24,8 @@ const MERGE_BYTES_MAX: usize = 10 * 1024 * 1024;
 ///
 /// One partition: a query is one stream of batches in row order. Several would be faster on large
 /// tables, but rows would meet in an order that differs from run to run, and with it the sums of
-/// floats, ties of `limit` and `row_number()`, and the order of results.
+/// floats, ties of `limit` and `row_number()`, and the order of results. [`crate::slices`] is where
+/// that cannot be.
 pub(crate) fn session(batch_rows: usize, memory_bytes: usize) -> SessionState {
     let mut config = SessionConfig::new()
         .with_target_partitions(1)

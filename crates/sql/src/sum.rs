@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
-use arrow::datatypes::{DataType, FieldRef, Int64Type};
-use datafusion::common::{Result, ScalarValue, exec_err};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array};
+use arrow::datatypes::{
+    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef, Int64Type,
+};
+use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF,
     Signature, utils::AggregateOrderSensitivity,
@@ -23,6 +26,9 @@ pub(crate) fn checked_sum() -> Arc<AggregateUDF> {
 struct Sum {
     inner: Arc<AggregateUDF>,
 }
+
+/// The type of a sum on its way: it may be too large where the sum in the end is not.
+const STATE_TYPE: DataType = DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0);
 
 fn is_ours(args: &AccumulatorArgs) -> bool {
     !args.is_distinct && args.return_field.data_type() == &DataType::Int64
@@ -42,7 +48,11 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        self.inner.state_fields(args)
+        if args.is_distinct || args.return_type() != &DataType::Int64 {
+            return self.inner.state_fields(args);
+        }
+        let name = format_state_name(args.name, "sum");
+        Ok(vec![Arc::new(Field::new(name, STATE_TYPE, true))])
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -81,6 +91,11 @@ impl AggregateUDFImpl for Sum {
     }
 }
 
+/// The sum as the number that it must fit.
+fn fitting(sum: i128) -> Result<i64> {
+    i64::try_from(sum).map_err(|_| exec_datafusion_err!("Overflow happened on: sum"))
+}
+
 /// One sum. Values may leave it again, as a window moves on.
 #[derive(Debug, Default)]
 struct Total {
@@ -96,6 +111,10 @@ impl Total {
         let values = (numbers.len() - numbers.null_count()) as u64;
         self.values = if sign > 0 { self.values + values } else { self.values - values };
     }
+
+    fn sum(&self) -> Option<i128> {
+        (self.values > 0).then_some(self.sum)
+    }
 }
 
 impl Accumulator for Total {
@@ -105,7 +124,9 @@ impl Accumulator for Total {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.fold(&states[0], 1);
+        let sums = states[0].as_primitive::<Decimal128Type>();
+        self.sum += sums.iter().flatten().sum::<i128>();
+        self.values += (sums.len() - sums.null_count()) as u64;
         Ok(())
     }
 
@@ -119,17 +140,11 @@ impl Accumulator for Total {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        if self.values == 0 {
-            return Ok(ScalarValue::Int64(None));
-        }
-        match i64::try_from(self.sum) {
-            Ok(sum) => Ok(ScalarValue::Int64(Some(sum))),
-            Err(_) => exec_err!("Overflow happened on: sum"),
-        }
+        Ok(ScalarValue::Int64(self.sum().map(fitting).transpose()?))
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![self.evaluate()?])
+        Ok(vec![ScalarValue::Decimal128(self.sum(), DECIMAL128_MAX_PRECISION, 0)])
     }
 
     fn size(&self) -> usize {
@@ -140,7 +155,7 @@ impl Accumulator for Total {
 /// The sums of many groups.
 #[derive(Debug, Default)]
 struct Totals {
-    sums: Vec<i64>,
+    sums: Vec<i128>,
     /// Whether a group had a value.
     any: Vec<bool>,
 }
@@ -148,26 +163,32 @@ struct Totals {
 impl Totals {
     fn fold(
         &mut self,
-        column: &ArrayRef,
+        numbers: impl Iterator<Item = Option<i128>>,
         groups: &[usize],
         filter: Option<&BooleanArray>,
         total: usize,
-    ) -> Result<()> {
+    ) {
         self.sums.resize(total, 0);
         self.any.resize(total, false);
-        let numbers = column.as_primitive::<Int64Type>();
-        for (i, group) in groups.iter().enumerate() {
-            if numbers.is_null(i) || filter.is_some_and(|f| f.is_null(i) || !f.value(i)) {
-                continue;
+        for (i, (number, group)) in numbers.zip(groups).enumerate() {
+            if let Some(number) = number
+                && filter.is_none_or(|f| f.is_valid(i) && f.value(i))
+            {
+                self.sums[*group] += number;
+                self.any[*group] = true;
             }
-            let Some(sum) = self.sums[*group].checked_add(numbers.value(i)) else {
-                return exec_err!("Overflow happened on: sum");
-            };
-            self.sums[*group] = sum;
-            self.any[*group] = true;
         }
-        Ok(())
     }
+
+    fn take(&mut self, emit: EmitTo) -> impl Iterator<Item = Option<i128>> {
+        let (sums, any) = (emit.take_needed(&mut self.sums), emit.take_needed(&mut self.any));
+        sums.into_iter().zip(any).map(|(sum, any)| any.then_some(sum))
+    }
+}
+
+/// Sums on their way, as a column.
+fn states(sums: impl Iterator<Item = Option<i128>>) -> ArrayRef {
+    Arc::new(sums.collect::<Decimal128Array>().with_data_type(STATE_TYPE))
 }
 
 impl GroupsAccumulator for Totals {
@@ -178,21 +199,24 @@ impl GroupsAccumulator for Totals {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        self.fold(&values[0], groups, filter, total)
+        let numbers = values[0].as_primitive::<Int64Type>();
+        self.fold(numbers.iter().map(|n| n.map(i128::from)), groups, filter, total);
+        Ok(())
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.fold(&values[0], groups, None, total)
+        self.fold(values[0].as_primitive::<Decimal128Type>().iter(), groups, None, total);
+        Ok(())
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
-        let (sums, any) = (emit.take_needed(&mut self.sums), emit.take_needed(&mut self.any));
-        let sums: Int64Array = sums.into_iter().zip(any).map(|(s, any)| any.then_some(s)).collect();
+        let sums: Int64Array =
+            self.take(emit).map(|sum| sum.map(fitting).transpose()).collect::<Result<_>>()?;
         Ok(Arc::new(sums))
     }
 
     fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.evaluate(emit)?])
+        Ok(vec![states(self.take(emit))])
     }
 
     fn convert_to_state(
@@ -200,19 +224,13 @@ impl GroupsAccumulator for Totals {
         values: &[ArrayRef],
         filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
-        let numbers = values[0].as_primitive::<Int64Type>();
-        let state = match filter {
-            None => numbers.clone(),
-            Some(filter) => {
-                let kept = numbers.iter().zip(filter);
-                kept.map(|(n, keep)| n.filter(|_| keep == Some(true))).collect()
-            }
-        };
-        Ok(vec![Arc::new(state)])
+        let numbers = values[0].as_primitive::<Int64Type>().iter().map(|n| n.map(i128::from));
+        let kept = |i: usize| filter.is_none_or(|f| f.is_valid(i) && f.value(i));
+        Ok(vec![states(numbers.enumerate().map(|(i, number)| number.filter(|_| kept(i))))])
     }
 
     fn size(&self) -> usize {
-        self.sums.capacity() * size_of::<i64>() + self.any.capacity()
+        self.sums.capacity() * size_of::<i128>() + self.any.capacity()
     }
 }
 
@@ -230,6 +248,13 @@ mod tests {
         assert_eq!(total.evaluate().expect("null"), ScalarValue::Int64(None));
         total.update_batch(&[column(&[Some(i64::MAX), None, Some(5)])]).expect("adds");
         assert!(total.evaluate().is_err());
+        let state: Vec<_> = (total.state().expect("a state").iter())
+            .map(|value| value.to_array().expect("a column"))
+            .collect();
+        let mut merged = Total::default();
+        merged.merge_batch(&state).expect("adds");
+        merged.update_batch(&[column(&[Some(-5)])]).expect("adds");
+        assert_eq!(merged.evaluate().expect("fits"), ScalarValue::Int64(Some(i64::MAX)));
         total.retract_batch(&[column(&[Some(5), None])]).expect("takes away");
         assert_eq!(total.evaluate().expect("fits"), ScalarValue::Int64(Some(i64::MAX)));
         total.retract_batch(&[column(&[Some(i64::MAX)])]).expect("takes away");
@@ -246,11 +271,17 @@ mod tests {
             .update_batch(std::slice::from_ref(&numbers), &[0, 2, 0, 0, 1], Some(&filter), 3)
             .expect("adds");
         let state = totals.convert_to_state(&[numbers], Some(&filter)).expect("a state");
-        assert_eq!(&state[0], &column(&[Some(1), Some(2), None, None, None]));
+        assert_eq!(&state[0], &states([Some(1), Some(2), None, None, None].into_iter()));
         totals.merge_batch(&state, &[0, 0, 0, 0, 0], 3).expect("adds");
         assert_eq!(&totals.evaluate(EmitTo::First(1)).expect("sums"), &column(&[Some(4)]));
         assert_eq!(&totals.evaluate(EmitTo::All).expect("sums"), &column(&[None, Some(2)]));
         totals.update_batch(&[column(&[Some(i64::MIN)])], &[0], None, 1).expect("adds");
-        assert!(totals.update_batch(&[column(&[Some(-1)])], &[0], None, 1).is_err());
+        totals.update_batch(&[column(&[Some(-1)])], &[0], None, 1).expect("adds");
+        let state = totals.state(EmitTo::All).expect("a state");
+        totals.merge_batch(&state, &[0], 1).expect("adds");
+        totals.update_batch(&[column(&[Some(1)])], &[0], None, 1).expect("adds");
+        assert_eq!(&totals.evaluate(EmitTo::All).expect("sums"), &column(&[Some(i64::MIN)]));
+        totals.merge_batch(&state, &[0], 1).expect("adds");
+        assert!(totals.evaluate(EmitTo::All).is_err());
     }
 }

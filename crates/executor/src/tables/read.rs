@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -22,12 +23,48 @@ const AHEAD_BATCHES: usize = 2;
 const ALONE_BYTES_MAX: u64 = 1 << 20;
 const ALONE_BATCHES_MAX: usize = 4;
 
-/// The columns of a table.
-pub(super) fn read_schema(at: &At, table: &TableRef) -> Result<SchemaRef, ConnectorError> {
+/// What the footer of a table tells.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) schema: SchemaRef,
+    /// Number of batches.
+    pub(super) batches: usize,
+}
+
+/// Reads the footer of a table.
+pub(super) fn read_head(at: &At, table: &TableRef) -> Result<Head, ConnectorError> {
+    fn head<R: Read + Seek>(reader: &FileReader<R>) -> Head {
+        Head { schema: reader.schema(), batches: reader.num_batches() }
+    }
     Ok(match at {
-        At::Memory(bytes) => reader(Cursor::new(bytes.clone()), table, None)?.schema(),
-        At::File(path) => reader(open_file(path, table)?, table, None)?.schema(),
+        At::Memory(bytes) => head(&reader(Cursor::new(bytes.clone()), table, None)?),
+        At::File(path) => head(&reader(open_file(path, table)?, table, None)?),
     })
+}
+
+/// Those batches of a table that have these numbers, with these columns.
+pub(super) fn scan_part(
+    at: &At,
+    table: &TableRef,
+    columns: &[usize],
+    batches: Range<usize>,
+) -> Result<BatchIter, ConnectorError> {
+    fn from<R: Read + Seek + Send + 'static>(
+        mut reader: FileReader<R>,
+        batches: Range<usize>,
+    ) -> Result<BatchIter, ConnectorError> {
+        if batches.is_empty() {
+            return Ok(Box::new(std::iter::empty()));
+        }
+        reader.set_index(batches.start)?;
+        Ok(Box::new(reader.take(batches.len()).map(|batch| Ok(batch?))))
+    }
+    match at {
+        At::Memory(bytes) => {
+            from(reader(Cursor::new(bytes.clone()), table, Some(columns))?, batches)
+        }
+        At::File(path) => from(reader(open_file(path, table)?, table, Some(columns))?, batches),
+    }
 }
 
 /// The batches of a table, with these columns or with all.

@@ -9,5 +9,6 @@ mod functions;
 mod language;
 mod queries;
 mod repeatable;
+mod slices;
 mod spill;
 mod support;
