@@ -1,5 +1,6 @@
 //! Habits that a compiler does not check. Each complaint names the place and the remedy.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What may stand at the top of the repository, dotfiles apart.
@@ -43,6 +44,7 @@ const EXCEPTIONS: [(&str, &str); 4] = [
 /// Everything that is wrong, in words.
 pub(crate) fn check(root: &Path) -> Vec<String> {
     let mut complaints = top_level(root);
+    complaints.extend(dependencies(root));
     for path in rust_files(&root.join("crates")) {
         let Ok(text) = std::fs::read_to_string(&path) else {
             complaints.push(format!("{}: cannot be read as text", path.display()));
@@ -66,6 +68,27 @@ fn top_level(root: &Path) -> Vec<String> {
         .filter(|name| !name.starts_with('.') && *name != "target" && !TOP.contains(&name.as_str()))
         .map(|name| format!("{name}: the top level holds only {}", TOP.join(", ")))
         .collect()
+}
+
+/// `docs/dependencies.md` names the crates of `Cargo.toml`, all of them and no others.
+fn dependencies(root: &Path) -> Vec<String> {
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap_or_default();
+    let (manifest, page) = (read("Cargo.toml"), read("docs/dependencies.md"));
+    let used: BTreeSet<&str> = (manifest.lines())
+        .skip_while(|line| *line != "[workspace.dependencies]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| Some(line.split_once(" = ")?.0))
+        .filter(|name| !name.starts_with("tidemill"))
+        .collect();
+    let named: BTreeSet<&str> = (page.lines())
+        .filter_map(|line| line.strip_prefix("| `")?.split('|').next())
+        .flat_map(|cell| cell.split(['`', ',', ' ']))
+        .filter(|name| !name.is_empty())
+        .collect();
+    let missing = used.difference(&named).map(|name| format!("say why `{name}` is here"));
+    let more = named.difference(&used).map(|name| format!("`{name}` is not here any more"));
+    missing.chain(more).map(|complaint| format!("docs/dependencies.md: {complaint}")).collect()
 }
 
 fn file(name: &str, text: &str) -> Vec<String> {
