@@ -1,11 +1,12 @@
 //! Processes that wait for their command, so that starting a command does not wait for a process.
 //!
 //! This program is large, and starting it takes longer than most of the rest of a short command.
-//! While commands are being started, the next process is therefore started ahead.
+//! While commands are being started, the next processes are therefore started ahead.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::Duration;
 
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -14,7 +15,10 @@ use tokio::sync::oneshot;
 
 use super::entry::MARK;
 
-/// So long after a command was started a process is kept for the next.
+/// Processes that wait, at most; no more than the machine starts side by side.
+const READY_MAX: usize = 4;
+
+/// So long after a command was started processes are kept for the next ones.
 const KEPT_FOR: Duration = Duration::from_secs(5);
 
 /// A process that waits for its command on its standard input.
@@ -36,7 +40,7 @@ impl WaitingProcess {
 /// Who asks for a process.
 type Request = oneshot::Sender<std::io::Result<WaitingProcess>>;
 
-/// Starts such processes, and has one ready while they are wanted.
+/// Starts such processes, and has some ready while they are wanted.
 ///
 /// They are the children of one thread that lives as long as this does: the system ends them with
 /// that thread, and the children of the main thread are orphans and nothing else.
@@ -66,23 +70,39 @@ impl WaitingProcesses {
 /// What the thread does until nobody can ask any more.
 fn serve(program: &Path, runtime: &Handle, asked: &Receiver<Request>) {
     let _inside = runtime.enter();
-    let mut ready: Option<WaitingProcess> = None;
+    let ready_max = std::thread::available_parallelism().map_or(1, usize::from).min(READY_MAX);
+    let mut ready: VecDeque<WaitingProcess> = VecDeque::new();
+    // Whether more are to be started ahead.
+    let mut wanted = false;
     loop {
-        let request = match ready {
-            Some(_) => asked.recv_timeout(KEPT_FOR),
-            None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        let request = if wanted && ready.len() < ready_max {
+            asked.try_recv()
+        } else if ready.is_empty() {
+            asked.recv().map_err(|_| TryRecvError::Disconnected)
+        } else {
+            asked.recv_timeout(KEPT_FOR).map_err(|error| match error {
+                RecvTimeoutError::Timeout => {
+                    wanted = false;
+                    TryRecvError::Empty
+                }
+                RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+            })
         };
         match request {
             Ok(request) => {
-                let ready_one = ready.take().and_then(WaitingProcess::if_alive);
-                let process = ready_one.map_or_else(|| begin(program), Ok);
+                let alive = std::iter::from_fn(|| ready.pop_front());
+                let process = alive.flat_map(WaitingProcess::if_alive).next();
                 // An attempt that waits no more drops its end, and with it the process.
-                let _ = request.send(process);
-                // If it fails, it fails again when there is somebody to be told.
-                ready = begin(program).ok();
+                let _ = request.send(process.map_or_else(|| begin(program), Ok));
+                wanted = true;
             }
-            Err(RecvTimeoutError::Timeout) => ready = None,
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(TryRecvError::Empty) if wanted => match begin(program) {
+                Ok(process) => ready.push_back(process),
+                // It fails again when there is somebody to be told.
+                Err(_) => wanted = false,
+            },
+            Err(TryRecvError::Empty) => ready.clear(),
+            Err(TryRecvError::Disconnected) => return,
         }
     }
 }
@@ -127,13 +147,15 @@ mod tests {
         program
     }
 
-    /// Waits until two were started, and gives the number of the one that is not `first`.
-    async fn the_other(folder: &Path, first: &WaitingProcess) -> i32 {
+    /// Waits until so many were started ahead, and gives their numbers.
+    async fn ready(folder: &Path, first: &WaitingProcess) -> Vec<i32> {
+        let all = std::thread::available_parallelism().map_or(1, usize::from).min(READY_MAX);
         loop {
             let text = std::fs::read_to_string(folder.join("started")).unwrap_or_default();
-            let mut pids = text.lines().filter_map(|line| line.parse().ok());
-            if let Some(other) = pids.find(|pid| *pid != first.pid) {
-                return other;
+            let pids = text.lines().filter_map(|line| line.parse().ok());
+            let others: Vec<i32> = pids.filter(|pid| *pid != first.pid).collect();
+            if others.len() >= all {
+                return others;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -152,9 +174,9 @@ mod tests {
         let processes =
             WaitingProcesses::start(program(folder.path()), Handle::current()).expect("starts");
         let first = processes.take().await.expect("a process");
-        let ready = the_other(folder.path(), &first).await;
+        let ready = ready(folder.path(), &first).await;
         let mut second = processes.take().await.expect("a process");
-        assert_eq!(second.pid, ready);
+        assert!(ready.contains(&second.pid));
         second.stdin.write_all(b"become this").await.expect("writes");
         drop(second.stdin);
         let mut said = String::new();
@@ -168,14 +190,15 @@ mod tests {
         let processes =
             WaitingProcesses::start(program(folder.path()), Handle::current()).expect("starts");
         let first = processes.take().await.expect("a process");
-        let ready = the_other(folder.path(), &first).await;
-        let pid = Pid::from_raw(ready).expect("a number");
-        rustix::process::kill_process(pid, Signal::KILL).expect("ends");
-        while tree::started(ready).is_some() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let ready = ready(folder.path(), &first).await;
+        for pid in &ready {
+            let _ = rustix::process::kill_process(Pid::from_raw(*pid).expect("one"), Signal::KILL);
+            while tree::started(*pid).is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         }
         let second = processes.take().await.expect("a process");
-        assert!(![first.pid, ready].contains(&second.pid));
+        assert!(second.pid != first.pid && !ready.contains(&second.pid));
         assert!(second.if_alive().is_some());
     }
 
@@ -185,7 +208,8 @@ mod tests {
         let processes =
             WaitingProcesses::start(program(folder.path()), Handle::current()).expect("starts");
         let first = processes.take().await.expect("a process");
-        let pids = [first.pid, the_other(folder.path(), &first).await];
+        let mut pids = ready(folder.path(), &first).await;
+        pids.push(first.pid);
         drop((first, processes));
         for pid in pids {
             ends(pid).await;
