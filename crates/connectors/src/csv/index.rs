@@ -133,18 +133,18 @@ impl<'a> Index<'a> {
 
     fn scan(&mut self) {
         let bytes = self.bytes;
-        let quote = quote_of(self.dialect);
-        let delimiter = self.dialect.delimiter;
-        let mut marks = Marks::new(bytes, [delimiter, b'\n', b'\r', quote.unwrap_or(b'\n')]);
-        let mut row = RowSoFar { start: 0, line: 0, cell: 0, quoted: 0, first: 0, odd: false };
+        let stops = [b'\n', b'\r', quote_of(self.dialect).unwrap_or(b'\n')];
+        let mut marks = Marks::new(bytes, stops, Some(self.dialect.delimiter));
+        let mut row = RowSoFar { start: 0, line: 0, quoted: 0, first: 0, odd: false };
         let mut line: u32 = 0;
         loop {
-            let at = marks.next();
+            let cell = self.ends.len();
+            let at = marks.next_after(|at| self.ends.push(at as u32));
+            if let Some(end) = self.ends.get_mut(cell) {
+                *end |= std::mem::take(&mut row.quoted);
+            }
             let Some(&byte) = bytes.get(at) else { break };
-            if byte == self.dialect.delimiter {
-                self.ends.push(at as u32 | row.quoted);
-                (row.cell, row.quoted) = (at + 1, 0);
-            } else if byte == b'\n' || byte == b'\r' {
+            if byte == b'\n' || byte == b'\r' {
                 let two = byte == b'\r' && bytes.get(at + 1) == Some(&b'\n');
                 if two {
                     marks.next();
@@ -154,15 +154,8 @@ impl<'a> Index<'a> {
                     self.end_row(&row, at);
                 }
                 let start = at + 1 + usize::from(two);
-                row = RowSoFar {
-                    start,
-                    line,
-                    cell: start,
-                    quoted: 0,
-                    first: self.ends.len(),
-                    odd: false,
-                };
-            } else if self.opens(row.cell, at) {
+                row = RowSoFar { start, line, quoted: 0, first: self.ends.len(), odd: false };
+            } else if self.opens(self.cell_start(&row), at) {
                 row.quoted = QUOTED;
                 match skip_quoted(bytes, &mut marks, byte, &mut line) {
                     Some((after, doubled)) => {
@@ -178,6 +171,11 @@ impl<'a> Index<'a> {
             self.end_row(&row, bytes.len());
         }
         self.lines = u64::from(line);
+    }
+
+    /// Where the cell at hand starts.
+    fn cell_start(&self, row: &RowSoFar) -> usize {
+        self.ends[row.first..].last().map_or(row.start, |end| (end & POSITION) as usize + 1)
     }
 
     /// Whether a quote at `at` opens the cell that starts at `cell`.
@@ -215,8 +213,7 @@ impl<'a> Index<'a> {
 struct RowSoFar {
     start: usize,
     line: u32,
-    /// The start of the cell at hand, and whether it is in quotes.
-    cell: usize,
+    /// Whether the cell at hand is in quotes.
     quoted: u32,
     /// Where the ends of its cells begin.
     first: usize,
@@ -236,7 +233,7 @@ fn space(byte: u8) -> bool {
 /// and whether quotes within it are doubled.
 fn skip_quoted(
     bytes: &[u8],
-    marks: &mut Marks<'_, 4>,
+    marks: &mut Marks<'_, 3>,
     quote: u8,
     line: &mut u32,
 ) -> Option<(usize, bool)> {

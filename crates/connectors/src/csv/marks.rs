@@ -1,62 +1,104 @@
 //! The bytes that mean something, found 64 at a time.
+//!
+//! Delimiters are most of them, and nothing is to be decided at one; the others are stops.
 
-/// Finds the bytes that are one of `N`.
+/// Finds the stops, which are `N` bytes, and the delimiters between them.
 pub(crate) struct Marks<'a, const N: usize> {
     bytes: &'a [u8],
-    looked_for: [u8; N],
-    /// The block at hand, and a bit for each of its marks that was not given yet.
+    stops: [u8; N],
+    delimiter: Option<u8>,
+    /// Where the block at hand starts.
     block: usize,
-    left: u64,
+    /// Those of its marks that were not given yet.
+    left: Found,
+}
+
+/// The marks of a block, a bit for each of its bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Found {
+    stops: u64,
+    delimiters: u64,
 }
 
 const BLOCK: usize = 64;
 
 impl<'a, const N: usize> Marks<'a, N> {
-    pub(crate) fn new(bytes: &'a [u8], looked_for: [u8; N]) -> Self {
-        let mut found = Self { bytes, looked_for, block: 0, left: 0 };
+    /// The marks of a text. A stop is no delimiter.
+    pub(crate) fn new(bytes: &'a [u8], stops: [u8; N], delimiter: Option<u8>) -> Self {
+        let mut found = Self { bytes, stops, delimiter, block: 0, left: Found::default() };
         found.left = found.look(0);
         found
     }
 
-    /// The position of the next mark; the length of the text when there are no more.
+    /// The position of the next stop; the length of the text when there are no more.
     #[inline]
     pub(crate) fn next(&mut self) -> usize {
-        while self.left == 0 {
+        self.next_after(|_| {})
+    }
+
+    /// As [`Marks::next`]; gives the position of each delimiter before it to `see`.
+    #[inline]
+    pub(crate) fn next_after(&mut self, mut see: impl FnMut(usize)) -> usize {
+        loop {
+            let Found { stops, delimiters } = self.left;
+            let stop = stops.trailing_zeros();
+            // All bits, when there is no stop in this block.
+            let before = u64::MAX.checked_shl(stop).map_or(u64::MAX, |after| !after);
+            let mut given = delimiters & before;
+            while given != 0 {
+                see(self.block + given.trailing_zeros() as usize);
+                given &= given - 1;
+            }
+            if stops != 0 {
+                self.left = Found { stops: stops & (stops - 1), delimiters: delimiters & !before };
+                return self.block + stop as usize;
+            }
             if self.block + BLOCK >= self.bytes.len() {
+                self.left = Found::default();
                 return self.bytes.len();
             }
             self.block += BLOCK;
             self.left = self.look(self.block);
         }
-        let at = self.block + self.left.trailing_zeros() as usize;
-        self.left &= self.left - 1;
-        at
     }
 
-    /// The marks of a block, a bit for each.
     #[inline]
-    fn look(&self, at: usize) -> u64 {
-        if let Some(block) = self.bytes[at..].first_chunk::<BLOCK>() {
-            return marks_of(block, self.looked_for);
-        }
+    fn look(&self, at: usize) -> Found {
         let rest = &self.bytes[at..];
+        if let Some(block) = rest.first_chunk::<BLOCK>() {
+            return self.find(block);
+        }
         let mut block = [0; BLOCK];
         block[..rest.len()].copy_from_slice(rest);
-        marks_of(&block, self.looked_for) & !(u64::MAX << rest.len())
+        let found = self.find(&block);
+        let there = !(u64::MAX << rest.len());
+        Found { stops: found.stops & there, delimiters: found.delimiters & there }
+    }
+
+    #[inline]
+    fn find(&self, block: &[u8; BLOCK]) -> Found {
+        // Loops like these become vector instructions; bits are not gathered by them.
+        let mut is_stop = [0_u8; BLOCK];
+        for (is, byte) in is_stop.iter_mut().zip(block) {
+            for stop in self.stops {
+                *is |= u8::from(*byte == stop);
+            }
+        }
+        let stops = gather(&is_stop);
+        let Some(delimiter) = self.delimiter else { return Found { stops, delimiters: 0 } };
+        let mut is_delimiter = [0_u8; BLOCK];
+        for (is, byte) in is_delimiter.iter_mut().zip(block) {
+            *is = u8::from(*byte == delimiter);
+        }
+        Found { stops, delimiters: gather(&is_delimiter) & !stops }
     }
 }
 
+/// A bit for each byte, which is 0 or 1.
 #[inline]
-fn marks_of<const N: usize>(block: &[u8; BLOCK], marks: [u8; N]) -> u64 {
-    // A loop like this one becomes vector instructions; bits are not gathered by them.
-    let mut is_mark = [0_u8; BLOCK];
-    for (is, byte) in is_mark.iter_mut().zip(block) {
-        for mark in marks {
-            *is |= u8::from(*byte == mark);
-        }
-    }
+fn gather(bytes: &[u8; BLOCK]) -> u64 {
     let mut bits = 0;
-    for (nth, eight) in is_mark.as_chunks::<8>().0.iter().enumerate() {
+    for (nth, eight) in bytes.as_chunks::<8>().0.iter().enumerate() {
         // The product has the lowest bit of each byte in its highest byte, first byte first.
         let gathered = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
         bits |= gathered << (8 * nth);
@@ -73,13 +115,26 @@ mod tests {
     proptest! {
         #[test]
         fn every_mark_is_found(bytes in prop::collection::vec(0..6_u8, 0..300)) {
-            let mut marks = Marks::new(&bytes, [0, 3, 5]);
-            let is_mark = |at: &usize| matches!(bytes[*at], 0 | 3 | 5);
-            for at in (0..bytes.len()).filter(is_mark) {
-                prop_assert_eq!(marks.next(), at);
+            let mut marks = Marks::new(&bytes, [0, 3, 5], Some(1));
+            let mut delimiters = Vec::new();
+            for at in (0..bytes.len()).filter(|at| matches!(bytes[*at], 0 | 3 | 5)) {
+                prop_assert_eq!(marks.next_after(|at| delimiters.push(at)), at);
             }
-            prop_assert_eq!(marks.next(), bytes.len());
-            prop_assert_eq!(marks.next(), bytes.len());
+            prop_assert_eq!(marks.next_after(|at| delimiters.push(at)), bytes.len());
+            prop_assert_eq!(marks.next_after(|at| delimiters.push(at)), bytes.len());
+            let expected: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] == 1).collect();
+            prop_assert_eq!(delimiters, expected);
+        }
+
+        #[test]
+        fn stops_alone(bytes in prop::collection::vec(0..6_u8, 0..300)) {
+            let mut with = Marks::new(&bytes, [0, 3], Some(1));
+            let mut without = Marks::new(&bytes, [0, 3], None);
+            for at in (0..bytes.len()).filter(|at| matches!(bytes[*at], 0 | 3)) {
+                prop_assert_eq!(with.next(), at);
+                prop_assert_eq!(without.next_after(|_| panic!("a delimiter")), at);
+            }
+            prop_assert_eq!((with.next(), without.next()), (bytes.len(), bytes.len()));
         }
     }
 }

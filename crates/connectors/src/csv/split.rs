@@ -113,7 +113,7 @@ struct Ends<'a> {
 impl<'a> Ends<'a> {
     fn new(bytes: &'a [u8], dialect: Dialect) -> Self {
         let quote = quote_of(dialect);
-        let marks = Marks::new(bytes, [quote.unwrap_or(b'\n'), b'\n', b'\r']);
+        let marks = Marks::new(bytes, [quote.unwrap_or(b'\n'), b'\n', b'\r'], None);
         Self { bytes, dialect, quote, marks, start: 0 }
     }
 
