@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::planner::SqlToRel;
 use indexmap::IndexMap;
@@ -26,6 +25,7 @@ use crate::parse;
 use crate::rows::{Rows, Task, panic_text};
 use crate::scan::Readable;
 use crate::session::{parser_options, session};
+use crate::turns::{Wanted, take_turns};
 use crate::types::Shape;
 
 /// Deep trees are walked recursively, in frames that are large without optimisation.
@@ -186,6 +186,7 @@ struct Plan {
     shape: Shape,
     reads: Vec<String>,
     state: SessionState,
+    wanted: Wanted,
 }
 
 impl Shared {
@@ -206,9 +207,10 @@ impl Shared {
         };
         let reads = tables_of(&logical).map_err(explained)?;
         let physical = state.create_physical_plan(&logical).await.map_err(explained)?;
-        let physical = yielding(physical).map_err(explained)?;
+        let wanted = Wanted::default();
+        let physical = take_turns(physical, &wanted).map_err(explained)?;
         let shape = Shape::of(&physical.schema())?;
-        Ok(Plan { physical, shape, reads, state })
+        Ok(Plan { physical, shape, reads, state, wanted })
     }
 
     fn start(&self, plan: Plan, runtime: &tokio::runtime::Handle) -> Result<Rows, ConnectorError> {
@@ -220,23 +222,9 @@ impl Shared {
         let context = datafusion::execution::TaskContext::from(&plan.state).with_runtime(env);
         let stream = execute_stream(plan.physical, Arc::new(context))
             .map_err(|e| explain(&e, self.memory_bytes))?;
-        Ok(Rows::start(runtime, stream, plan.shape, plan.reads, self.memory_bytes))
+        let rows = Rows::start(runtime, stream, plan.shape, plan.reads, self.memory_bytes);
+        Ok(rows.ends(plan.wanted))
     }
-}
-
-/// Makes joins give way now and then.
-///
-/// The engine gives way where tables are read; but a join may make rows for minutes from one batch.
-/// Without this its query could not be ended, and would keep others from the threads.
-fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    plan.transform_up(|node| {
-        Ok(if node.name().contains("Join") {
-            Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
-        } else {
-            Transformed::no(node)
-        })
-    })
-    .data()
 }
 
 /// The tables that a plan scans.

@@ -11,7 +11,8 @@
 //! Behind them: `parse` (text to a checked tree), `names` (tables and functions), `session` (the
 //! engine's settings), `scan` (a table as the engine reads it), `seen` (which rows came before),
 //! `rejects` (rows set aside), `types` (the types of the house), `concat` (unions in order),
-//! `arithmetic` and `sum` (numbers that do not fit), `error` (the engine's errors in our words).
+//! `arithmetic` and `sum` (numbers that do not fit),
+//! `turns` (queries that give way, and end when they are told), `error` (the engine's errors in our words).
 //!
 //! **Invariants.** No other crate knows `DataFusion`. Only queries run: nothing here writes a file,
 //! changes a setting or reads anything but the tables it is given. A value of a `$name` never
@@ -37,6 +38,7 @@ mod seen;
 mod session;
 pub mod sql;
 mod sum;
+mod turns;
 mod types;
 
 use std::sync::Arc;

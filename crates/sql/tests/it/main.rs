@@ -11,3 +11,4 @@ mod queries;
 mod repeatable;
 mod spill;
 mod support;
+mod turns;
