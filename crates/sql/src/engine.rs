@@ -18,6 +18,7 @@ use serde_json::Value;
 use tidemill_connector::{ConnectorError, Table};
 use tokio::runtime::Runtime;
 
+use crate::bounds::{Budget, bound_functions, bound_plan};
 use crate::error::{broken, explain};
 use crate::expr::RowExpr;
 use crate::names::Names;
@@ -142,7 +143,9 @@ impl Engine {
         on_deep_stack(|| {
             let mut state = shared.state.clone();
             state.mark_start_execution();
-            RowExpr::compile(&state, shared.memory_bytes, expr, schema, binds)
+            let budget = Budget::new(shared.memory_bytes);
+            bound_functions(&mut state, &budget);
+            RowExpr::compile(&state, &budget, expr, schema, binds)
         })
     }
 
@@ -199,6 +202,8 @@ impl Shared {
         let statement = parse::query(&sql, &binds)?;
         let mut state = self.state.clone();
         state.mark_start_execution();
+        let budget = Budget::new(self.memory_bytes);
+        bound_functions(&mut state, &budget);
         let logical = {
             let names = Names::new(&state, tables);
             SqlToRel::new_with_options(&names, parser_options())
@@ -207,6 +212,7 @@ impl Shared {
         };
         let reads = tables_of(&logical).map_err(explained)?;
         let physical = state.create_physical_plan(&logical).await.map_err(explained)?;
+        let physical = bound_plan(physical, &budget).map_err(explained)?;
         let wanted = Wanted::default();
         let physical = take_turns(physical, &wanted).map_err(explained)?;
         let shape = Shape::of(&physical.schema())?;

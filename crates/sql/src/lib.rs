@@ -11,7 +11,7 @@
 //! Behind them: `parse` (text to a checked tree), `names` (tables and functions), `session` (the
 //! engine's settings), `scan` (a table as the engine reads it), `seen` (which rows came before),
 //! `rejects` (rows set aside), `types` (the types of the house), `concat` (unions in order),
-//! `arithmetic` and `sum` (numbers that do not fit),
+//! `arithmetic` and `sum` (numbers that do not fit), `bounds` (functions that make too much),
 //! `turns` (queries that give way, and end when they are told), `error` (the engine's errors in our words).
 //!
 //! **Invariants.** No other crate knows `DataFusion`. Only queries run: nothing here writes a file,
@@ -22,6 +22,7 @@
 
 mod arithmetic;
 pub mod binds;
+mod bounds;
 pub mod checks;
 pub mod clean;
 mod concat;
