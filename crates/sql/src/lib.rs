@@ -12,7 +12,8 @@
 //! engine's settings), `scan` (a table as the engine reads it), `seen` (which rows came before),
 //! `rejects` (rows set aside), `types` (the types of the house), `concat` (unions in order),
 //! `arithmetic` and `sum` (numbers that do not fit), `bounds` (functions that make too much),
-//! `turns` (queries that give way, and end when they are told), `error` (the engine's errors in our words).
+//! `turns` (queries that give way, and end when nobody waits), `error` (the engine's errors in our
+//! words).
 //!
 //! **Invariants.** No other crate knows `DataFusion`. Only queries run: nothing here writes a file,
 //! changes a setting or reads anything but the tables it is given. A value of a `$name` never
