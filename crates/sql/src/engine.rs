@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::planner::SqlToRel;
 use indexmap::IndexMap;
@@ -19,6 +18,7 @@ use serde_json::Value;
 use tidemill_connector::{ConnectorError, Table};
 use tokio::runtime::Runtime;
 
+use crate::bounds::{Budget, bound_functions, bound_plan};
 use crate::error::{broken, explain};
 use crate::expr::RowExpr;
 use crate::names::Names;
@@ -27,6 +27,7 @@ use crate::rows::{Rows, Task, panic_text};
 use crate::scan::Readable;
 use crate::session::{parser_options, session};
 use crate::slices::sliced;
+use crate::turns::{Wanted, take_turns};
 use crate::types::Shape;
 
 /// Deep trees are walked recursively, in frames that are large without optimisation.
@@ -143,7 +144,9 @@ impl Engine {
         on_deep_stack(|| {
             let mut state = shared.state.clone();
             state.mark_start_execution();
-            RowExpr::compile(&state, shared.memory_bytes, expr, schema, binds)
+            let budget = Budget::new(shared.memory_bytes);
+            bound_functions(&mut state, &budget);
+            RowExpr::compile(&state, &budget, expr, schema, binds)
         })
     }
 
@@ -187,6 +190,7 @@ struct Plan {
     shape: Shape,
     reads: Vec<String>,
     state: SessionState,
+    wanted: Wanted,
 }
 
 impl Shared {
@@ -199,6 +203,8 @@ impl Shared {
         let statement = parse::query(&sql, &binds)?;
         let mut state = self.state.clone();
         state.mark_start_execution();
+        let budget = Budget::new(self.memory_bytes);
+        bound_functions(&mut state, &budget);
         let logical = {
             let names = Names::new(&state, tables);
             SqlToRel::new_with_options(&names, parser_options())
@@ -207,9 +213,12 @@ impl Shared {
         };
         let reads = tables_of(&logical).map_err(explained)?;
         let physical = state.create_physical_plan(&logical).await.map_err(explained)?;
-        let physical = sliced(physical).and_then(yielding).map_err(explained)?;
+        let physical = sliced(physical).map_err(explained)?;
+        let physical = bound_plan(physical, &budget).map_err(explained)?;
+        let wanted = Wanted::default();
+        let physical = take_turns(physical, &wanted).map_err(explained)?;
         let shape = Shape::of(&physical.schema())?;
-        Ok(Plan { physical, shape, reads, state })
+        Ok(Plan { physical, shape, reads, state, wanted })
     }
 
     fn start(&self, plan: Plan, runtime: &tokio::runtime::Handle) -> Result<Rows, ConnectorError> {
@@ -221,23 +230,9 @@ impl Shared {
         let context = datafusion::execution::TaskContext::from(&plan.state).with_runtime(env);
         let stream = execute_stream(plan.physical, Arc::new(context))
             .map_err(|e| explain(&e, self.memory_bytes))?;
-        Ok(Rows::start(runtime, stream, plan.shape, plan.reads, self.memory_bytes))
+        let rows = Rows::start(runtime, stream, plan.shape, plan.reads, self.memory_bytes);
+        Ok(rows.ends(plan.wanted))
     }
-}
-
-/// Makes joins give way now and then.
-///
-/// The engine gives way where tables are read; but a join may make rows for minutes from one batch.
-/// Without this its query could not be ended, and would keep others from the threads.
-fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    plan.transform_up(|node| {
-        Ok(if node.name().contains("Join") {
-            Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
-        } else {
-            Transformed::no(node)
-        })
-    })
-    .data()
 }
 
 /// The tables that a plan scans.

@@ -39,6 +39,7 @@ pub(crate) fn explain(error: &DataFusionError, memory_bytes: usize) -> Connector
         E::Plan(message) => from_plan(message),
         E::Execution(message) => from_execution(message),
         E::NotImplemented(message) => unsupported(message),
+        other if other.to_string().contains("CompiledTooBig") => from_text(&other.to_string()),
         other => broken(&other.to_string()),
     }
 }
@@ -133,6 +134,10 @@ fn from_outside(
 
 /// An error of a library that the engine uses.
 fn from_text(text: &str) -> ConnectorError {
+    if text.contains("CompiledTooBig") || text.contains("exceeds size limit") {
+        return ConnectorError::misconfigured("a regular expression is too large")
+            .help("use smaller numbers of repetitions in it, and nest them less");
+    }
     match text.split_once("regex parse error:") {
         Some((_, what)) => {
             let what = what.rsplit("error: ").next().unwrap_or(what);
@@ -371,7 +376,7 @@ fn from_signature(message: &str) -> Option<ConnectorError> {
 
 fn from_execution(message: &str) -> ConnectorError {
     let lower = message.to_lowercase();
-    if message.contains("regex parse error:") {
+    if message.contains("regex parse error:") || message.contains("CompiledTooBig") {
         return from_text(message);
     }
     if lower.contains("divide by zero") || lower.contains("division by zero") {
@@ -402,6 +407,16 @@ fn from_cast(message: &str) -> ConnectorError {
         let value: String = value.chars().take(200).collect();
         Some((value, rest.to_owned()))
     };
+    if let Some((_, zone)) = message.split_once("Invalid timezone \"")
+        && let Some((zone, _)) = zone.split_once('"')
+    {
+        return ConnectorError::data(format!("there is no time zone `{zone}`"))
+            .help("write it as in `Europe/Berlin` or `+02:00`");
+    }
+    if message.to_lowercase().ends_with("format error") {
+        return ConnectorError::data("a format of times does not parse")
+            .help("write it as in `%Y-%m-%d %H:%M:%S`");
+    }
     if message.contains("Cannot cast string")
         && let Some((value, rest)) = quoted(message)
         && let Some(to) = rest.strip_prefix(" to value of ").and_then(|r| r.strip_suffix(" type"))

@@ -19,6 +19,7 @@ use serde_json::Value;
 use tidemill_connector::ConnectorError;
 use tidemill_model::words::{a, counted};
 
+use crate::bounds::{Budget, bound_in};
 use crate::error::explain;
 use crate::names::Names;
 use crate::parse;
@@ -39,11 +40,12 @@ pub struct RowExpr {
 impl RowExpr {
     pub(crate) fn compile(
         state: &SessionState,
-        memory_bytes: usize,
+        budget: &Arc<Budget>,
         text: &str,
         schema: &SchemaRef,
         binds: &BTreeMap<String, Value>,
     ) -> Result<Self, ConnectorError> {
+        let memory_bytes = budget.bytes_max();
         let parsed = parse::expression(text, binds)?;
         let compile = || {
             let arrow_schema = plain(schema);
@@ -65,6 +67,8 @@ impl RowExpr {
             let simplifier = ExprSimplifier::new(context);
             let expr = simplifier.simplify(simplifier.coerce(expr, &schema)?)?;
             let physical = state.create_physical_expr(expr, &schema)?;
+            let physical = bound_in(physical, budget)?.data;
+            budget.planned();
             let data_type = house_type(&physical.data_type(&arrow_schema)?);
             let mut columns: Vec<usize> =
                 datafusion::physical_expr::utils::collect_columns(&physical)

@@ -11,8 +11,9 @@
 //! Behind them: `parse` (text to a checked tree), `names` (tables and functions), `session` (the
 //! engine's settings), `scan` (a table as the engine reads it), `seen` (which rows came before),
 //! `rejects` (rows set aside), `types` (the types of the house), `concat` (unions in order),
-//! `slices` (aggregates on several threads),
-//! `arithmetic` and `sum` (numbers that do not fit), `error` (the engine's errors in our words).
+//! `slices` (aggregates on several threads), `arithmetic` and `sum` (numbers that do not fit),
+//! `bounds` (functions that make too much), `turns` (queries that give way, and end when nobody
+//! waits), `error` (the engine's errors in our words).
 //!
 //! **Invariants.** No other crate knows `DataFusion`. Only queries run: nothing here writes a file,
 //! changes a setting or reads anything but the tables it is given. A value of a `$name` never
@@ -22,6 +23,7 @@
 
 mod arithmetic;
 pub mod binds;
+mod bounds;
 pub mod checks;
 pub mod clean;
 mod concat;
@@ -39,6 +41,7 @@ mod session;
 mod slices;
 pub mod sql;
 mod sum;
+mod turns;
 mod types;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::error::{broken, explain};
+use crate::turns::{EndOnDrop, Wanted};
 use crate::types::Shape;
 
 /// Batches computed ahead of the reader.
@@ -23,6 +24,7 @@ pub struct Rows {
     reads: Vec<String>,
     batches: mpsc::Receiver<Result<RecordBatch, ConnectorError>>,
     task: Option<Task<()>>,
+    ends: Option<EndOnDrop>,
 }
 
 impl Rows {
@@ -37,7 +39,13 @@ impl Rows {
         let (sender, batches) = mpsc::channel(AHEAD_BATCHES);
         let schema = shape.schema().clone();
         let task = Some(Task(runtime.spawn(pump(stream, shape, sender, memory_bytes))));
-        Self { schema, reads, batches, task }
+        Self { schema, reads, batches, task, ends: None }
+    }
+
+    /// Tells the query when it is not wanted any more: aborting its task waits for the batch.
+    pub(crate) fn ends(mut self, wanted: Wanted) -> Self {
+        self.ends = Some(EndOnDrop(wanted));
+        self
     }
 
     /// The columns of the result.

@@ -34,12 +34,12 @@ enum Values {
     Struct { fields: Fields, columns: Vec<ColumnBuilder> },
 }
 
-/// The texts of a column, one after the other; `None` where there is no value.
+/// The texts of a column, one after the other, as UTF-8; `None` where there is no value.
 pub(crate) trait Texts {
     /// How many.
     fn len(&self) -> usize;
     /// Gives each of them to `see`, in order.
-    fn each(&self, see: impl FnMut(Option<&str>));
+    fn each(&self, see: impl FnMut(Option<&[u8]>));
 }
 
 /// A JSON value that its column cannot hold.
@@ -153,7 +153,7 @@ impl ColumnBuilder {
                 let mut runs = Runs::new(nulls);
                 texts.each(|text| {
                     match text {
-                        Some(text) => bytes.extend_from_slice(text.as_bytes()),
+                        Some(text) => bytes.extend_from_slice(text),
                         None => runs.null(),
                     }
                     runs.rows += 1;
@@ -162,25 +162,26 @@ impl ColumnBuilder {
                 runs.end();
             }
             Values::Int64(values) => {
-                read_each(texts, values, nulls, wrong, |text| text::int64(text.as_bytes()));
+                read_each(texts, values, nulls, wrong, text::int64);
             }
-            Values::Float64(values) => read_each(texts, values, nulls, wrong, text::float64),
-            Values::Date(values) => {
-                read_each(texts, values, nulls, wrong, |text| text::date(text.as_bytes()));
+            Values::Float64(values) => {
+                read_each(texts, values, nulls, wrong, |text| {
+                    text::float64(std::str::from_utf8(text).ok()?)
+                });
             }
-            Values::Timestamp(values) => {
-                read_each(texts, values, nulls, wrong, |text| text::timestamp(text.as_bytes()));
-            }
+            Values::Date(values) => read_each(texts, values, nulls, wrong, text::date),
+            Values::Timestamp(values) => read_each(texts, values, nulls, wrong, text::timestamp),
             Values::Decimal { values, precision, scale } => {
                 let (precision, scale) = (*precision, *scale);
                 read_each(texts, values, nulls, wrong, |text| {
-                    text::decimal(text.as_bytes(), precision, scale)
+                    text::decimal(text, precision, scale)
                 });
             }
             Values::Boolean(_) | Values::List { .. } | Values::Struct { .. } => {
                 let mut row = 0;
                 texts.each(|text| {
-                    if !text.is_some_and(|text| self.push_text(text)) {
+                    let value = text.and_then(|text| std::str::from_utf8(text).ok());
+                    if !value.is_some_and(|text| self.push_text(text)) {
                         self.push_null();
                         if text.is_some() {
                             wrong(row);
@@ -320,7 +321,7 @@ fn read_each<T: Default>(
     values: &mut Vec<T>,
     nulls: &mut NullBufferBuilder,
     mut wrong: impl FnMut(usize),
-    read: impl Fn(&str) -> Option<T>,
+    read: impl Fn(&[u8]) -> Option<T>,
 ) {
     values.reserve(texts.len());
     let mut runs = Runs::new(nulls);

@@ -87,7 +87,7 @@ impl Work for Look {
             let mut guess = Guess::default();
             index.column(*column, |text, quoted| {
                 if !self.nulls.contain(text, quoted) {
-                    guess.see(text);
+                    guess.see(std::str::from_utf8(text).unwrap_or_default());
                 }
             });
             guess

@@ -143,7 +143,7 @@ impl Texts for Cells<'_> {
         self.index.len()
     }
 
-    fn each(&self, mut see: impl FnMut(Option<&str>)) {
+    fn each(&self, mut see: impl FnMut(Option<&[u8]>)) {
         self.index.column(self.column, |text, quoted| {
             see((!self.nulls.contain(text, quoted)).then_some(text));
         });

@@ -33,11 +33,11 @@ impl Nulls {
         Self { texts, quoted, only_empty }
     }
 
-    pub(crate) fn contain(&self, text: &str, quoted: bool) -> bool {
+    pub(crate) fn contain(&self, text: &[u8], quoted: bool) -> bool {
         if self.only_empty {
             return text.is_empty() && (!quoted || self.quoted);
         }
-        (!quoted || self.quoted) && self.texts.iter().any(|null| null == text)
+        (!quoted || self.quoted) && self.texts.iter().any(|null| null.as_bytes() == text)
     }
 }
 

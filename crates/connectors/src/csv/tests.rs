@@ -65,7 +65,7 @@ fn carefully(input: &Input, parse: &Parse) -> Read {
                 }
                 let (text, quoted) = record.cell(index).expect("works");
                 let column = &mut rows.columns()[at];
-                if parse.nulls.contain(text, quoted) {
+                if parse.nulls.contain(text.as_bytes(), quoted) {
                     column.push_null();
                 } else if !column.push_text(text) {
                     let expected = type_name(parse.schema.field(at).data_type());

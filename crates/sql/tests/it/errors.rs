@@ -160,6 +160,23 @@ fn values() {
         "select regexp_like(name, '(') as n from orders",
         "a regular expression does not parse: unclosed group",
     );
+    check(
+        "select regexp_like(name, '(((a{1,100}){1,100}){1,100}){1,100}') as n from orders",
+        "a regular expression is too large; \
+         use smaller numbers of repetitions in it, and nest them less",
+    );
+    check(
+        "select to_char(timestamp '2026-01-01', '%Q') as n from orders",
+        "a format of times does not parse; write it as in `%Y-%m-%d %H:%M:%S`",
+    );
+    check(
+        "select timestamp '2026-01-01' at time zone 'Mars/Phobos' as n from orders",
+        "there is no time zone `Mars/Phobos`; write it as in `Europe/Berlin` or `+02:00`",
+    );
+    check(
+        "select array_resize([1], id - 5) as n from orders",
+        "`array_resize` cannot make a list of -4 elements; give it a size of 0 or more",
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The engine from outside: real queries over real tables.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A test that cannot go on should stop.
 
+mod bounds;
 mod checks;
 mod clean;
 mod errors;
@@ -12,3 +13,4 @@ mod repeatable;
 mod slices;
 mod spill;
 mod support;
+mod turns;
