@@ -3,7 +3,8 @@
 use std::fmt;
 
 use encoding_rs::Encoding;
-use tidemill_connector::near::{listed, near};
+use tidemill_model::near::nearest;
+use tidemill_model::words::listed;
 use tidemill_connector::{ConnectorError, SourceContext};
 
 use super::scan::{Dialect, ScanError, Scanner};
@@ -81,7 +82,7 @@ fn no_column(
     place: &HeaderPlace,
 ) -> ConnectorError {
     let names = names.iter().map(String::as_str);
-    let meant = near(unknown, names.clone())
+    let meant = nearest(unknown, names.clone())
         .map(|near| format!("did you mean `{near}`? "))
         .unwrap_or_default();
     let after = if renamed { "after `rename` it has" } else { "it has" };
