@@ -233,9 +233,10 @@ def test_no_rows_in_the_journal(home):
 
 
 def test_intervals_say_what_is_wrong(home):
-    """A reversed interval was "not a date or an instant"."""
+    """A reversed interval was "not a date or an instant", and an empty one ran about nothing."""
     path = home.dag("d", "tasks:\n  n:\n    noop:\n")
-    for text, told in (("2026-02-01/2026-01-01", "ends before it starts"),
+    for text, told in (("2026-02-01/2026-01-01", "2026-01-01T00:00:00Z; swap them"),
+                       ("2026-01-01/2026-01-01", "starts and ends at 2026-01-01T00:00:00Z"),
                        ("2026-01-01", "has one end only"), ("x/2026-01-01", "`x` is not a date")):
         said = home.call("run", path, "--interval", text, code=1).err
         assert f"`--interval {text}`" in said and told in said, said

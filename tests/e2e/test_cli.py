@@ -67,6 +67,18 @@ def test_keys_of_the_future_are_refused_by_run_alone(home):
     assert "for_each" in done.err
 
 
+def test_plan_follows_select(home):
+    """Columns that a source does not keep are not in the tables that `plan` knows."""
+    home.file("in.jsonl", '{"a": 1, "b": "x", "c": true}\n')
+    load = "tasks:\n  rows: {ingest: {jsonl: {path: in.jsonl}}}\n  file: {load: {parquet: {path: in.parquet}}, from: rows}\n"
+    home.run(home.dag("first", load))
+    for source in ("jsonl", "parquet"):
+        text = f"tasks:\n  rows: {{ingest: {{{source}: {{path: in.{source}, select: [c, a]}}}}}}\n" \
+            "  copy: {transform: {sql: select * from rows}}\n"
+        plan = home.call("plan", home.dag("second", text)).out
+        assert "rows: c boolean, a int64\n" in plan and "copy: c boolean, a int64\n" in plan, plan
+
+
 def test_plan_tells_order_and_reasons(home):
     path = home.dag("d", GOOD)
     done = home.call("plan", path)

@@ -31,6 +31,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 use tidemill_model::SettingProblem;
+use tidemill_model::near::did_you_mean;
+use tidemill_model::words::listed;
 
 use crate::error::ConnectorError;
 
@@ -45,9 +47,9 @@ pub fn parse<T: DeserializeOwned>(
 ) -> Result<T, ConnectorError> {
     serde_path_to_error::deserialize(config).map_err(|error| {
         let (message, help) = reason(error.inner());
-        let is_key = message.starts_with("unknown field");
+        let is_key = message.starts_with(NO_KEY);
         let error = ConnectorError::misconfigured(match error.path().iter().next() {
-            _ if is_key => format!("the settings of {kind} `{name}` are wrong: {message}"),
+            Some(_) if is_key => format!("{kind} `{name}` has no setting `{}`", error.path()),
             None => format!("the settings of {kind} `{name}` are wrong: {message}"),
             Some(_) => {
                 format!("setting `{}` of {kind} `{name}` is wrong: {message}", error.path())
@@ -57,9 +59,26 @@ pub fn parse<T: DeserializeOwned>(
     })
 }
 
+/// How the message about a key that does not exist starts.
+const NO_KEY: &str = "there is no key ";
+
 /// What is wrong, and what to do about it, if the type knows.
 fn reason(error: &serde_json::Error) -> (String, Option<String>) {
     let text = error.to_string();
+    // What serde says of keys and of words that are not known, in the words of the house.
+    for (start, message, takes) in
+        [("unknown field ", NO_KEY, "it takes"), ("unknown variant ", "it cannot be ", "it is")]
+    {
+        let names = text.strip_prefix(start).map(|rest| rest.split('`').skip(1).step_by(2));
+        if let Some(mut names) = names
+            && let Some(written) = names.next()
+        {
+            let known: Vec<&str> = names.collect();
+            let near = did_you_mean(written, known.iter().copied());
+            let help = near.unwrap_or_else(|| format!("{takes} {}", listed(known)));
+            return (format!("{message}`{written}`"), Some(help));
+        }
+    }
     match text.split_once("; ") {
         Some((message, help)) => (message.to_owned(), Some(help.to_owned())),
         None => (text, None),
@@ -135,7 +154,10 @@ pub fn findings<T: DeserializeOwned>(
             break;
         };
         let (message, help) = reason(error.inner());
-        let message = format!("`{}`: {message}", error.path());
+        let message = match error.path() {
+            path if message.starts_with(NO_KEY) => format!("there is no setting `{path}`"),
+            path => format!("`{path}`: {message}"),
+        };
         found.0.push(SettingProblem { settings: vec![setting], message, help });
     }
     found.0

@@ -1,5 +1,7 @@
 //! What every connector and transform must do, as functions that their tests call.
 
+use serde_json::Value;
+
 use crate::RecordBatch;
 use crate::connector::{Sink, Source};
 use crate::error::ConnectorError;
@@ -31,4 +33,39 @@ pub async fn write_all(
         sink.write(batch).await?;
     }
     Ok(sink.finish().await?.rows)
+}
+
+/// What is added to a key to misspell it.
+const SLIP: &str = "q";
+
+/// Settings with one key too many, beside each key in turn, however deep: the misspelled key, and
+/// the settings with it. The language must name such a key and the one that was meant.
+pub fn misspelled(settings: &Value) -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    match settings {
+        Value::Object(entries) => {
+            for (key, value) in entries {
+                let wrong = format!("{key}{SLIP}");
+                let mut more = entries.clone();
+                more.insert(wrong.clone(), value.clone());
+                all.push((wrong, Value::Object(more)));
+                for (wrong, below) in misspelled(value) {
+                    let mut entries = entries.clone();
+                    entries.insert(key.clone(), below);
+                    all.push((wrong, Value::Object(entries)));
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                for (wrong, below) in misspelled(item) {
+                    let mut items = items.clone();
+                    items[at] = below;
+                    all.push((wrong, Value::Array(items)));
+                }
+            }
+        }
+        _ => {}
+    }
+    all
 }

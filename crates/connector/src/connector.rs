@@ -10,11 +10,12 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidemill_model::SettingProblem;
+use tidemill_model::near::did_you_mean;
+use tidemill_model::words::listed;
 
 use crate::config::{self, Findings};
 use crate::connection::Connection;
 use crate::error::ConnectorError;
-use crate::near::{listed, near};
 
 /// What a sink promises about a load that is repeated or cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,10 +91,8 @@ pub fn unknown_column(key: &str, name: &str, schema: &SchemaRef) -> ConnectorErr
     let error = ConnectorError::misconfigured(format!(
         "`{key}` names the column `{name}`, which the input does not have"
     ));
-    match near(name, names.clone()) {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error.help(format!("it has: {}", listed(names))),
-    }
+    let near = did_you_mean(name, names.clone());
+    error.help(near.unwrap_or_else(|| format!("it has: {}", listed(names))))
 }
 
 /// A row that a source could not read and set aside, because its config says `quarantine`.

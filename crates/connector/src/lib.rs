@@ -14,7 +14,6 @@
 //! * [`config`]: how the text of a DAG file becomes a config struct, and the schema annotations
 //!   that let the DAG language check it before anything runs;
 //! * [`error`]: what may go wrong, classified, so that the executor decides on retries;
-//! * [`near`]: the name that a wrong one probably stands for;
 //! * [`conformance`]: the suite that every connector passes.
 //!
 //! **Invariants.** A connector classifies its errors and never retries, sleeps, logs or counts:
@@ -26,7 +25,6 @@ pub mod conformance;
 pub mod connection;
 pub mod connector;
 pub mod error;
-pub mod near;
 pub mod registry;
 pub mod table;
 pub mod transform;

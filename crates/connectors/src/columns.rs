@@ -2,6 +2,7 @@
 //!
 //! * [`types`]: the names of a DAG file; [`text`]: from a cell's text to a value;
 //! * [`guess`]: the type of a column whose type nobody wrote; [`rename`]: names;
+//! * [`select`]: which columns are kept;
 //! * [`builder`]: one column under construction, which can take back its last row;
 //! * [`rows`]: a record batch under construction, row by row.
 
@@ -9,6 +10,7 @@ pub(crate) mod builder;
 pub(crate) mod guess;
 pub(crate) mod rename;
 pub(crate) mod rows;
+pub(crate) mod select;
 pub(crate) mod text;
 pub(crate) mod types;
 
@@ -49,7 +51,7 @@ pub enum OnBadRow {
     Stop,
     /// The row is set aside, and reading goes on. The table `TASK.bad_rows` has it with `source`
     /// (the file), `line`, `column` (the name of the column that is to blame, if one is), `value`
-    /// (what stands there), `row` (as it was read) and `reason`, for example `bad_value`.
+    /// (what stands there), `row` (as it was read) and `reason`: one of the words below.
     Quarantine,
 }
 

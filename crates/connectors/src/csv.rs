@@ -32,14 +32,17 @@ use tidemill_connector::{
 };
 
 use crate::columns::rename::check_new_name;
+use crate::columns::select::check_select;
 use crate::columns::{ColumnTypes, OnBadRow, Rename};
 use crate::files::find::check_pattern;
 use crate::files::open::encoding;
 use crate::files::publish::check_file;
+use crate::rejects::{Reason, row_limits};
 
 /// Settings of a `csv` source.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-reasons" = Reason::table(Reason::CSV), "x-limits" = row_limits()))]
 pub struct CsvSourceConfig {
     /// The file, or a pattern for several: `inbox/*.csv`, `2024/**/orders-??.csv.gz`. Files are
     /// read in the order of their names and must all have the same header. Files packed with gzip
@@ -169,6 +172,7 @@ impl Connector for Csv {
             found.note(&[&["delimiter"], &["quote"]], differ(delimiter, quote));
         }
         found.note(&NAMES, input::check_names(config));
+        found.note(&[&["select"]], check_select(config.select.as_deref()));
         let file_column = config.file_column.as_deref();
         found.note(&[&["file_column"]], check_new_name("file_column", file_column));
     }

@@ -16,14 +16,17 @@ use tidemill_connector::{
 };
 
 use crate::columns::rename::check_new_name;
+use crate::columns::select::check_select;
 use crate::columns::{ColumnTypes, OnBadRow, Rename};
 use crate::files::find::check_pattern;
 use crate::files::open::encoding;
 use crate::files::publish::check_file;
+use crate::rejects::{Reason, row_limits};
 
 /// Settings of a `jsonl` source.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-reasons" = Reason::table(Reason::JSONL), "x-limits" = row_limits()))]
 pub struct JsonlSourceConfig {
     /// The file, or a pattern for several: `inbox/*.jsonl`. Files are read in the order of their
     /// names. Files packed with gzip or zstd are unpacked.
@@ -41,6 +44,11 @@ pub struct JsonlSourceConfig {
     /// How columns are renamed: `snake_case`, or `{old: new}`.
     #[serde(default)]
     pub rename: Option<Rename>,
+    /// The columns that are kept, in this order, by the names they have after `rename`; without it
+    /// all are. Values of other keys are not looked at.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub select: Option<Vec<String>>,
     /// What to do with a line that is no object or has a value that its column cannot hold:
     /// `stop`, or `quarantine` to set it aside and read on.
     #[serde(default)]
@@ -81,6 +89,10 @@ impl Connector for Jsonl {
     fn check_source(config: &JsonlSourceConfig, found: &mut Findings) {
         found.note(&[&["path"]], check_pattern(&config.path));
         found.note(&[&["encoding"]], encoding(config.encoding.as_deref()));
+        found.note(&[&["select"]], check_select(config.select.as_deref()));
+        if let Some(columns) = &config.columns {
+            found.note(&[&["select"], &["columns"]], read::chosen(columns, config).map(|_| ()));
+        }
         let file_column = config.file_column.as_deref();
         found.note(&[&["file_column"]], check_new_name("file_column", file_column));
     }

@@ -17,7 +17,6 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidemill_connector::config::Findings;
-use tidemill_connector::connector::unknown_column;
 use tidemill_connector::{
     Connector, ConnectorError, Guarantee, Sink, SinkContext, Source, SourceContext, Written,
 };
@@ -25,6 +24,7 @@ use tidemill_model::words::counted;
 
 use crate::columns::Rename;
 use crate::columns::rename::rename_all;
+use crate::columns::select::{Known, check_select};
 use crate::files::find::{InputFile, check_pattern, find};
 use crate::files::publish::{Staged, check_file};
 
@@ -39,14 +39,14 @@ pub struct ParquetSourceConfig {
     /// their names and must all have the same columns.
     #[schemars(length(min = 1), extend("format" = "path"))]
     pub path: String,
-    /// The columns to read, in this order, by the names they have after `rename`; all of them if
-    /// it is not given.
-    #[serde(default)]
-    #[schemars(length(min = 1))]
-    pub columns: Option<Vec<String>>,
     /// How columns are renamed: `snake_case`, or `{old: new}`.
     #[serde(default)]
     pub rename: Option<Rename>,
+    /// The columns that are kept, in this order, by the names they have after `rename`; without it
+    /// all are. Other columns are never read from the file.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub select: Option<Vec<String>>,
 }
 
 /// Settings of a `parquet` sink.
@@ -96,14 +96,14 @@ impl Connector for Parquet {
     const NAME: &'static str = "parquet";
     const SUMMARY: &'static str = "Rows from and to Parquet files.";
     const SOURCE_EXAMPLE: &'static str =
-        "{path: lake/orders/*.parquet, columns: [order_id, amount]}";
+        "{path: lake/orders/*.parquet, select: [order_id, amount]}";
     const SINK_EXAMPLE: &'static str =
         "{path: out/orders.parquet, compression: snappy, row_group_rows: 200000}";
     const GUARANTEE: Option<Guarantee> = Some(Guarantee::AtomicPublish);
 
     fn check_source(config: &ParquetSourceConfig, found: &mut Findings) {
         found.note(&[&["path"]], check_pattern(&config.path));
-        found.note(&[&["columns"]], check_columns(config.columns.as_deref()));
+        found.note(&[&["select"]], check_select(config.select.as_deref()));
     }
 
     fn check_sink(config: &ParquetSinkConfig, found: &mut Findings) {
@@ -158,7 +158,9 @@ impl ParquetSource {
             .zip(&names)
             .map(|(field, name)| field.as_ref().clone().with_name(name).with_nullable(true))
             .collect();
-        let chosen = choose(config.columns.as_deref(), &names, &all)?;
+        let (renamed, place) = (config.rename.is_some(), &files[0].name);
+        let known = Known { names: &names, renamed, owner: "the input does", place };
+        let chosen = known.select(config.select.as_deref())?;
         let mut roots = chosen.clone();
         roots.sort_unstable();
         let order = chosen.iter().map(|index| roots.partition_point(|root| root < index)).collect();
@@ -234,41 +236,6 @@ fn read_schema(file: &InputFile) -> Result<SchemaRef, ConnectorError> {
 fn damaged(file: &InputFile, error: &dyn std::fmt::Display) -> ConnectorError {
     ConnectorError::data(format!("`{}` is no whole Parquet file: {error}", file.name))
         .help("fetch the file again, or read it with the connector of its format")
-}
-
-/// Positions of the columns to give on.
-fn choose(
-    wanted: Option<&[String]>,
-    names: &[String],
-    all: &[Field],
-) -> Result<Vec<usize>, ConnectorError> {
-    let Some(wanted) = wanted else { return Ok((0..names.len()).collect()) };
-    let mut chosen = Vec::with_capacity(wanted.len());
-    for name in wanted {
-        let index = names
-            .iter()
-            .position(|n| n == name)
-            .ok_or_else(|| unknown_column("columns", name, &Arc::new(Schema::new(all.to_vec()))))?;
-        chosen.push(index);
-    }
-    Ok(chosen)
-}
-
-/// Refuses columns that cannot be chosen, whatever the file has.
-fn check_columns(wanted: Option<&[String]>) -> Result<(), ConnectorError> {
-    let Some(wanted) = wanted else { return Ok(()) };
-    if wanted.is_empty() {
-        return Err(ConnectorError::misconfigured("`columns` names no column")
-            .help("leave it out to read all of them"));
-    }
-    let twice = wanted.iter().enumerate().find(|(at, name)| wanted[..*at].contains(name));
-    match twice {
-        None => Ok(()),
-        Some((_, name)) => {
-            Err(ConnectorError::misconfigured(format!("`columns` names `{name}` twice"))
-                .help("name each column once"))
-        }
-    }
 }
 
 fn check_row_group(rows: usize) -> Result<(), ConnectorError> {

@@ -138,7 +138,8 @@ impl Expr {
             )));
         }
         if source.trim().is_empty() {
-            return Err(ExprError::new("the expression is empty"));
+            let help = Some("write for example `tasks.orders.rows > 0`".to_owned());
+            return Err(ExprError { help, ..ExprError::new("the expression is empty") });
         }
         stacker::maybe_grow(PARSE_STACK_LEFT_BYTES, PARSE_STACK_BYTES, || Self::compile(source))
     }

@@ -10,7 +10,7 @@
 //! * [`run`]: [`DagRun`], whose [`DagRun::apply`] is the only function that changes a run;
 //! * [`mod@decide`], [`trigger_rule`], [`retry`]: what should happen next inside one run;
 //! * [`admission`]: what may start now, across all runs;
-//! * [`words`]: one row, two rows, an integer;
+//! * [`words`]: one row, two rows, an integer; [`near`]: the name that a wrong one stands for;
 //! * [`effect`]: what the world must do because an event is committed.
 //!
 //! **Invariants.** Values in, values out: time enters with the call, chance comes from hashes.
@@ -23,6 +23,7 @@ pub mod effect;
 pub mod event;
 pub mod expr;
 pub mod id;
+pub mod near;
 pub mod retry;
 pub mod run;
 pub mod schedule;

@@ -1,5 +1,6 @@
 //! Instants and spans, as values. Nothing here reads a clock.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -122,9 +123,34 @@ pub enum BadInterval {
     /// An end is no instant.
     #[error(transparent)]
     End(#[from] BadTimestamp),
+    /// Nothing is in it.
+    #[error("the interval starts and ends at {0}, so nothing is in it")]
+    Empty(Timestamp),
     /// It ends before it starts.
-    #[error("`{0}` ends before it starts")]
-    Reversed(String),
+    #[error("the interval starts at {start} and ends before that, at {end}")]
+    Reversed {
+        /// The first end as written.
+        start: Timestamp,
+        /// The second end as written.
+        end: Timestamp,
+    },
+}
+
+impl BadInterval {
+    /// What to do about it.
+    pub fn help(&self) -> String {
+        match self {
+            Self::OneEnd(_) | Self::End(_) => {
+                "write START/END, two dates or instants, the earlier first: `2026-01-31/2026-02-01`"
+                    .to_owned()
+            }
+            Self::Empty(start) => {
+                let day = start.plus(Duration::from_hours(24));
+                format!("the end is not part of it: for one day write `{start}/{day}`")
+            }
+            Self::Reversed { start, end } => format!("swap them: `{end}/{start}`"),
+        }
+    }
 }
 
 impl FromStr for DataInterval {
@@ -134,11 +160,12 @@ impl FromStr for DataInterval {
     fn from_str(text: &str) -> Result<Self, BadInterval> {
         let (start, end) =
             text.split_once('/').ok_or_else(|| BadInterval::OneEnd(text.to_owned()))?;
-        let interval = Self { start: start.parse()?, end: end.parse()? };
-        if interval.start > interval.end {
-            return Err(BadInterval::Reversed(text.to_owned()));
+        let (start, end): (Timestamp, Timestamp) = (start.parse()?, end.parse()?);
+        match start.cmp(&end) {
+            Ordering::Less => Ok(Self { start, end }),
+            Ordering::Equal => Err(BadInterval::Empty(start)),
+            Ordering::Greater => Err(BadInterval::Reversed { start, end }),
         }
-        Ok(interval)
     }
 }
 
@@ -216,7 +243,36 @@ mod tests {
         for text in ["yesterday", "+12345-01-01", "-0001-01-01", "2026-02-30", ""] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
-        assert!("2026-02-01/2026-01-01".parse::<DataInterval>().is_err());
+    }
+
+    #[test]
+    fn an_interval_holds_something() {
+        let check = |text: &str, expected: Result<&str, &str>| {
+            let got = text.parse::<DataInterval>();
+            let got = got.map(|it| format!("{}/{}", it.start, it.end));
+            let got = got.map_err(|error| format!("{error}; {}", error.help()));
+            assert_eq!(got, expected.map(str::to_owned).map_err(str::to_owned));
+        };
+        check(
+            "2026-01-31/2026-02-01T06:00:00+01:00",
+            Ok("2026-01-31T00:00:00Z/2026-02-01T05:00:00Z"),
+        );
+        check(
+            "2026-02-01/2026-01-01",
+            Err("the interval starts at 2026-02-01T00:00:00Z and ends before that, at \
+                 2026-01-01T00:00:00Z; swap them: `2026-01-01T00:00:00Z/2026-02-01T00:00:00Z`"),
+        );
+        check(
+            "2026-01-01/2026-01-01T00:00:00Z",
+            Err("the interval starts and ends at 2026-01-01T00:00:00Z, so nothing is in it; the \
+                 end is not part of it: for one day write \
+                 `2026-01-01T00:00:00Z/2026-01-02T00:00:00Z`"),
+        );
+        check(
+            "2026-01-01",
+            Err("`2026-01-01` has one end only; write START/END, two dates or instants, the \
+                 earlier first: `2026-01-31/2026-02-01`"),
+        );
     }
 
     #[test]

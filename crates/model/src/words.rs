@@ -19,9 +19,30 @@ pub fn a(word: &str) -> String {
     format!("{article} {word}")
 }
 
+/// Names for a message: all of a few, the first of many.
+pub fn listed<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
+    const NAMES_MAX: usize = 30;
+    let mut names = names.into_iter();
+    let shown: Vec<T> = names.by_ref().take(NAMES_MAX).collect();
+    let shown: Vec<&str> = shown.iter().map(AsRef::as_ref).collect();
+    match (shown.join(", "), names.count()) {
+        (none, 0) if none.is_empty() => "nothing".to_owned(),
+        (shown, 0) => shown,
+        (shown, more) => format!("{shown} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<String> = (0..32).map(|i| format!("c{i}")).collect();
+        assert!(listed(&names).ends_with("c29 and 2 more"));
+        assert_eq!(listed(["a", "b"]), "a, b");
+        assert_eq!(listed::<&str>([]), "nothing");
+    }
 
     #[test]
     fn one_and_many() {

@@ -13,6 +13,13 @@ pub struct Code {
     pub remedy: &'static str,
 }
 
+impl Code {
+    /// The remedy in the form of a help, for findings that know of no better one.
+    pub(crate) fn help(&self) -> String {
+        crate::report::as_help(self.remedy)
+    }
+}
+
 /// The entry of a code, for example of `TM0107`; letters may be small.
 pub fn find(id: &str) -> Option<&'static Code> {
     CODES.iter().copied().find(|code| code.id.eq_ignore_ascii_case(id))
@@ -33,7 +40,7 @@ macro_rules! codes {
 codes! {
     // TM00xx: the text as YAML.
     SYNTAX = "TM0001", "not YAML", "The text breaks a rule of YAML, so nothing in it can be read.",
-        "Look at the place and the line above it: most often an indentation, a quote or a colon. A value that holds `${{ … }}` next to a colon or a brace needs quotes around it.";
+        "Look at the place and the line above it: most often an indentation, a quote or a colon is wrong; a value that holds `${{ … }}` next to a colon or a brace needs quotes around it.";
     TOO_LARGE = "TM0002", "file too large", "A file has at most 8 MiB, 500,000 values after aliases, and 64 levels.",
         "Split the DAG, or move data out of the file.";
     NOT_TEXT = "TM0003", "not a text file", "The file holds a control character, or bytes that are no UTF-8.",
@@ -58,7 +65,7 @@ codes! {
     MISSING_KEY = "TM0102", "missing key", "A key that has no default is not there.", "Add the key.";
     WRONG_TYPE = "TM0103", "wrong type", "A value has another type than the key takes. `yes`, `no`, `on` and `off` are strings.", "Write a value of the type that is named.";
     BAD_NAME = "TM0104", "bad name", "Names are also SQL and CEL names: `[a-z][a-z0-9_]*`, at most 63 letters. DAGs, pools and connections may hold `-` too.", "Choose another name.";
-    NOT_ALLOWED = "TM0105", "value not allowed", "The value has the right type but is none of those allowed.", "Use one of the values that are named.";
+    NOT_ALLOWED = "TM0105", "value not allowed", "The value has the right type but is none of those allowed.", "Write a value that is allowed.";
     ACTION = "TM0106", "not exactly one action", "A task does exactly one thing: `ingest`, `transform`, `load`, `run` or `noop`.", "Give the task one action; make a second task for the second action.";
     UNKNOWN_TASK = "TM0107", "unknown task", "A task is named that the DAG does not have.", "Correct the name, or add the task.";
     UNKNOWN_TABLE = "TM0108", "unknown table", "A query or setting names a table that no task of this DAG makes.", "Correct the name; a task's table has the name of the task.";
@@ -68,17 +75,17 @@ codes! {
     NOT_HERE = "TM0112", "key not for this action", "The key has no meaning for this kind of task.", "Remove the key.";
     LOAD_INPUT = "TM0113", "load without one table", "A `load` writes exactly one table, the one that `from` names.", "Give `from` the name of one task's table.";
     CHECK = "TM0114", "check that cannot work", "`quarantine` needs a check that blames single rows (`not_null`, `unique`, `where`), and a task whose action does not make the table of rejects itself, as `clean` does. A check needs a table to look at.", "Use `stop` or `warn`, or another check, or put the check on a task that reads the table.";
-    PARAM = "TM0115", "param whose values do not fit", "The default or a value of `enum` is not of the param's type, or the default is not in `enum`.", "Correct the value or the type.";
+    PARAM = "TM0115", "param whose values do not fit", "The default or a value of `enum` is not of the param's type, or the default is not in `enum`.", "Correct the value or the `type` of the param.";
     UNKNOWN_POOL = "TM0116", "unknown pool", "A task asks for a pool that `pools.yaml` does not have.", "Add the pool, or correct the name.";
 
     // TM02xx: control expressions.
-    EXPR_SYNTAX = "TM0201", "expression does not parse", "The text is no CEL expression, or `${{` is not closed.", "Correct the expression.";
+    EXPR_SYNTAX = "TM0201", "expression does not parse", "The text is no CEL expression, or `${{` is not closed.", "Correct it at the place that is marked: texts have quotes, `==` compares, `&&`, `||` and `!` join conditions, and each bracket is closed.";
     EXPR_NAME = "TM0202", "unknown name in an expression", "An expression reads something that does not exist.", "Use a param, a field of `run`, or a field of one of the DAG's tasks.";
-    EXPR_FUNCTION = "TM0203", "unknown function", "An expression calls a function that does not exist, or with another number of arguments than it takes.", "Use one of the functions that are listed.";
+    EXPR_FUNCTION = "TM0203", "unknown function", "An expression calls a function that does not exist, or with another number of arguments than it takes.", "Use one of the functions of `docs/functions.md`.";
     SECRET_HERE = "TM0204", "secret at a place where it would leak", "Secrets may stand only in `env`, in `bind` and in the settings of a connector: elsewhere they would be kept, logged or shown.", "Put the secret into `env` or `bind`, and use that name.";
 
     // TM03xx: SQL.
-    SQL_SYNTAX = "TM0301", "SQL does not parse", "The text is no SQL.", "Correct the query.";
+    SQL_SYNTAX = "TM0301", "SQL does not parse", "The text is no SQL.", "Correct the SQL at the place that is marked: most often a comma, a quote, a bracket or a keyword is missing or one too many.";
     SQL_NOT_QUERY = "TM0302", "not one query", "A task's SQL is exactly one query: it reads, and changes nothing.", "Write one `select`.";
     SQL_NAME = "TM0303", "unknown parameter", "A `$name` is neither a param, nor in `bind`, nor one of the run's own values.", "Correct the name, or give it a value in `bind`.";
     SQL_EXPR = "TM0304", "expression inside SQL", "`${{ … }}` in SQL would put text into the query, which is how injections happen.", "Write `$name` in the SQL and give the name its value in `bind`.";
@@ -101,7 +108,7 @@ codes! {
     TIMEZONE = "TM0502", "unknown time zone", "Time zones have the names of the IANA database, for example `Europe/Zurich`.", "Correct the name.";
     INSTANT = "TM0503", "bad date or instant", "The text is neither a date nor an instant, or the zone's clocks skip it.", "Write `2026-01-31` or `2026-01-31T02:00:00Z`.";
     DURATION = "TM0504", "bad duration", "Durations are a number and a unit.", "Write `100ms`, `10s`, `5m`, `2h` or `1d`.";
-    SCHEDULE_WARNING = "TM0505", "schedule that may surprise", "The schedule means something else than it may seem to.", "Read the message; change the schedule if it is not what you want.";
+    SCHEDULE_WARNING = "TM0505", "schedule that may surprise", "The schedule means something else than it may seem to.", "Change the schedule if that is not what you want.";
 
     // TM06xx: commands.
     SHELL_PLACE = "TM0601", "expression where the shell would read it", "An expression never becomes part of a script: it travels in an environment variable. At this place the shell would not put the variable in, or would read it as code.", "Assign it to a variable first: `day=${{ … }}`, then use `\"$day\"`.";

@@ -73,7 +73,9 @@ fn named_entries(report: &mut Report) -> Vec<Entry> {
         Data::Null => Vec::new(),
         _ => {
             let message = format!("the file is {}, not a mapping", root.kind());
-            report.error(&codes::WRONG_TYPE, root.place, message);
+            report
+                .error(&codes::WRONG_TYPE, root.place, message)
+                .help("write each one as a key with its name");
             Vec::new()
         }
     }
@@ -129,7 +131,9 @@ fn secret(field: &Entry, report: &mut Report) -> Option<Option<String>> {
     let what = format!("secret of `{}`", field.key);
     for other in entries.iter().filter(|entry| entry.key != "secret") {
         let message = format!("a secret has only its name, not {}", quoted(&other.key));
-        report.error(&codes::UNKNOWN_KEY, other.place, message);
+        report
+            .error(&codes::UNKNOWN_KEY, other.place, message)
+            .help(format!("write `{}: {{secret: NAME}}`", field.key));
     }
     let name = value::text(&what, secret, report);
     let good = |name: &&str| {

@@ -9,14 +9,35 @@ use crate::report::{Report, listed, quoted};
 use crate::yaml::node::Entry;
 
 /// A key of the language.
-pub(crate) struct Key {
-    pub(crate) name: &'static str,
-    pub(crate) doc: &'static str,
+#[derive(Debug)]
+pub struct Key {
+    /// The key.
+    pub name: &'static str,
+    /// What it is for, in sentences.
+    pub doc: &'static str,
     /// Whether this version knows the key but cannot run it.
-    pub(crate) later: bool,
+    pub later: bool,
     /// The JSON Schema of its value, without the description.
     pub(crate) schema: fn() -> Value,
 }
+
+impl Key {
+    /// What it is when it is not given, if that is a value.
+    pub fn default(&self) -> Option<Value> {
+        (self.schema)().get("default").cloned()
+    }
+}
+
+/// Every key by the place where it stands, for the reference.
+pub static PLACES: &[(&str, &[Key])] = &[
+    ("dag", TOP),
+    ("action", ACTIONS),
+    ("modifier", MODIFIERS),
+    ("defaults", DEFAULTS),
+    ("retry", RETRY),
+    ("param", PARAM),
+    ("check", CHECK),
+];
 
 const fn now(name: &'static str, doc: &'static str, schema: fn() -> Value) -> Key {
     Key { name, doc, later: false, schema }
@@ -102,7 +123,7 @@ pub(crate) static ACTIONS: &[Key] = &[
     ),
     now(
         "noop",
-        "Does nothing: a place where branches meet.",
+        "Does nothing: a place where branches meet. Written `noop:` alone, or `noop: {}`.",
         || json!({"type": ["object", "null"], "maxProperties": 0}),
     ),
     later("call", "Runs another DAG."),
@@ -118,12 +139,16 @@ pub(crate) static MODIFIERS: &[Key] = &[
         "Tasks that come before this one, beside those whose tables it reads.",
         texts,
     ),
-    now("from", "The table it reads, or its inputs by the names that its settings use.", || {
-        json!({"anyOf": [
-            {"type": "string"},
-            {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1}
-        ], "examples": ["rfm", {"profiles": "p", "consent": "c"}]})
-    }),
+    now(
+        "from",
+        "The table it reads; or several, by the names that its settings use: `{profiles: p, consent: c}`. A `load` has exactly one.",
+        || {
+            json!({"anyOf": [
+                {"type": "string"},
+                {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1}
+            ], "examples": ["rfm", {"profiles": "p", "consent": "c"}]})
+        },
+    ),
     now("bind", "Values for the `$names` of its SQL: expressions by name.", || {
         json!({"type": "object", "propertyNames": name_schema(false),
             "additionalProperties": {"type": ["string", "number", "boolean"]},
@@ -134,7 +159,11 @@ pub(crate) static MODIFIERS: &[Key] = &[
         "An expression; the task is skipped when it gives false.",
         || json!({"type": ["string", "boolean"], "examples": ["tasks.orders.rows > 0"]}),
     ),
-    now("retry", "How often a failed attempt is tried again: a number, or more.", retry),
+    now(
+        "retry",
+        "How often a failed attempt is tried again, `3`, or more about it: `{limit: 3, delay: 10s}`.",
+        retry,
+    ),
     now("timeout", "The longest that an attempt may take.", duration),
     now("trigger_rule", "What must have become of the tasks before.", trigger_rule),
     now(

@@ -18,7 +18,7 @@ pub mod catalog;
 pub mod codes;
 pub mod diagnostic;
 mod files;
-mod keys;
+pub mod keys;
 mod read;
 mod report;
 mod resolve;
@@ -37,7 +37,8 @@ use tidemill_model::Dag;
 pub use catalog::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
 pub use files::{ConnectionSpec, parse_connections, parse_pools};
-pub use report::{SourceText, nearest};
+pub use report::SourceText;
+pub use resolve::RESERVED_NAMES;
 pub use schema::json_schema;
 
 /// What became of a DAG file.

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use tidemill_model::near::nearest;
+use tidemill_model::words;
+
 use crate::codes::{self, Code};
 use crate::diagnostic::{Diagnostic, Severity};
 
@@ -32,6 +35,11 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(start: usize, end: usize) -> Self {
         Self { start: start as u32, end: end.max(start) as u32 }
+    }
+
+    /// Whether the two have a byte in common.
+    pub(crate) fn overlaps(self, other: Self) -> bool {
+        self.start < other.end && other.start < self.end
     }
 }
 
@@ -105,7 +113,7 @@ impl<'a> Source<'a> {
             source_line,
             source_offset: skipped as u32,
             label: draft.label.as_deref().map(one_line),
-            help: draft.help.as_deref().map(one_line),
+            help: Some(draft.help.as_deref().map_or_else(|| draft.code.help(), one_line)),
         }
     }
 }
@@ -129,6 +137,7 @@ pub(crate) struct Draft {
     pub(crate) place: Place,
     message: String,
     label: Option<String>,
+    /// Without one, the remedy of the code is shown.
     help: Option<String>,
 }
 
@@ -152,6 +161,13 @@ impl Draft {
     pub(crate) fn help(&mut self, text: impl Into<String>) -> &mut Self {
         self.help = Some(text.into());
         self
+    }
+
+    /// Adds what to do about it, unless that is said already.
+    pub(crate) fn or_help(&mut self, text: impl FnOnce() -> String) {
+        if self.help.is_none() {
+            self.help = Some(text());
+        }
     }
 
     /// Adds what to do about it, if there is something to say.
@@ -277,6 +293,14 @@ impl<'a> Report<'a> {
     }
 }
 
+/// A sentence in the form of a help: a small letter first, no full stop.
+pub(crate) fn as_help(sentence: &str) -> String {
+    let sentence = sentence.trim_end_matches('.');
+    let mut letters = sentence.chars();
+    let first = letters.next().map(|c| c.to_lowercase().to_string()).unwrap_or_default();
+    format!("{first}{}", letters.as_str())
+}
+
 /// What a user wrote, in backticks; long texts are cut.
 pub(crate) fn quoted(text: &str) -> String {
     const CHARS_MAX: usize = 60;
@@ -286,65 +310,14 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("`{}…`", text.chars().take(CHARS_MAX).collect::<String>())
 }
 
-/// `a`, `b` and `c`; of long lists the first twenty.
+/// `a`, `b`, `c`; of long lists the first ones.
 pub(crate) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
-    const NAMES_MAX: usize = 20;
-    let names: Vec<&str> = names.into_iter().collect();
-    let shown: Vec<String> = names.iter().take(NAMES_MAX).map(|name| quoted(name)).collect();
-    match names.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-/// The name nearest to `written`: the same but for case or `-`, or a slip or two away.
-pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    const WRITTEN_MAX: usize = 100;
-    if written.is_empty() || written.len() > WRITTEN_MAX {
-        return None;
-    }
-    let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
-    let wanted = plain(written);
-    let slips = match wanted.chars().count() {
-        0..=2 => 1,
-        3..=5 => 2,
-        6..=11 => 3,
-        _ => 4,
-    };
-    let mut best: Option<(usize, &str)> = None;
-    for name in names {
-        if name.len().abs_diff(written.len()) > 6 {
-            continue;
-        }
-        let distance = strsim::osa_distance(&wanted, &plain(name));
-        // Half of the letters wrong is another word, not a slip.
-        let longer = name.chars().count().max(wanted.chars().count());
-        let near = distance <= slips && distance * 2 < longer;
-        if near && best.is_none_or(|(shortest, _)| distance < shortest) {
-            best = Some((distance, name));
-        }
-    }
-    best.map(|(_, name)| name)
+    words::listed(names.into_iter().map(quoted))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(written: &str, names: &[&str], expected: Option<&str>) {
-        assert_eq!(nearest(written, names.iter().copied()), expected, "{written}");
-    }
-
-    #[test]
-    fn near_names() {
-        check("extract_order", &["load", "extract_orders"], Some("extract_orders"));
-        check("Orders", &["orders"], Some("orders"));
-        check("depends-on", &["depends_on", "description"], Some("depends_on"));
-        check("retrys", &["retry", "timeout"], Some("retry"));
-        check("sq", &["sql", "csv"], Some("sql"));
-        check("kafka", &["csv", "http"], None);
-        check("a", &["b"], None);
-    }
 
     #[test]
     fn long_lines_are_cut_around_the_place() {

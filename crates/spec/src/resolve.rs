@@ -36,6 +36,9 @@ pub(crate) const RUN_VALUES: &[&str] =
     &["interval_start", "interval_end", "run_id", "logical_time"];
 /// The `$names` of the language that this version has no value for.
 pub(crate) const LATER_VALUES: &[&str] = &["cursor_from", "cursor_to"];
+/// Names that belong to the language and have no value in this version: those that expressions
+/// start with, and the `$names` of SQL.
+pub const RESERVED_NAMES: [&[&str]; 2] = [exprs::LATER_ROOTS, LATER_VALUES];
 
 /// What the steps share.
 pub(crate) struct Resolver<'c, 'n, 'r, 'a> {

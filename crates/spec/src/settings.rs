@@ -74,6 +74,9 @@ pub(crate) fn check<'n>(
     let mut checker = Checker { root: rules.schema, owner, patterns, report };
     let mut found = Found::default();
     checker.value(rules.schema, &owner.entry.node, "", 0, &mut found);
+    for problem in &mut found.problems {
+        problem.or_help(|| example(owner));
+    }
     let places: Vec<Place> = found.problems.iter().map(|problem| problem.place).collect();
     for problem in found.problems {
         report.push(problem);
@@ -90,18 +93,39 @@ fn never_work(check: &SettingsCheck, owner: Owner<'_>, said: &[Place], report: &
         return;
     }
     for SettingProblem { settings, message, help } in check.problems(&node.to_json()) {
-        let blamed: Vec<&Node> = settings.iter().filter_map(|keys| node.below(keys)).collect();
-        if blamed.iter().any(|node| node.holds_expr_within()) {
+        let blamed: Vec<(Place, &Node)> =
+            settings.iter().filter_map(|keys| node.below(keys)).collect();
+        if blamed.iter().any(|(_, node)| node.holds_expr_within()) {
             continue;
         }
         // Of a setting that is not there, the whole is shown by its key.
-        let (place, whole) = blamed.first().map_or((*key, node.place), |n| (n.place, n.place));
-        let overlap = |said: &Place| said.start < whole.end && whole.start < said.end;
+        let (place, whole) = match blamed.first() {
+            Some((key, node)) => (node.place, [*key, node.place]),
+            None => (*key, [node.place; 2]),
+        };
+        let overlap = |said: &Place| whole.iter().any(|part| part.overlaps(*said));
         if said.iter().any(|said| said == key || overlap(said)) {
             continue;
         }
         let message = format!("{}: {message}", owner.name);
-        report.error(&codes::WRONG_SETTING, place, message).maybe_help(help);
+        report
+            .error(&codes::WRONG_SETTING, place, message)
+            .maybe_help(help)
+            .or_help(|| example(owner));
+    }
+}
+
+/// Settings as they may be written.
+fn example(owner: Owner<'_>) -> String {
+    let key = &owner.entry.key;
+    match owner.example.trim() {
+        "" => format!("for example `{key}: {{}}`"),
+        // A help is one line, and JSON is YAML.
+        several if several.contains('\n') => match crate::yaml::example(several) {
+            Some(value) => format!("for example `{key}: {value}`"),
+            None => format!("its page has an example: `docs` of `{key}`"),
+        },
+        one => format!("for example `{key}: {one}`"),
     }
 }
 
@@ -318,7 +342,7 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
         let names = listed(tags.iter().copied());
         let owner = self.named(path);
         let unknown = entries.iter().find(|entry| !tags.contains(&entry.key.as_str()));
-        let mut draft = match unknown {
+        let draft = match unknown {
             Some(entry) => {
                 let message = format!("{owner} has no key {}", quoted(&entry.key));
                 let mut draft = Draft::error(&codes::UNKNOWN_SETTING, entry.place, message);
@@ -328,12 +352,15 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
             }
             None => {
                 let message = format!("{owner} must have exactly one of the keys {names}");
-                Draft::error(&codes::WRONG_SETTING, node.place, message)
+                let mut draft = Draft::error(&codes::WRONG_SETTING, node.place, message);
+                if entries.is_empty() {
+                    draft.help(format!("write one of {names}"));
+                } else {
+                    draft.label(format!("it has {}", entries.len())).help("keep one of them");
+                }
+                draft
             }
         };
-        if unknown.is_none() && entries.len() > 1 {
-            draft.label(format!("it has {}", entries.len()));
-        }
         found.problems.push(draft);
     }
 
@@ -452,7 +479,16 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
         for entry in entries {
             let below = join(path, &entry.key);
             match (properties.and_then(|p| p.get(&entry.key)), others) {
-                (Some(schema), _) => self.value(schema, &entry.node, &below, depth + 1, found),
+                (Some(schema), _) => {
+                    let before = found.problems.len();
+                    self.value(schema, &entry.node, &below, depth + 1, found);
+                    // What a setting is for tells what to write, where nothing else does.
+                    if let Some(doc) = schema.get("description").and_then(Value::as_str) {
+                        for problem in &mut found.problems[before..] {
+                            problem.or_help(|| format!("`{}`: {}", entry.key, first_sentence(doc)));
+                        }
+                    }
+                }
                 (None, Some(Value::Bool(false))) => {
                     let names: Vec<&str> =
                         properties.into_iter().flat_map(|p| p.keys().map(String::as_str)).collect();
@@ -465,21 +501,10 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
         let required = keywords.get("required").and_then(Value::as_array);
         for key in required.into_iter().flatten().filter_map(Value::as_str) {
             if !entries.iter().any(|entry| entry.key == key) {
-                self.missing(key, node, path, found);
+                let schema = properties.and_then(|properties| properties.get(key));
+                let doc = schema.and_then(|schema| schema.get("description")?.as_str());
+                self.missing(key, doc, node, path, found);
             }
-        }
-    }
-
-    fn example(&self) -> String {
-        let key = &self.owner.entry.key;
-        match self.owner.example.trim() {
-            "" => format!("for example `{key}: {{}}`"),
-            // A help is one line, and JSON is YAML.
-            several if several.contains('\n') => match crate::yaml::example(several) {
-                Some(value) => format!("for example `{key}: {value}`"),
-                None => format!("its page has an example: `docs` of `{key}`"),
-            },
-            one => format!("for example `{key}: {one}`"),
         }
     }
 
@@ -506,7 +531,14 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
         found.problems.push(draft);
     }
 
-    fn missing(&mut self, key: &str, node: &Node, path: &str, found: &mut Found<'n>) {
+    fn missing(
+        &mut self,
+        key: &str,
+        doc: Option<&str>,
+        node: &Node,
+        path: &str,
+        found: &mut Found<'n>,
+    ) {
         let message = match path {
             "" => format!("{} needs the setting `{key}`", self.owner.name),
             _ => format!("{} needs the key `{key}`", self.named(path)),
@@ -514,7 +546,9 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
         let place = if path.is_empty() { self.owner.entry.place } else { node.place };
         let mut draft = Draft::error(&codes::MISSING_SETTING, place, message);
         if path.is_empty() {
-            draft.help(self.example());
+            draft.help(example(self.owner));
+        } else {
+            draft.maybe_help(doc.map(|doc| format!("`{key}`: {}", first_sentence(doc))));
         }
         found.problems.push(draft);
     }
@@ -523,7 +557,7 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
         if path.is_empty() && node.is_null() {
             let message = format!("{} has no settings", self.owner.name);
             let mut draft = Draft::error(&codes::MISSING_SETTING, self.owner.entry.place, message);
-            draft.help(self.example());
+            draft.help(example(self.owner));
             found.problems.push(draft);
             return;
         }

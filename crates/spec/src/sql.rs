@@ -103,7 +103,7 @@ fn query_here(sql: &str) -> Result<Query, SqlError> {
     let mut statements = parser.parse_statements().map_err(|error| syntax(sql, &error))?;
     let not_query = |message: &str| SqlError::new(SqlErrorKind::NotQuery, message);
     let statement = match (statements.pop(), statements.len()) {
-        (None, _) => return Err(SqlError::new(SqlErrorKind::Syntax, "the SQL is empty")),
+        (None, _) => return Err(empty()),
         (Some(statement), 0) => statement,
         (Some(_), more) => {
             let mut error = not_query(&format!("the SQL holds {} statements", more + 1));
@@ -149,6 +149,11 @@ fn expression_here(sql: &str) -> Result<Vec<ParameterUse>, SqlError> {
     }
 }
 
+fn empty() -> SqlError {
+    let help = Some("write a query, for example `select * from orders`".to_owned());
+    SqlError { help, ..SqlError::new(SqlErrorKind::Syntax, "the SQL is empty") }
+}
+
 fn parser_of(sql: &str) -> Result<Parser<'static>, SqlError> {
     let syntax_error = |message| SqlError::new(SqlErrorKind::Syntax, message);
     if sql.len() > SQL_BYTES_MAX {
@@ -156,7 +161,7 @@ fn parser_of(sql: &str) -> Result<Parser<'static>, SqlError> {
         return Err(syntax_error(format!("the SQL has more than {kib} KiB")));
     }
     if sql.trim().is_empty() {
-        return Err(syntax_error("the SQL is empty".to_owned()));
+        return Err(empty());
     }
     let tokens = Tokenizer::new(&GenericDialect {}, sql)
         .tokenize_with_location()

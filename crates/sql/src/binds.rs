@@ -12,8 +12,8 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 use serde_json::Value;
 use tidemill_connector::ConnectorError;
-
-use tidemill_connector::near::{listed, near};
+use tidemill_model::near::nearest;
+use tidemill_model::words::listed;
 
 /// The key of a bind `{"$timestamp": µs}`: an instant in UTC, in microseconds since 1970.
 pub const TIMESTAMP_KEY: &str = "$timestamp";
@@ -41,7 +41,7 @@ pub(crate) fn literal(placeholder: &str, binds: &Binds) -> Result<Expr, Connecto
 fn unknown(name: &str, binds: &Binds) -> ConnectorError {
     let error = ConnectorError::misconfigured(format!("there is no value for `${name}`"));
     let names = binds.keys().map(String::as_str);
-    match near(name, names.clone()) {
+    match nearest(name, names.clone()) {
         Some(near) => error.help(format!("did you mean `${near}`?")),
         None if binds.is_empty() => error.help("give it in `bind:` or as a param"),
         None => error.help(format!("this SQL may use: {}", listed(names))),

@@ -7,8 +7,8 @@ use datafusion::common::{Column, SchemaError, Span};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use tidemill_connector::ConnectorError;
-use tidemill_connector::near::{listed, near};
-use tidemill_model::words::a;
+use tidemill_model::near::{did_you_mean, nearest};
+use tidemill_model::words::{a, listed};
 
 /// Says an error of the engine in our words. `memory_bytes` is what a query may use.
 pub(crate) fn explain(error: &DataFusionError, memory_bytes: usize) -> ConnectorError {
@@ -220,7 +220,7 @@ fn unknown_column(field: &Column, valid: &[Column]) -> ConnectorError {
             "there is no table `{wanted}` in reach of `{wanted}.{}`",
             field.name
         ));
-        return match near(wanted, relations.iter().map(String::as_str)) {
+        return match nearest(wanted, relations.iter().map(String::as_str)) {
             Some(near) => error.help(format!("did you mean `{near}.{}`?", field.name)),
             None => error
                 .help(format!("in reach are: {}", listed(relations.iter().map(String::as_str)))),
@@ -240,10 +240,9 @@ fn unknown_column(field: &Column, valid: &[Column]) -> ConnectorError {
         }
     };
     let error = ConnectorError::misconfigured(owner);
-    match near(&field.name, in_reach.iter().map(|c| c.name.as_str())) {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error.help(format!("it has: {}", listed(in_reach.iter().map(|c| c.name.as_str())))),
-    }
+    let names = in_reach.iter().map(|column| column.name.as_str());
+    let near = did_you_mean(&field.name, names.clone());
+    error.help(near.unwrap_or_else(|| format!("it has: {}", listed(names))))
 }
 
 fn from_plan(message: &str) -> ConnectorError {
@@ -253,8 +252,8 @@ fn from_plan(message: &str) -> ConnectorError {
         let error = ConnectorError::misconfigured(format!("there is no function `{name}`"));
         return match rest.split_once("Did you mean '").and_then(|(_, r)| r.split_once('\'')) {
             // The engine always names one, however far away.
-            Some((other, _)) => match near(name, [other]) {
-                Some(other) => error.help(format!("did you mean `{other}`?")),
+            Some((other, _)) => match did_you_mean(name, [other]) {
+                Some(help) => error.help(help),
                 None => error,
             },
             None => error,

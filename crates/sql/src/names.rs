@@ -16,11 +16,12 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use tidemill_connector::ConnectorError;
+use tidemill_model::near::did_you_mean;
+use tidemill_model::words::listed;
 
 use crate::error::pass;
 use crate::scan::Readable;
 use crate::session::HouseTypes;
-use tidemill_connector::near::{listed, near};
 
 /// The tables that a query may read, and the functions it may call.
 ///
@@ -46,10 +47,8 @@ impl<'a> Names<'a> {
         let mut names: Vec<&str> = self.tables.keys().map(String::as_str).collect();
         names.sort_unstable();
         let error = ConnectorError::misconfigured(format!("there is no table `{name}`"));
-        match near(name, names.iter().copied()) {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
-            None => error.help(format!("this query may read: {}", listed(names))),
-        }
+        let near = did_you_mean(name, names.iter().copied());
+        error.help(near.unwrap_or_else(|| format!("this query may read: {}", listed(names))))
     }
 }
 

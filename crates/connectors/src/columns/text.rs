@@ -44,10 +44,12 @@ pub(crate) fn float64(text: &str) -> Option<f64> {
     (!overflown).then_some(value)
 }
 
-/// `true false t f yes no y n 1 0`, in any case.
+/// Texts of booleans, in any case.
+pub(crate) const TRUE: [&str; 5] = ["true", "t", "yes", "y", "1"];
+pub(crate) const FALSE: [&str; 5] = ["false", "f", "no", "n", "0"];
+
+/// One of [`TRUE`] or [`FALSE`].
 pub(crate) fn boolean(text: &str) -> Option<bool> {
-    const TRUE: [&str; 5] = ["true", "t", "yes", "y", "1"];
-    const FALSE: [&str; 5] = ["false", "f", "no", "n", "0"];
     if TRUE.iter().any(|word| text.eq_ignore_ascii_case(word)) {
         Some(true)
     } else if FALSE.iter().any(|word| text.eq_ignore_ascii_case(word)) {

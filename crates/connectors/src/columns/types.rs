@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use tidemill_model::words::counted;
 
+use super::text;
+
 /// The type of a column, as written in a DAG file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -119,13 +121,56 @@ impl TryFrom<String> for ColumnType {
     }
 }
 
+/// What cells each type reads, as the documentation has it; a test reads what stands in backticks.
+fn reads() -> [(&'static str, String); 7] {
+    let words =
+        |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" ");
+    let (yes, no) = (words(&text::TRUE), words(&text::FALSE));
+    [
+        ("string", "Any text, as it stands.".to_owned()),
+        (
+            "int64",
+            "A whole number from -2⁶³ to 2⁶³ - 1: digits, and perhaps a sign before them: `42` `-7` \
+             `+7`. No blanks, no point, nothing between the digits."
+                .to_owned(),
+        ),
+        (
+            "float64",
+            "A number with a point, a sign and an exponent where there are any: `2` `-2.50` `.5` \
+             `1e-7`; also `NaN` `inf` `-inf`. No comma. One that is too large is not read."
+                .to_owned(),
+        ),
+        ("boolean", format!("{yes} for true, {no} for false, in small or capital letters.")),
+        ("date", "A day that exists, as `2026-01-31`.".to_owned()),
+        (
+            "timestamp",
+            "A day, as `2026-01-31`, or a day and a time with `T` or a blank between them: \
+             `2026-01-31T08:30` `2026-01-31 08:30:05`. A fraction of a second has up to nine digits \
+             after a point or a comma, of which the first six are kept: `2026-01-31T08:30:05.123456`. \
+             Then nothing, `Z` or ` UTC` for UTC, or an offset from it: `2026-01-31T08:30:05Z` \
+             `2026-01-31 08:30:05 UTC` `2026-01-31T08:30:05+02:00` `2026-01-31T08:30:05-0130` \
+             `2026-01-31T08:30:05+02`. Without one, the text is in UTC."
+                .to_owned(),
+        ),
+        (
+            "decimal(10,2)",
+            "An exact number with as many digits in all and after the point as the type says: `12` \
+             `-0.50` `+1234.5`. Nothing is rounded: further digits after the point must be zeros, \
+             as in `1.500`. A decimal has 1 to 38 digits."
+                .to_owned(),
+        ),
+    ]
+}
+
 impl JsonSchema for ColumnType {
     fn schema_name() -> Cow<'static, str> {
         "ColumnType".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let reads = reads().into_iter().map(|(name, about)| (name.to_owned(), about.into()));
         json_schema!({
+            "x-values": reads.collect::<serde_json::Map<_, serde_json::Value>>(),
             "type": "string",
             "description": "The type of a column: `string`, `int64`, `float64`, `boolean`, `date`, \
                 `timestamp` or `decimal(10,2)`.",
@@ -137,6 +182,41 @@ impl JsonSchema for ColumnType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::builder::ColumnBuilder;
+
+    /// Parts of a format, which are no values.
+    const PARTS: [&str; 3] = ["T", "Z", " UTC"];
+
+    #[test]
+    fn what_the_documentation_says_is_read() {
+        let mut examples = 0;
+        for (name, about) in reads() {
+            let of: ColumnType = name.parse().unwrap();
+            let mut column = ColumnBuilder::new(&of.data_type()).unwrap();
+            for example in about.split('`').skip(1).step_by(2).filter(|it| !PARTS.contains(it)) {
+                assert!(column.push_text(example), "{name} reads `{example}`");
+                examples += 1;
+            }
+        }
+        assert!(examples > 30, "{examples} examples");
+    }
+
+    #[test]
+    fn what_the_documentation_says_is_not_read() {
+        let check = |name: &str, texts: &[&str]| {
+            let of: ColumnType = name.parse().unwrap();
+            let mut column = ColumnBuilder::new(&of.data_type()).unwrap();
+            for text in texts {
+                assert!(!column.push_text(text), "{name} reads `{text}`");
+            }
+        };
+        check("int64", &[" 1", "1.0", "1,000", "9223372036854775808"]);
+        check("float64", &["1,5", "1e999", " 1"]);
+        check("boolean", &["on", "2", ""]);
+        check("date", &["2026-02-30", "2026-1-3", "2026-01-31T08:30"]);
+        check("timestamp", &["2026-01-31T8:30", "2026-01-31T08:30:05.1234567890", "1769848205"]);
+        check("decimal(10,2)", &["1.005", "1e2", "123456789.00", "1,5"]);
+    }
 
     #[test]
     fn names_are_read() {

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use encoding_rs::Encoding;
-use tidemill_connector::near::{listed, near};
 use tidemill_connector::{ConnectorError, SourceContext};
 
 use super::scan::{Dialect, ScanError, Scanner};
 use super::split::first_end;
 use super::{CsvSourceConfig, one_character, quote};
 use crate::columns::rename::rename_all;
+use crate::columns::select::Known;
 use crate::files::find::{InputFile, find};
 use crate::files::open::{Stream, encoding, open_text, unreadable};
 use crate::files::window::ROW_BYTES_MAX;
@@ -51,49 +51,17 @@ fn given_on(
     place: &HeaderPlace,
 ) -> Result<Vec<String>, ConnectorError> {
     let names = rename_all(header, config.rename.as_ref(), &place.to_string())?;
-    let selected = config.select.as_deref().unwrap_or_default();
-    for (setting, written) in config
-        .columns
-        .0
-        .keys()
-        .map(|name| ("columns", name))
-        .chain(selected.iter().map(|name| ("select", name)))
-    {
-        if !names.contains(written) {
-            return Err(no_column(setting, written, &names, config.rename.is_some(), place));
-        }
-    }
-    let twice = selected.iter().enumerate().find(|(at, name)| selected[..*at].contains(name));
-    match twice {
-        Some((_, name)) => {
-            Err(ConnectorError::misconfigured(format!("`select` names the column `{name}` twice")))
-        }
-        None => Ok(names),
-    }
-}
-
-/// The error for a setting that names a column which the header at `place` does not have.
-fn no_column(
-    setting: &str,
-    unknown: &str,
-    names: &[String],
-    renamed: bool,
-    place: &HeaderPlace,
-) -> ConnectorError {
-    let names = names.iter().map(String::as_str);
-    let meant = near(unknown, names.clone())
-        .map(|near| format!("did you mean `{near}`? "))
-        .unwrap_or_default();
-    let after = if renamed { "after `rename` it has" } else { "it has" };
-    let which = match place {
+    let owner = match place {
         HeaderPlace::File(name) => format!("the header of `{name}` does"),
         HeaderPlace::Names => "`names` does".to_owned(),
     };
-    ConnectorError::misconfigured(format!(
-        "`{setting}` names the column `{unknown}`, which {which} not have"
-    ))
-    .at(place)
-    .help(format!("{meant}{after}: {}", listed(names)))
+    let renamed = config.rename.is_some();
+    let known = Known { names: &names, renamed, owner: &owner, place };
+    for column in config.columns.0.keys() {
+        known.position("columns", column)?;
+    }
+    known.select(config.select.as_deref())?;
+    Ok(names)
 }
 
 /// Which files, and how their text is to be taken. Can be read any number of times.

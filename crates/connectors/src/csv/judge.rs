@@ -10,7 +10,7 @@ use super::read::{check_record, reject_error};
 use super::scan::{Dialect, Record, Scanner};
 use super::split::first_end;
 use crate::columns::clip;
-use crate::rejects::{Reject, rejected};
+use crate::rejects::{Reason, Reject, rejected};
 
 /// A row that is bad.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl<'a> Judge<'a> {
         self.judge(from, line, |record| {
             let (text, _) = record.cell(column)?;
             Some(Reject {
-                reason: "bad_value",
+                reason: Reason::BadValue,
                 message: format!("`{}` is no {expected}", clip(text, 200)),
                 column: Some(name.clone()),
                 value: Some(clip(text, 200)),
@@ -84,7 +84,7 @@ impl<'a> Judge<'a> {
         let found = self.scanner.advance().unwrap_or(false);
         let record = self.scanner.record();
         let reject = found.then(|| what(&record)).flatten().unwrap_or(Reject {
-            reason: "bad_row",
+            reason: Reason::BadRow,
             message: "the row cannot be read".to_owned(),
             column: None,
             value: None,

@@ -16,7 +16,7 @@ use super::input::Input;
 use super::parse::{Parse, Parsed};
 use super::scan::{Fault, Record};
 use crate::columns::clip;
-use crate::rejects::{Reject, Rejects};
+use crate::rejects::{Reason, Reject, Rejects};
 
 /// Which texts mean "no value".
 #[derive(Debug, Clone)]
@@ -155,7 +155,8 @@ pub(crate) fn check_record(record: &Record<'_>, names: &[String]) -> Result<(), 
         return Err(fault_reject(record, names, fault, index));
     }
     if record.len() != names.len() {
-        let reason = if record.len() < names.len() { "too_few_fields" } else { "too_many_fields" };
+        let reason =
+            if record.len() < names.len() { Reason::TooFewFields } else { Reason::TooManyFields };
         let message =
             format!("the row has {} instead of {}", counted(record.len(), "cell"), names.len());
         return Err(Reject { reason, message, column: None, value: None });
@@ -169,8 +170,8 @@ pub(crate) fn check_record(record: &Record<'_>, names: &[String]) -> Result<(), 
 
 fn fault_reject(record: &Record<'_>, names: &[String], fault: Fault, index: usize) -> Reject {
     let (reason, message) = match fault {
-        Fault::TextAfterQuote => ("bad_quote", "text follows a closing quote"),
-        Fault::OpenQuote => ("open_quote", "a quote is opened and never closed"),
+        Fault::TextAfterQuote => (Reason::BadQuote, "text follows a closing quote"),
+        Fault::OpenQuote => (Reason::OpenQuote, "a quote is opened and never closed"),
     };
     let value = (index < record.len()).then(|| record.cell(index)).flatten();
     Reject {
@@ -183,7 +184,7 @@ fn fault_reject(record: &Record<'_>, names: &[String], fault: Fault, index: usiz
 
 fn bad_encoding(record: &Record<'_>, name: &str, index: usize) -> Reject {
     Reject {
-        reason: "bad_encoding",
+        reason: Reason::BadEncoding,
         message: "the cell is no UTF-8 text".to_owned(),
         column: Some(name.to_owned()),
         value: Some(clip(&record.cell_lossy(index), 200)),
@@ -199,9 +200,11 @@ pub(crate) fn reject_error(
     names: &[String],
 ) -> ConnectorError {
     let remedy = match reject.reason {
-        "bad_value" => "give the column another type in `columns`",
-        "bad_encoding" => "set `encoding`, for example `encoding: windows-1252`",
-        "bad_quote" | "open_quote" => "set `quote: \"\"` if quotes mean nothing in this file",
+        Reason::BadValue => "give the column another type in `columns`",
+        Reason::BadEncoding => "set `encoding`, for example `encoding: windows-1252`",
+        Reason::BadQuote | Reason::OpenQuote => {
+            "set `quote: \"\"` if quotes mean nothing in this file"
+        }
         _ if cells == 1 && names.len() > 1 => "set `delimiter`",
         _ => "correct the file",
     };

@@ -21,7 +21,7 @@ use super::scan::{Dialect, Scanner};
 use crate::columns::rows::Rows;
 use crate::columns::types::type_name;
 use crate::columns::{OnBadRow, clip};
-use crate::rejects::{Reject, Rejects, rejected};
+use crate::rejects::{Reason, Reject, Rejects, rejected};
 
 type Read = Result<(RecordBatch, Vec<RejectedRow>), String>;
 
@@ -70,7 +70,7 @@ fn carefully(input: &Input, parse: &Parse) -> Read {
                 } else if !column.push_text(text) {
                     let expected = type_name(parse.schema.field(at).data_type());
                     pushed = Err(Reject {
-                        reason: "bad_value",
+                        reason: Reason::BadValue,
                         message: format!("`{}` is no {expected}", clip(text, 200)),
                         column: Some(parse.names[index].clone()),
                         value: Some(clip(text, 200)),

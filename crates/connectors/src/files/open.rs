@@ -23,6 +23,12 @@ pub(crate) fn open(file: &InputFile) -> Result<Stream, ConnectorError> {
     let head = peek(&mut raw, 4).map_err(|e| ConnectorError::io("read", &file.path, &e))?;
     let (gzip, zstd) = (head.starts_with(&GZIP), head.starts_with(&ZSTD));
     let ending = |end: &str| file.path.extension().is_some_and(|e| e.eq_ignore_ascii_case(end));
+    for (end, name, magic) in [("gz", "gzip", &GZIP[..]), ("zst", "zstd", &ZSTD[..])] {
+        // A file that ends within these bytes is cut short, which is told when it is read.
+        if ending(end) && !gzip && !zstd && !magic.starts_with(&head) {
+            return Err(not_packed(&file.name, end, name));
+        }
+    }
     let stream = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(raw));
     Ok(if gzip || (ending("gz") && !zstd) {
         Box::new(MultiGzDecoder::new(stream))
@@ -67,6 +73,12 @@ pub(crate) fn unreadable(name: &str, error: &io::Error) -> ConnectorError {
         _ => "is damaged",
     };
     ConnectorError::data(format!("`{name}` {what}: {error}")).help("fetch the file again")
+}
+
+/// The error for a file whose name alone says that it is packed.
+fn not_packed(name: &str, end: &str, format: &str) -> ConnectorError {
+    ConnectorError::data(format!("`{name}` is not {format}, although its name ends in `.{end}`"))
+        .help(format!("take `.{end}` off its name if it is not packed, or fetch the file again"))
 }
 
 /// Up to `length` bytes from the start of a stream.
@@ -208,7 +220,13 @@ mod tests {
         check("a.gz", &whole[..whole.len() / 2], "`a.gz` is cut short: ");
         check("a.gz", &whole[..whole.len() - 3], "`a.gz` is cut short: ");
         check("a.gz", &flipped, "`a.gz` is damaged: ");
-        check("a.gz", b"plain text", "`a.gz` is damaged: invalid gzip header");
+        check("a.gz", &whole[..1], "`a.gz` is cut short: ");
+        check("a.gz", b"", "`a.gz` is cut short: ");
+        for text in [&b"x"[..], b"a,b\n", b"plain text, longer than a header"] {
+            check("a.gz", text, "`a.gz` is not gzip, although its name ends in `.gz`; take `.gz`");
+            check("a.zst", text, "`a.zst` is not zstd, although its name ends in `.zst`; take");
+        }
+        check("a.zst", &zstd[..2], "`a.zst` is cut short: ");
         check("a.zst", &zstd[..zstd.len() - 2], "`a.zst` is cut short: ");
     }
 

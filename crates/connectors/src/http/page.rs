@@ -20,7 +20,7 @@ use crate::csv::read::check_record;
 use crate::csv::scan::{Dialect, Record, Scanner};
 use crate::json::Json;
 use crate::jsonl::table::{Inference, Keys};
-use crate::rejects::Reject;
+use crate::rejects::{Reason, Reject};
 
 const DIALECT: Dialect = Dialect { delimiter: b',', quote: Some(b'"'), trim: false };
 
@@ -209,10 +209,10 @@ pub(super) enum Findings {
 }
 
 impl Findings {
-    pub(super) fn new(format: Format) -> Self {
-        match format {
+    pub(super) fn new(layout: &Layout) -> Self {
+        match layout.format {
             Format::Csv => Self::Csv(None),
-            _ => Self::Objects(Inference::default()),
+            _ => Self::Objects(Inference::new(layout.rename.clone(), None)),
         }
     }
 
@@ -254,7 +254,7 @@ impl Findings {
     /// The columns.
     pub(super) fn finish(self, layout: &Layout) -> Result<Vec<FieldRef>, ConnectorError> {
         match self {
-            Self::Objects(inference) => inference.finish(layout.rename.as_ref(), &layout.name),
+            Self::Objects(inference) => inference.finish(&layout.name),
             Self::Csv(None) => {
                 Err(ConnectorError::data("there are no columns: the answer is empty")
                     .at(&layout.name)
@@ -404,7 +404,7 @@ fn push_cells(
         } else if !column.push_text(text) {
             let field = schema.field(index);
             return Err(Reject {
-                reason: "bad_value",
+                reason: Reason::BadValue,
                 message: format!("`{}` is no {}", clip(text, 200), type_name(field.data_type())),
                 column: Some(field.name().clone()),
                 value: Some(clip(text, 200)),

@@ -50,7 +50,7 @@ impl HttpSource {
             Some(columns) => (Pages::Live(Box::new(live)), written(columns)),
             None => {
                 let mut spool = Spool::default();
-                let mut findings = Findings::new(config.format);
+                let mut findings = Findings::new(&layout);
                 while let Some(body) = live.fetch(&layout).await? {
                     let end = findings.see(&layout, &body, live.paging.number())?;
                     spool.push(&body)?;

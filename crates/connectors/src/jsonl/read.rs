@@ -11,12 +11,13 @@ use tidemill_connector::{ConnectorError, RejectedRow, Source, SourceContext};
 use super::JsonlSourceConfig;
 use super::table::{Inference, Keys, add_file_column, written};
 use crate::columns::rows::Rows;
-use crate::columns::{OnBadRow, clip};
+use crate::columns::select::Known;
+use crate::columns::{ColumnTypes, OnBadRow, clip};
 use crate::files::find::{InputFile, find};
 use crate::files::open::{Stream, encoding, open_text, unreadable};
 use crate::files::window::{More, ROW_BYTES_MAX, Window};
 use crate::json::Json;
-use crate::rejects::{Reject, Rejects};
+use crate::rejects::{Reason, Reject, Rejects};
 
 /// Reads the files of a pattern, line by line.
 pub(crate) struct JsonlSource {
@@ -37,7 +38,7 @@ impl JsonlSource {
         let files: Arc<[InputFile]> = find(&config.path, &cx.folder)?.into();
         let encoding = encoding(config.encoding.as_deref())?;
         let mut fields = match &config.columns {
-            Some(columns) => written(columns),
+            Some(columns) => chosen(columns, config)?,
             None => infer(Lines::new(files.clone(), encoding), config)?,
         };
         let keys = Keys::new(&fields, config.rename.clone());
@@ -99,7 +100,7 @@ impl Source for JsonlSource {
 }
 
 fn infer(mut lines: Lines, config: &JsonlSourceConfig) -> Result<Vec<FieldRef>, ConnectorError> {
-    let mut inference = Inference::default();
+    let mut inference = Inference::new(config.rename.clone(), config.select.clone());
     while let Some(line) = lines.next()? {
         let object = match line.object() {
             Ok(Json::Object(entries)) => Ok(entries),
@@ -114,12 +115,25 @@ fn infer(mut lines: Lines, config: &JsonlSourceConfig) -> Result<Vec<FieldRef>, 
             Err(_) => {}
         }
     }
-    inference.finish(config.rename.as_ref(), &config.path)
+    inference.finish(&config.path)
+}
+
+/// The columns that `columns` names, or those of them that `select` keeps.
+pub(super) fn chosen(
+    columns: &ColumnTypes,
+    config: &JsonlSourceConfig,
+) -> Result<Vec<FieldRef>, ConnectorError> {
+    let fields = written(columns);
+    let names: Vec<String> = columns.0.keys().cloned().collect();
+    let known =
+        Known { names: &names, renamed: false, owner: "`columns` does", place: &"`columns`" };
+    let kept = known.select(config.select.as_deref())?;
+    Ok(kept.into_iter().map(|at| fields[at].clone()).collect())
 }
 
 fn no_object(value: &Json<'_>) -> Reject {
     Reject {
-        reason: "no_object",
+        reason: Reason::NoObject,
         message: format!("the line holds {} instead of an object", value.kind()),
         column: None,
         value: Some(clip(&value.to_string(), 200)),
@@ -128,9 +142,9 @@ fn no_object(value: &Json<'_>) -> Reject {
 
 fn reject_error(reject: Reject, line: &Line<'_>) -> ConnectorError {
     let remedy = match reject.reason {
-        "bad_value" => "give the column another type in `columns`",
-        "bad_encoding" => "set `encoding`, for example `encoding: windows-1252`",
-        "bad_json" => "correct the line; an object may not be spread over several lines",
+        Reason::BadValue => "give the column another type in `columns`",
+        Reason::BadEncoding => "set `encoding`, for example `encoding: windows-1252`",
+        Reason::BadJson => "correct the line; an object may not be spread over several lines",
         _ => "correct the line",
     };
     reject
@@ -159,13 +173,13 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     fn object(&self) -> Result<Json<'a>, Reject> {
         let text = std::str::from_utf8(self.bytes).map_err(|error| Reject {
-            reason: "bad_encoding",
+            reason: Reason::BadEncoding,
             message: format!("the line is no UTF-8 text from byte {} on", error.valid_up_to() + 1),
             column: None,
             value: None,
         })?;
         Json::parse(text).map_err(|error| Reject {
-            reason: "bad_json",
+            reason: Reason::BadJson,
             message: format!("this is no JSON: {} (letter {})", error.message, error.place(text).1),
             // No column is to blame; what stands where the parser stopped shows the fault.
             column: None,

@@ -56,7 +56,11 @@ pub(super) fn address(key: &str, text: &str) -> Result<Mailbox, ConnectorError> 
 
 /// The further header that a key of `headers` must be.
 pub(super) fn header(name: &str) -> Result<HeaderName, ConnectorError> {
-    header_name(name).map_err(|error| ConnectorError::misconfigured(format!("`headers`: {error}")))
+    header_name(name).map_err(|error| {
+        ConnectorError::misconfigured(format!("`headers`: {error}")).help(
+            "name a header of your own with letters, digits and `-`, for example `X-Campaign`",
+        )
+    })
 }
 
 /// Refuses a key of no columns, to which all messages would be the same.

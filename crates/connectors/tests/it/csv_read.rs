@@ -115,7 +115,12 @@ async fn columns_that_are_selected() {
          mean `b`? it has: First Name, b, c",
     )
     .await;
-    check_error(content.as_bytes(), "select: [c, c]", "`select` names the column `c` twice").await;
+    check_error(
+        content.as_bytes(),
+        "select: [c, c]",
+        "`select` names the column `c` twice; name each column once",
+    )
+    .await;
 }
 
 #[tokio::test]

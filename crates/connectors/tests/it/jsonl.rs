@@ -66,6 +66,35 @@ async fn columns_as_written() {
 }
 
 #[tokio::test]
+async fn columns_that_are_selected() {
+    let content = "{\"userId\": 1, \"b\": [], \"c\": 2.5}\n{\"c\": null, \"b\": \"x\", \"d\": 1}\n";
+    check(
+        content,
+        "rename: snake_case, select: [c, user_id], file_column: f",
+        "c Float64, user_id Int64, f Utf8",
+        &["2.5 | 1 | a.jsonl", "- | - | a.jsonl"],
+    )
+    .await;
+    check(content, "columns: {b: date, c: float64}, select: [c]", "c Float64", &["2.5", "-"]).await;
+    // What is not kept cannot be wrong, and its keys may be as many as they like.
+    let many: Vec<String> = (0..20_000).map(|key| format!("\"k{key}\": 1")).collect();
+    check(&format!("{{{}, \"a\": 7}}", many.join(", ")), "select: [a]", "a Int64", &["7"]).await;
+    check_error(
+        content.as_bytes(),
+        "rename: snake_case, select: [c, userid]",
+        "`select` names the column `userid`, which the input does not have (a.jsonl); did you mean \
+         `user_id`? after `rename` it has: c, user_id, b, d",
+    )
+    .await;
+    check_error(
+        content.as_bytes(),
+        "columns: {b: string}, select: [c]",
+        "`select` names the column `c`, which `columns` does not have; it has: b",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn bad_lines_stop_the_source() {
     check_error(
         b"{\"a\": 1}\n{\"a\": }\n",

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use tidemill_connector::conformance::misspelled;
 use tidemill_connectors::connectors;
 use tidemill_spec::{Catalog, ConnectorInfo, SettingsCheck, SourceText, load_dag};
 
@@ -71,7 +72,10 @@ fn a_csv_source_that_can_never_be_read() {
     );
     assert_eq!(
         ingest("csv", "{path: ''}"),
-        ["4:19 setting `path` of source `csv` must not be empty"]
+        [
+            "4:19 setting `path` of source `csv` must not be empty; `path`: the file, or a pattern for \
+          several: `inbox/*.csv`, `2024/**/orders-??.csv.gz`"
+        ]
     );
     assert_eq!(
         ingest("csv", "{path: 'in/a**.csv', delimiter: ';', quote: ';'}"),
@@ -96,12 +100,62 @@ fn a_csv_source_that_can_never_be_read() {
     );
 }
 
+/// A typo of a key anywhere in the settings is shown at the key, once, with the key that is meant.
+#[test]
+fn a_misspelled_key_is_shown_where_it_stands() {
+    let mut refused = 0;
+    let mut check = |said: &[String], wrong: &str| {
+        // Where names are free, the new one is as good as the others.
+        let [one] = said else { return assert!(said.is_empty(), "{said:?}") };
+        let meant = &wrong[..wrong.len() - 1];
+        assert!(one.ends_with(&format!("`{wrong}`; did you mean `{meant}`?")), "{one}");
+        refused += 1;
+    };
+    for connector in connectors() {
+        let (source, sink) = connector.examples();
+        if !source.is_empty() {
+            for (wrong, settings) in misspelled(&yaml(source)) {
+                check(&ingest(connector.name(), &settings.to_string()), &wrong);
+            }
+        }
+        if !sink.is_empty() {
+            for (wrong, settings) in misspelled(&yaml(sink)) {
+                check(&load(connector.name(), &settings.to_string()), &wrong);
+            }
+        }
+    }
+    assert!(refused > 30, "{refused}");
+    // Each in its place, several at once.
+    assert_eq!(
+        ingest("http", "{url: 'http://a.example', pagination: {page: {parm: p, stp: short}}}"),
+        [
+            "4:58 setting `pagination.page` of source `http` needs the key `param`; `param`: the \
+             parameter that holds the number",
+            "4:59 setting `pagination.page` of source `http` has no key `parm`; did you mean `param`?",
+            "4:68 setting `pagination.page` of source `http` has no key `stp`; did you mean `stop`?",
+        ]
+    );
+}
+
 #[test]
 fn other_sources_that_can_never_be_read() {
     assert_eq!(ingest("jsonl", "{path: '[', encoding: x, columns: {a: 'decimal(0,0)'}}").len(), 3);
     assert_eq!(
-        ingest("parquet", "{path: '[', columns: [a, b, a]}").last().expect("a second one"),
-        "4:37 source `parquet`: `columns` names `a` twice; name each column once"
+        ingest("jsonl", "{path: a.jsonl, columns: {id: int64, at: date}, select: [id, att]}"),
+        ["4:70 source `jsonl`: `select` names the column `att`, which `columns` does not have; \
+             did you mean `at`? it has: id, at"]
+    );
+    for connector in ["csv", "jsonl", "parquet"] {
+        let twice = "{path: a.csv, select: [a, b, a]}";
+        let expected = format!(
+            "4:{} source `{connector}`: `select` names the column `a` twice; name each column once",
+            31 + connector.len()
+        );
+        assert_eq!(ingest(connector, twice), [expected]);
+    }
+    assert_eq!(
+        ingest("parquet", "{path: '[', select: [a, b, a]}").last().expect("a second one"),
+        "4:36 source `parquet`: `select` names the column `a` twice; name each column once"
     );
     let check = |settings: &str, expected: &[&str]| assert_eq!(ingest("http", settings), expected);
     let example = "write it whole, for example `https://shop.example/v1/orders`";
@@ -127,7 +181,8 @@ fn other_sources_that_can_never_be_read() {
             "4:19 source `http`: `url` stands alone; write either `url`, or `connection` and `path`",
             "4:66 source `http`: `timeout` is 0, which no page can keep; write how long a page may \
              take, for example `30s`",
-            "4:81 setting `max_pages` of source `http` must be at least 1, not 0",
+            "4:81 setting `max_pages` of source `http` must be at least 1, not 0; `max_pages`: at \
+             most this many pages are fetched; more are an error",
         ],
     );
     check(
@@ -179,7 +234,8 @@ fn sinks_that_can_never_be_written() {
              `news@shop.example` or `Shop <news@shop.example>`",
             "6:53 sink `outbox`: `reply_to`: `a@b@c` is no e-mail address; write \
              `news@shop.example` or `Shop <news@shop.example>`",
-            "7:16 sink `outbox`: `headers`: `Bcc` is set by the outbox itself",
+            "7:16 sink `outbox`: `headers`: `Bcc` is set by the outbox itself; name a header of \
+             your own with letters, digits and `-`, for example `X-Campaign`",
         ],
     );
 }

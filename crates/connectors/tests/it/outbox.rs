@@ -194,7 +194,13 @@ async fn settings_that_do_not_fit() {
         "`to` names the column `Email`, which the input does not have; did you mean `email`?",
     )
     .await;
-    check("X-Campaign", "Bcc", "`headers`: `Bcc` is set by the outbox itself").await;
+    check(
+        "X-Campaign",
+        "Bcc",
+        "`headers`: `Bcc` is set by the outbox itself; name a header of your own with letters, \
+         digits and `-`, for example `X-Campaign`",
+    )
+    .await;
     check(
         "[campaign, id]",
         "[]",

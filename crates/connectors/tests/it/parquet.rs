@@ -38,19 +38,37 @@ async fn columns_are_chosen_and_renamed() {
     let folder = folder(&[]);
     write("parquet", folder.path(), "{path: a.parquet}", &[table(0, 2)]).await.unwrap();
     write("parquet", folder.path(), "{path: b.parquet}", &[table(2, 1)]).await.unwrap();
-    let config = "{path: '*.parquet', columns: [name, id], rename: snake_case}";
+    let config = "{path: '*.parquet', select: [name, id], rename: snake_case}";
     let rows = read("parquet", folder.path(), config).await.unwrap();
     assert_eq!(rows.columns(), "name Utf8, id Int64");
     assert_eq!(rows.shown(), ["n0 | 0", "n1 | 1", "n2 | 2"]);
     let error =
-        read("parquet", folder.path(), "{path: a.parquet, columns: [id]}").await.unwrap_err();
+        read("parquet", folder.path(), "{path: a.parquet, select: [id]}").await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`columns` names the column `id`, which the input does not have; did you mean `Id`?"
+        "`select` names the column `id`, which the input does not have (a.parquet); did you mean \
+         `Id`? it has: Id, Name, List"
     );
-    let twice = "{path: a.parquet, columns: [Id, Id]}";
+    let twice = "{path: a.parquet, select: [Id, Id]}";
     let error = read("parquet", folder.path(), twice).await.unwrap_err();
-    assert_eq!(error.to_string(), "`columns` names `Id` twice; name each column once");
+    assert_eq!(error.to_string(), "`select` names the column `Id` twice; name each column once");
+}
+
+/// Damage in a column that is not kept does no harm: its bytes are never looked at.
+#[tokio::test]
+async fn columns_that_are_not_selected_are_never_read() {
+    let folder = folder(&[]);
+    write("parquet", folder.path(), "{path: a.parquet, compression: none}", &[table(0, 500)])
+        .await
+        .unwrap();
+    let path = folder.path().join("a.parquet");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(4).position(|four| four == b"n499").expect("the last name");
+    bytes[at - 2_000..at].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    read("parquet", folder.path(), "{path: a.parquet}").await.unwrap_err();
+    let rows = read("parquet", folder.path(), "{path: a.parquet, select: [Id]}").await.unwrap();
+    assert_eq!((rows.columns().as_str(), rows.shown().len()), ("Id Int64", 500));
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use tidemill_connector::ConnectorError;
+use tidemill_model::near::did_you_mean;
+use tidemill_model::words::listed;
 
 use super::config::{Escape, FullSource, Nulls, TemplateSource};
 use super::context::is_null;
@@ -174,11 +176,11 @@ fn undefined(what: &str, name: &str, names: &[&str]) -> ConnectorError {
         format!("{what} uses `{name}`, which is no column")
     };
     let error = ConnectorError::misconfigured(message);
-    match names.iter().find(|column| column.eq_ignore_ascii_case(name)) {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
-        None if name.contains('.') => error.help("write `… is defined` to ask for it"),
-        None => error.help(format!("there are: {}", names.join(", "))),
-    }
+    error.help(match did_you_mean(name, names.iter().copied()) {
+        Some(help) => help,
+        None if name.contains('.') => "write `… is defined` to ask for it".to_owned(),
+        None => format!("there are: {}", listed(names)),
+    })
 }
 
 /// The error that caused the others: of an included file, not of its inclusion.
@@ -254,7 +256,12 @@ mod tests {
         check(
             "Hello\n{{ nmae }}",
             "the template of `text` uses `nmae`, which is no column \
-             (line 2 of the template); there are: name, n, Price",
+             (line 2 of the template); did you mean `name`?",
+        );
+        check(
+            "{{ city }}",
+            "the template of `text` uses `city`, which is no column \
+             (line 1 of the template); there are: name, n, Price",
         );
         check(
             "{{ PRICE }}",

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tidemill_connector::conformance::misspelled;
 use tidemill_connector::connector::SharedConnector;
 use tidemill_connector::transform::SharedTransform;
 use tidemill_connector::{Guarantee, SinkContext};
@@ -89,7 +90,7 @@ async fn a_key_that_does_not_exist_is_refused() {
         ("render", "{from: t, columns: {}, escape: html}"),
     ] {
         let error = run(name, settings, &[]).await.expect_err("an error");
-        assert!(error.message.contains("unknown field"), "{error}");
+        assert!(error.message.contains("has no setting"), "{error}");
     }
 }
 
@@ -131,13 +132,51 @@ fn catalog() -> Catalog {
 /// A DAG with a task of these settings, after one task for each table that the examples read.
 fn dag(action: &str, name: &str, settings: &Value) -> String {
     let mut text = "tasks:\n".to_owned();
-    for table in ["features", "events", "crm", "purchases", "profiles", "audience"] {
+    for table in ["features", "events", "crm", "purchases", "profiles", "audience", "raw_orders"] {
         text.push_str(&format!("  {table}: {{transform: {{sql: select 1 as a}}}}\n"));
     }
     // JSON is YAML.
     text.push_str(&format!("  it: {{{action}: {{{name}: {settings}}}"));
     text.push_str(if action == "load" { ", from: features}\n" } else { "}\n" });
     text
+}
+
+/// A typo of a key anywhere in the settings is shown at the key, once, with the key that is meant.
+#[test]
+fn a_misspelled_key_is_shown_where_it_stands() {
+    let catalog = catalog();
+    let mut all: Vec<(&str, &str, Value)> = Vec::new();
+    let transforms =
+        tidemill_sql::transforms(ENGINE.clone()).into_iter().chain(transforms(ENGINE.clone()));
+    all.extend(transforms.map(|t| ("transform", t.name(), yaml(t.example()))));
+    let connectors = connectors(store());
+    all.extend(connectors.iter().map(|c| ("load", c.name(), yaml(c.examples().1))));
+    let mut refused = 0;
+    for (action, name, example) in all {
+        for (wrong, settings) in misspelled(&example) {
+            let text = dag(action, name, &settings);
+            let found = load_dag(SourceText { path: Path::new("a.yaml"), text: &text }, &catalog);
+            // Where names are free, the new one is as good as the others.
+            let Some(first) = found.diagnostics.first() else { continue };
+            assert_eq!(found.diagnostics.len(), 1, "{:#?}", found.diagnostics);
+            let quoted = format!("\"{wrong}\"");
+            let shown: String = first
+                .source_line
+                .chars()
+                .skip((first.column - 1 - first.source_offset) as usize)
+                .collect();
+            assert!(shown.starts_with(&quoted), "{first}");
+            assert!(first.message.ends_with(&format!("`{wrong}`")), "{first}");
+            let meant = &wrong[..wrong.len() - 1];
+            assert_eq!(
+                first.help.as_deref(),
+                Some(&*format!("did you mean `{meant}`?")),
+                "{first}"
+            );
+            refused += 1;
+        }
+    }
+    assert!(refused > 40, "{refused}");
 }
 
 #[test]

@@ -324,7 +324,7 @@ async fn messages_from_files() {
     check(
         "bad.txt",
         Err("the template of `html` uses `nmae`, which is no column (row 1, worse.txt:3); \
-             there are: name"),
+             did you mean `name`?"),
     )
     .await;
     check(

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tidemill_model::time::BadInterval;
 use tidemill_model::{DagId, DataInterval, RunId, RunState};
 use tidemill_store::RunQuery;
 
@@ -107,9 +108,10 @@ pub(super) struct TriggerBody {
 }
 
 fn interval_of(text: Option<&str>) -> Result<Option<DataInterval>, ApiError> {
-    text.map(str::parse).transpose().map_err(|_| {
-        ApiError::invalid(format!("`{}` is no interval", text.unwrap_or("")))
-            .help("write two dates or instants, the earlier first: `2026-01-31/2026-02-01`")
+    let parsed = text.map(str::parse).transpose();
+    parsed.map_err(|bad: BadInterval| {
+        ApiError::invalid(format!("`{}` is no interval: {bad}", text.unwrap_or("")))
+            .help(bad.help())
     })
 }
 

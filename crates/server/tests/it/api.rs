@@ -189,6 +189,18 @@ async fn what_is_asked_wrongly_is_refused_with_a_reason() {
         ("/api/v1/dags/personalize/runs", "{\"interval\": \"x\"}", 422, "`x` is no interval"),
         (
             "/api/v1/dags/personalize/runs",
+            "{\"interval\": \"2026-01-01/2026-01-01\"}",
+            422,
+            "starts and ends at 2026-01-01T00:00:00Z, so nothing is in it",
+        ),
+        (
+            "/api/v1/dags/personalize/runs",
+            "{\"interval\": \"2026-02-01/2026-01-01\"}",
+            422,
+            "starts at 2026-02-01T00:00:00Z and ends before that, at 2026-01-01T00:00:00Z",
+        ),
+        (
+            "/api/v1/dags/personalize/runs",
             "{\"params\": {\"region\": \"mars\"}}",
             422,
             "must be one of",

@@ -99,7 +99,9 @@ fn columns(entry: &Entry, report: &mut Report) -> Option<Vec<String>> {
     };
     if columns.is_empty() {
         let message = format!("{what} names no column");
-        report.error(&codes::NOT_ALLOWED, entry.node.place, message);
+        report
+            .error(&codes::NOT_ALLOWED, entry.node.place, message)
+            .help(format!("name at least one: `{}: [order_id]`", entry.key));
         return None;
     }
     Some(columns)
@@ -139,7 +141,9 @@ fn rows(entry: &Entry, report: &mut Report) -> Option<CheckRule> {
         }
         (Some(least), Some(most)) if least > most => {
             let message = format!("`rows.min` is {least}, which is more than `rows.max`, {most}");
-            report.error(&codes::NOT_ALLOWED, entry.node.place, message);
+            report
+                .error(&codes::NOT_ALLOWED, entry.node.place, message)
+                .help(format!("swap them: `rows: {{min: {most}, max: {least}}}`"));
             None
         }
         (min, max) => Some(CheckRule::Rows { min, max }),

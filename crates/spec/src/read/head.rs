@@ -188,7 +188,11 @@ fn param(entry: &Entry, report: &mut Report) -> Option<Param> {
         let value = entry.node.to_json();
         if !allowed.is_empty() && kind.admits(&value) && !allowed.contains(&value) {
             let message = "the default is not among the values of `enum`";
-            report.error(&codes::PARAM, entry.node.place, message);
+            let known: Vec<String> = allowed.iter().map(written).collect();
+            let known = crate::report::listed(known.iter().map(String::as_str));
+            report
+                .error(&codes::PARAM, entry.node.place, message)
+                .help(format!("choose one of {known}, or add it to `enum`"));
         }
         value
     });
@@ -196,6 +200,11 @@ fn param(entry: &Entry, report: &mut Report) -> Option<Param> {
         .and_then(|entry| value::text("`description`", entry, report))
         .map(str::to_owned);
     Some(Param { kind, default, allowed, description })
+}
+
+/// A value as a file has it; texts without quotes.
+fn written(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn param_kind(entry: &Entry, report: &mut Report) -> Option<ParamKind> {

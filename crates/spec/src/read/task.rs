@@ -234,7 +234,9 @@ fn inputs<'n>(entry: &'n Entry, report: &mut Report) -> Vec<InputSpec<'n>> {
         }
         Data::Map(inputs) if inputs.is_empty() => {
             let message = "`from` names no table";
-            report.error(&codes::WRONG_TYPE, entry.node.place, message);
+            report
+                .error(&codes::WRONG_TYPE, entry.node.place, message)
+                .help("write `from: TABLE`, or `from: {NAME: TABLE}`");
             Vec::new()
         }
         Data::Map(inputs) => inputs.iter().filter_map(|input| named_input(input, report)).collect(),

@@ -22,9 +22,26 @@ pub(crate) fn wrong_type<'r>(
     report: &'r mut Report,
 ) -> &'r mut Draft {
     let place = if node.is_null() { key } else { node.place };
-    let help = type_help(wanted, node, &report.source);
+    let help = type_help(wanted, node, &report.source).or_else(|| form(wanted, node));
     let message = format!("{what} must be {}, not {}", wanted.join(" or "), node.kind());
     report.error(&codes::WRONG_TYPE, place, message).maybe_help(help)
+}
+
+/// How a value of a type is written.
+fn form(wanted: &[&str], node: &Node) -> Option<String> {
+    if node.is_null() {
+        return Some("give it a value, or leave it out".to_owned());
+    }
+    let form = match *wanted.first()? {
+        "a string" => "write one text",
+        "an integer" => "write a whole number, for example `3`",
+        "a number" => "write a number, for example `1.5`",
+        "a list" => "write a list, for example `[a, b]`",
+        "a mapping" => "write keys with values, for example `{a: b}`",
+        "a column" => "write the name of a column, or a list of names",
+        _ => return None,
+    };
+    Some(form.to_owned())
 }
 
 /// The text of a key.
@@ -86,7 +103,9 @@ pub(crate) fn duration(what: &str, entry: &Entry, report: &mut Report) -> Option
     match parse_duration(text) {
         Ok(Duration::ZERO) => {
             let message = format!("{what} must be longer than nothing");
-            report.error(&codes::DURATION, entry.node.place, message);
+            report
+                .error(&codes::DURATION, entry.node.place, message)
+                .help("write for example `10s`, or leave the key out");
             None
         }
         Ok(duration) => Some(duration),
@@ -123,7 +142,11 @@ pub(crate) fn number(
     if !bounds.contains(&value) {
         let message =
             format!("{what} must be from {} to {}, not {number}", bounds.start(), bounds.end());
-        report.error(&codes::NOT_ALLOWED, entry.node.place, message);
+        report.error(&codes::NOT_ALLOWED, entry.node.place, message).help(format!(
+            "write `{}: {}`",
+            entry.key,
+            value.clamp(*bounds.start(), *bounds.end())
+        ));
         return None;
     }
     Some(value)
@@ -134,7 +157,10 @@ pub(crate) fn integer(what: &str, entry: &Entry, max: u64, report: &mut Report) 
     let out_of_range = |number: &dyn Display, report: &mut Report| {
         let upper = if max == u64::MAX { String::new() } else { format!(" and at most {max}") };
         let message = format!("{what} must be at least 0{upper}, not {number}");
-        report.error(&codes::NOT_ALLOWED, entry.node.place, message);
+        report.error(&codes::NOT_ALLOWED, entry.node.place, message).help(match max {
+            u64::MAX => "write a whole number from 0 on".to_owned(),
+            max => format!("write a whole number from 0 to {max}"),
+        });
     };
     if let Some(number) = entry.node.beyond_numbers() {
         out_of_range(&number, report);

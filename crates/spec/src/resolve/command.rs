@@ -39,7 +39,9 @@ impl Resolver<'_, '_, '_, '_> {
             return None;
         };
         if program.text().is_some_and(|text| text.trim().is_empty()) {
-            self.report.error(&codes::NO_COMMAND, program.place, "the program has no name");
+            self.report
+                .error(&codes::NO_COMMAND, program.place, "the program has no name")
+                .help("write a program and its arguments: `run: [python, report.py]`");
         }
         let templates: Vec<Option<Template>> = words
             .iter()
@@ -104,7 +106,9 @@ impl Resolver<'_, '_, '_, '_> {
         if let Some(nul) = script.text.find('\0') {
             let place = node.part(&self.report.source, nul, 1);
             let message = format!("the script of {} holds a zero byte", quoted(&uses.name));
-            self.report.error(&codes::SHELL_PLACE, place, message);
+            self.report
+                .error(&codes::SHELL_PLACE, place, message)
+                .help("take it out: no command can be given one");
             return None;
         }
         good.then_some(Command::Shell { script: script.text, variables })

@@ -22,7 +22,7 @@ pub(crate) struct Spot<'s> {
 /// The roots of names.
 const ROOTS: &[&str] = &["params", "run", "tasks", "secrets", "connections"];
 /// Roots of the language that this version has no value for.
-const LATER_ROOTS: &[&str] = &["vars", "item", "trigger", "last_success", "error"];
+pub(crate) const LATER_ROOTS: &[&str] = &["vars", "item", "trigger", "last_success", "error"];
 /// The names below `run.interval.`.
 const INTERVAL_FIELDS: &[&str] = &["start", "end"];
 
@@ -34,7 +34,9 @@ impl Resolver<'_, '_, '_, '_> {
             Data::Number(_) | Data::Bool(_) => node.to_json().to_string(),
             _ => {
                 let message = format!("`{}` must be an expression, not {}", spot.why, node.kind());
-                self.report.error(&codes::WRONG_TYPE, node.place, message);
+                self.report.error(&codes::WRONG_TYPE, node.place, message).help(
+                    "write a value, a name or a comparison: `params.day`, `tasks.NAME.rows > 0`",
+                );
                 return None;
             }
         };
@@ -87,7 +89,8 @@ impl Resolver<'_, '_, '_, '_> {
             let help = if error.message.starts_with("there is no") { near } else { None };
             self.report
                 .error(&codes::EXPR_FUNCTION, place, error.message)
-                .maybe_help(help.or(error.help));
+                .maybe_help(help.or(error.help))
+                .or_help(|| format!("there are {}", listed(FUNCTIONS.iter().map(|f| f.name))));
         }
         for path in expr.references() {
             let (offset, length) = find_name(trimmed, &path.join("."));
@@ -211,7 +214,8 @@ impl Resolver<'_, '_, '_, '_> {
             self.report
                 .error(&codes::UNKNOWN_TASK, place, message)
                 .label("no task has this name")
-                .maybe_help(near);
+                .maybe_help(near)
+                .or_help(|| self.names.tasks_help());
             return false;
         };
         if upstream == uses.at {

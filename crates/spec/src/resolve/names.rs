@@ -5,6 +5,7 @@ use serde_json::Value;
 use tidemill_model::dag::OnFail;
 
 use crate::catalog::Catalog;
+use crate::report::listed;
 use crate::spec::{ActionSpec, DagSpec, TaskSpec};
 use crate::yaml::node::{Data, Entry};
 
@@ -50,6 +51,11 @@ impl<'n> Names<'n> {
     /// The names of the tasks, in the order of the file.
     pub(crate) fn tasks(&self) -> impl Iterator<Item = &str> {
         self.tasks.keys().copied()
+    }
+
+    /// The tasks there are, as a help.
+    pub(crate) fn tasks_help(&self) -> String {
+        format!("the DAG has {}", listed(self.tasks()))
     }
 
     /// The names of the tables, in the order of the file.

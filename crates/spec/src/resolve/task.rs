@@ -90,7 +90,8 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
                     self.report
                         .error(&codes::UNKNOWN_TASK, *place, message)
                         .label("no task has this name")
-                        .maybe_help(near);
+                        .maybe_help(near)
+                        .or_help(|| self.names.tasks_help());
                 }
             }
         }

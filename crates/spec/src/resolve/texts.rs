@@ -208,11 +208,19 @@ impl Resolver<'_, '_, '_, '_> {
             let known = (!outputs.is_empty()).then(|| listed(outputs));
             known.map(|known| format!("`{task}` has no table `{output}`; it makes {known}"))
         });
+        let others = |table: &&str| table.split('.').next() != Some(own.as_str());
+        let all: Vec<&str> = self.names.tables().filter(others).collect();
         let message = format!("there is no table {}", quoted(name));
         self.report
             .error(&codes::UNKNOWN_TABLE, place, message)
             .label("no task makes this table")
-            .maybe_help(help);
+            .maybe_help(help)
+            .or_help(|| match all.as_slice() {
+                [] => {
+                    "no other task makes a table; add one with `ingest` or `transform`".to_owned()
+                }
+                all => format!("there are {}", listed(all.iter().copied())),
+            });
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Mark;
-use crate::report::Source;
+use crate::report::{Source, as_help};
 use crate::yaml::node::{Data, Node};
 
 /// What to write instead, when the type of a value is a common slip.
@@ -45,10 +45,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
 /// The first sentence of a description, as the start of a help.
 pub(super) fn first_sentence(text: &str) -> String {
     let text = text.replace('\n', " ");
-    let sentence = text.split(". ").next().unwrap_or_default().trim_end_matches('.');
-    let mut letters = sentence.chars();
-    let first = letters.next().map(|c| c.to_lowercase().to_string()).unwrap_or_default();
-    format!("{first}{}", letters.as_str())
+    as_help(text.split(". ").next().unwrap_or_default())
 }
 
 /// The values of `const` or `enum`.

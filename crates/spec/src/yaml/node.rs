@@ -112,14 +112,17 @@ impl Node {
         }
     }
 
-    /// The value below these keys and positions; `None` where one of them is not there.
-    pub(crate) fn below(&self, keys: &[String]) -> Option<&Self> {
-        let Some((first, rest)) = keys.split_first() else { return Some(self) };
-        let next = match &self.data {
-            Data::List(items) => items.get(first.parse::<usize>().ok()?),
-            _ => self.entry(first).map(|entry| &entry.node),
+    /// The value below these keys and positions, and where its key is: an item of a list has
+    /// none, so that is the place of the item. `None` where one of them is not there.
+    pub(crate) fn below(&self, keys: &[String]) -> Option<(Place, &Self)> {
+        let (first, rest) = keys.split_first()?;
+        let (key, next) = match &self.data {
+            Data::List(items) => {
+                items.get(first.parse::<usize>().ok()?).map(|item| (item.place, item))?
+            }
+            _ => self.entry(first).map(|entry| (entry.place, &entry.node))?,
         };
-        next?.below(rest)
+        if rest.is_empty() { Some((key, next)) } else { next.below(rest) }
     }
 
     /// As JSON, keys in the order written.

@@ -167,8 +167,10 @@ impl Scan<'_, '_> {
                 let message =
                     format!("there is no anchor {} before this alias", quoted(&format!("&{name}")));
                 let line = self.report.source.line_of(place.start as usize);
-                let help = star_help(self.report.source.line_text(line));
-                self.report.error(&codes::ALIAS, place, message).maybe_help(help);
+                let help = star_help(self.report.source.line_text(line)).unwrap_or_else(|| {
+                    format!("write `&{name}` before the value that it stands for, or put a text that starts with `*` in quotes")
+                });
+                self.report.error(&codes::ALIAS, place, message).help(help);
                 None
             }
             _ => Some(()),
@@ -235,7 +237,9 @@ impl Scan<'_, '_> {
         self.last_alias = Some(place);
         if self.aliases > ALIASES_MAX {
             let message = format!("the file has more than {ALIASES_MAX} aliases");
-            self.report.error(&codes::ALIAS, place, message);
+            self.report
+                .error(&codes::ALIAS, place, message)
+                .help("write the values out, or use `defaults` for what all tasks share");
             return None;
         }
         if self.open.iter().any(|open| open.anchor == anchor) {
@@ -304,7 +308,8 @@ impl Scan<'_, '_> {
             let message = format!("the key {} is given twice", quoted(&text));
             self.report
                 .error(&codes::DUPLICATE_KEY, place, message)
-                .label(format!("the first one is in line {line}"));
+                .label(format!("the first one is in line {line}"))
+                .help("remove or rename one of them");
             return Key { text, place, kept: false };
         }
         keys.insert(text.clone(), place);
@@ -357,9 +362,41 @@ fn syntax(report: &mut Report, error: &ScanError) {
             place = report.source.line_place(line);
             Some("quote the value that holds `${{ … }}`: `key: \"${{ … }}\"`".to_owned())
         }
-        None => star_help(written),
+        None => star_help(written).or_else(|| remedy(&error.info(), written)),
     };
     report.error(&codes::SYNTAX, place, message).maybe_help(help);
+}
+
+/// What to do about the slips behind what the parser says most often.
+fn remedy(said: &str, line: &str) -> Option<String> {
+    if said.contains("mapping values are not allowed") {
+        let help = match line.split_once(": ") {
+            Some((_, value)) if value.contains(": ") || value.ends_with(':') => {
+                "a value that holds `: ` needs quotes"
+            }
+            _ => {
+                "one space too many or too few before a key, or a `:` is missing in the line above"
+            }
+        };
+        return Some(help.to_owned());
+    }
+    let help = match said {
+        said if said.contains("unclosed quote") => "close it, or double a quote inside: `'it''s'`",
+        said if said.contains("expected ',' or '}'") => {
+            "separate keys by `,` and close the `{` with `}`; a value that holds one of `,[]{}` needs quotes"
+        }
+        said if said.contains("expected ',' or ']'") => {
+            "separate items by `,` and close the `[` with `]`; a value that holds one of `,[]{}` needs quotes"
+        }
+        said if said.contains("parsing a block mapping") => {
+            "give all keys of a mapping the same number of spaces before them"
+        }
+        said if said.contains("parsing a block collection") => {
+            "give all items of a list the same number of spaces before their `-`"
+        }
+        _ => return None,
+    };
+    Some(help.to_owned())
 }
 
 /// What to do about a value that starts with a star but is no alias, as cron lines do.

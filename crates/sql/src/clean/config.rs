@@ -144,8 +144,7 @@ mod tests {
             .expect_err("unknown");
         assert_eq!(
             error.to_string(),
-            "the settings of transform `clean` are wrong: unknown field `rejects`, expected one \
-             of `from`, `dedupe`, `reject`, `columns`"
+            "transform `clean` has no setting `rejects`; did you mean `reject`?"
         );
     }
 

@@ -9,6 +9,8 @@ use serde_json::Value;
 use tidemill_connector::Registry;
 use tidemill_model::words::counted;
 use tidemill_server::reference::{self, Gives};
+use tidemill_spec::RESERVED_NAMES;
+use tidemill_spec::keys::{Key, PLACES};
 
 use crate::cli::{Cli, Docs};
 use crate::commands::Globals;
@@ -27,6 +29,9 @@ pub(crate) fn run(globals: &Globals, command: &Docs) -> Result<(), Failure> {
     pages.insert("cli.md".to_owned(), command_line());
     pages.insert("api.md".to_owned(), api());
     errors(&mut pages);
+    if let Some(page) = language(&command.folder)? {
+        pages.insert(LANGUAGE.to_owned(), page);
+    }
     let mut stale = Vec::new();
     for (name, text) in &pages {
         let path = command.folder.join(name);
@@ -135,6 +140,18 @@ fn settings(schema: &Value) -> String {
         text.push_str(&properties(shape));
         text.push_str(&choices(shape));
     }
+    if let Some(reasons) = schema["x-reasons"].as_object() {
+        text.push_str("\n### Reasons of bad rows\n\n| `reason` | means |\n|---|---|\n");
+        for (word, about) in reasons {
+            let _ = writeln!(text, "| `{word}` | {} |", about.as_str().unwrap_or_default());
+        }
+    }
+    if let Some(limits) = schema["x-limits"].as_array() {
+        text.push_str("\n### Limits\n\n");
+        for limit in limits {
+            let _ = writeln!(text, "* {}", limit.as_str().unwrap_or_default());
+        }
+    }
     text
 }
 
@@ -165,6 +182,9 @@ fn choices(shape: &Value) -> String {
             fields.keys().map(|key| format!("`{key}: …`")).collect::<Vec<_>>().join(", ")
         });
         let _ = writeln!(text, "* {}: {about}", named.or(keys).unwrap_or_else(|| kind(option)));
+    }
+    for (value, about) in shape["x-values"].as_object().into_iter().flatten() {
+        let _ = writeln!(text, "* `{value}`: {}", about.as_str().unwrap_or_default());
     }
     text
 }
@@ -332,6 +352,63 @@ fn fields(head: &str, fields: &[reference::Field]) -> String {
 
 fn codes(codes: &[tidemill_server::ErrorCode]) -> String {
     codes.iter().map(|code| format!("`{}`", code.label())).collect::<Vec<_>>().join(", ")
+}
+
+/// The page of the language, which people write but for its tables of keys.
+const LANGUAGE: &str = "language.md";
+
+/// That page with the tables made anew; `None` where there is none.
+fn language(folder: &Path) -> Result<Option<String>, Failure> {
+    let Ok(mut page) = std::fs::read_to_string(folder.join(LANGUAGE)) else { return Ok(None) };
+    let tables = PLACES.iter().map(|(place, keys)| ((*place).to_owned(), keys_now(keys)));
+    for (name, table) in tables.chain([("reserved".to_owned(), keys_later())]) {
+        let head = format!("<!-- keys: {name}. Made by `tidemill docs docs` up to the end. -->\n");
+        let made = page.find(&head).map(|at| at + head.len());
+        let end = made.and_then(|made| page[made..].find("<!-- end -->").map(|at| made + at));
+        let (Some(made), Some(end)) = (made, end) else {
+            return Err(Failure::Said(format!(
+                "`{LANGUAGE}` has no place for the keys `{name}`; add the lines `{}` and `<!-- end -->`",
+                head.trim_end()
+            )));
+        };
+        page.replace_range(made..end, &format!("\n{table}\n"));
+    }
+    Ok(Some(page))
+}
+
+fn keys_now(keys: &[Key]) -> String {
+    let mut text = String::from("| key | default | meaning |\n|---|---|---|\n");
+    for key in keys.iter().filter(|key| !key.later) {
+        let default = key.default().map_or("–".to_owned(), |value| match value {
+            Value::String(text) => format!("`{text}`"),
+            value => format!("`{value}`"),
+        });
+        let _ = writeln!(text, "| `{}` | {default} | {} |", key.name, key.doc);
+    }
+    text
+}
+
+fn keys_later() -> String {
+    let mut text = String::from("| reserved key | of | meaning |\n|---|---|---|\n");
+    for (place, keys) in PLACES {
+        let of = match *place {
+            "dag" => "a DAG",
+            "action" => "a task, as its action",
+            "modifier" => "a task",
+            "retry" => "`retry` of a task",
+            place => place,
+        };
+        for key in keys.iter().filter(|key| key.later) {
+            let _ = writeln!(text, "| `{}` | {of} | {} |", key.name, key.doc);
+        }
+    }
+    let [expressions, sql] = RESERVED_NAMES
+        .map(|names| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" "));
+    let _ = write!(
+        text,
+        "\nReserved names of expressions: {expressions}. Reserved `$names` of SQL: {sql}.\n"
+    );
+    text
 }
 
 fn errors(pages: &mut BTreeMap<String, String>) {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidemill_model::TaskState;
-use tidemill_spec::nearest;
+use tidemill_model::near::did_you_mean;
+use tidemill_model::words::listed;
 
 use crate::access::Access;
 use crate::cli::Logs;
@@ -109,10 +110,8 @@ fn is_over(task: &Task, attempt: u32) -> bool {
 fn task<'r>(run: &'r Run, name: &str) -> Result<&'r Task, Failure> {
     run.tasks.iter().find(|task| task.name == name).ok_or_else(|| {
         let names = || run.tasks.iter().map(|task| task.name.as_str());
-        let help = match nearest(name, names()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("it has {}", names().collect::<Vec<_>>().join(", ")),
-        };
+        let near = did_you_mean(name, names());
+        let help = near.unwrap_or_else(|| format!("it has {}", listed(names())));
         Failure::Said(format!("run {} has no task `{name}`; {help}", run.id))
     })
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
+use tidemill_model::time::BadInterval;
 use tidemill_model::{Dag, DataInterval, RunState};
 use tidemill_spec::{SourceText, load_dag};
 
@@ -119,8 +120,8 @@ pub(crate) fn split_param(text: &str) -> Result<(&str, &str), Failure> {
 /// `START/END` as the API wants it.
 pub(crate) fn interval(text: Option<&str>) -> Result<Value, Failure> {
     let Some(text) = text else { return Ok(Value::Null) };
-    let interval: DataInterval = text.parse().map_err(|error| {
-        Failure::Said(format!("`--interval {text}`: {error}; write START/END, the earlier first"))
+    let interval: DataInterval = text.parse().map_err(|error: BadInterval| {
+        Failure::Said(format!("`--interval {text}`: {error}; {}", error.help()))
     })?;
     Ok(Value::from(format!("{}/{}", interval.start, interval.end)))
 }
