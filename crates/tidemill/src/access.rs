@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tidemill_model::RunId;
 use tidemill_server::InProcess;
 use tidemill_spec::Catalog;
 use tidemill_store::{Layout, ServerInfo};
@@ -112,6 +113,25 @@ impl Access {
             }
             Self::Remote(remote) => remote.bytes(method, path, body).await,
         }
+    }
+
+    /// Waits `at_most` so long, and no longer than until a run of this process has ended. Of a
+    /// server's run nothing is known without asking.
+    pub(crate) async fn wait_for_end(&self, run: &str, at_most: Duration) {
+        let ended = async {
+            if let (Self::Local(node, _), Ok(id)) = (self, run.parse::<RunId>()) {
+                let mut commits = node.scheduler.position();
+                let state = || node.scheduler.live().run_state(&id);
+                while state().is_some_and(|state| !state.is_final()) {
+                    if commits.changed().await.is_err() {
+                        break;
+                    }
+                }
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        let _ = tokio::time::timeout(at_most, ended).await;
     }
 
     /// Lets the home go: what was begun here is ended.

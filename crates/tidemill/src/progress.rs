@@ -17,7 +17,7 @@ use crate::print::{mark, number, seconds};
 use crate::signals::Signals;
 use crate::view::{Run, Task};
 
-/// How often the run is asked for.
+/// How often the run is asked for, while it goes on.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where progress is shown.
@@ -64,7 +64,7 @@ pub(crate) async fn follow(access: &Access, run: &str, show: Show) -> Result<Run
             bar.tick();
         }
         tokio::select! {
-            () = tokio::time::sleep(ASK_EVERY) => {}
+            () = access.wait_for_end(run, ASK_EVERY) => {}
             () = signals.next() => {
                 if interrupted {
                     return Err(Failure::Said(format!("left before run {run} had ended")));
