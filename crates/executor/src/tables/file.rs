@@ -16,6 +16,7 @@ use arrow::ipc::{Block, CompressionType, FooterBuilder, MetadataVersion};
 use arrow::record_batch::RecordBatch;
 use flatbuffers::FlatBufferBuilder;
 
+use super::narrow;
 use super::spool::Spool;
 
 const MAGIC: &[u8; 6] = b"ARROW1";
@@ -30,13 +31,14 @@ pub(super) type Packed = (Vec<EncodedData>, EncodedData);
 /// Packs batches. Each knows the dictionaries that it packed; so a table with dictionaries must
 /// have one only.
 pub(super) struct Packer {
+    schema: SchemaRef,
     options: IpcWriteOptions,
     dictionaries: DictionaryTracker,
     context: IpcWriteContext,
 }
 
 impl Packer {
-    /// A packer of batches of this schema.
+    /// A packer for a file of this schema.
     pub(super) fn new(schema: &SchemaRef) -> Result<Self, ArrowError> {
         let options = options()?;
         let mut dictionaries = DictionaryTracker::new(true);
@@ -46,13 +48,14 @@ impl Packer {
             &mut dictionaries,
             &options,
         );
-        Ok(Self { options, dictionaries, context: IpcWriteContext::default() })
+        let schema = schema.clone();
+        Ok(Self { schema, options, dictionaries, context: IpcWriteContext::default() })
     }
 
-    /// Packs a batch.
+    /// Packs a batch of the table.
     pub(super) fn pack(&mut self, batch: &RecordBatch) -> Result<Packed, ArrowError> {
         IpcDataGenerator::default().encode(
-            batch,
+            &narrow::fit(batch, &self.schema)?,
             &mut self.dictionaries,
             &self.options,
             &mut self.context,
@@ -72,8 +75,9 @@ pub(super) struct TableFile {
 }
 
 impl TableFile {
-    /// Starts a file.
-    pub(super) fn create(mut spool: Spool, schema: SchemaRef) -> Result<Self, ArrowError> {
+    /// Starts the file of a table of this schema.
+    pub(super) fn create(mut spool: Spool, schema: &SchemaRef) -> Result<Self, ArrowError> {
+        let schema = narrow::stored(schema);
         let options = options()?;
         let mut start = [0; ALIGNMENT];
         start[..MAGIC.len()].copy_from_slice(MAGIC);
@@ -88,6 +92,7 @@ impl TableFile {
         Ok(Self { spool, schema, options, dictionaries: Vec::new(), batches: Vec::new(), end })
     }
 
+    /// The schema in the file.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
