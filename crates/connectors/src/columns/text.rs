@@ -81,6 +81,7 @@ pub(crate) fn timestamp(text: &[u8]) -> Option<i64> {
 
 /// An exact number as its digits: `12.5` at scale 2 is 1250. Digits beyond the scale must be
 /// zeros, since nothing is rounded in silence.
+#[inline]
 pub(crate) fn decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
@@ -90,6 +91,11 @@ pub(crate) fn decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
     if let Some(value) = short_decimal(digits, precision, scale) {
         return Some(i128::from(if negative { -value } else { value }));
     }
+    long_decimal(negative, digits, precision, scale)
+}
+
+/// [`decimal`] for any number of digits.
+fn long_decimal(negative: bool, digits: &[u8], precision: u8, scale: i8) -> Option<i128> {
     let point = digits.iter().position(|b| *b == b'.').unwrap_or(digits.len());
     let (whole, fraction) = (&digits[..point], digits.get(point + 1..).unwrap_or_default());
     if whole.is_empty() && fraction.is_empty() {
@@ -114,6 +120,7 @@ pub(crate) fn decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
 
 /// A number without a sign whose digits and scale fit into 64 bits, as nearly all do. `None` says
 /// that it must be looked at with more care.
+#[inline]
 fn short_decimal(text: &[u8], precision: u8, scale: i8) -> Option<i64> {
     let mut value: i64 = 0;
     let mut point = None;
