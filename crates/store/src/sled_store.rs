@@ -292,10 +292,19 @@ impl Inner {
         Ok(needed)
     }
 
+    /// Reads from the records. Those that turn out to be damaged are made again first.
     pub(crate) fn with_records<T>(
         &self,
-        read: impl FnOnce(&Records) -> Result<T, StoreError>,
+        read: impl Fn(&Records) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let records = self.slot.get()?;
+        let done = read(&records);
+        if done.is_ok() || !records.has_failed() {
+            return done;
+        }
+        drop(records);
+        self.slot.close();
+        self.heal()?;
         read(&*self.slot.get()?)
     }
 }
@@ -321,7 +330,7 @@ impl Store for SledStore {
         self.inner.heal()?;
         let slot = self.inner.slot.get()?;
         let done = slot.put(records);
-        if slot.failure().is_some() {
+        if slot.has_failed() {
             self.inner.slot.close();
         }
         done
@@ -331,7 +340,7 @@ impl Store for SledStore {
         self.inner.heal()?;
         let slot = self.inner.slot.get()?;
         let done = slot.set_checkpoint(position);
-        if slot.failure().is_some() {
+        if slot.has_failed() {
             self.inner.slot.close();
         }
         done?;

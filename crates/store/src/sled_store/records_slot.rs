@@ -67,6 +67,7 @@ impl Inner {
         let opened = Records::open(&path, self.slot.options).and_then(|records| {
             let misfit = if existed { self.misfit(&records) } else { Ok(None) };
             match misfit {
+                Err(StoreError::Damaged { what, .. }) => Err(what),
                 Err(error) => Err(error.to_string()),
                 Ok(Some(Misfit::Rebuild(why))) => Err(why),
                 Ok(Some(Misfit::Ahead(why))) => {
@@ -107,6 +108,7 @@ impl Inner {
 
     /// Why records that opened cannot be gone on with, if so.
     fn misfit(&self, records: &Records) -> Result<Option<Misfit>, StoreError> {
+        records.verify()?;
         let (checkpoint, high) = (records.checkpoint()?, records.high()?);
         let (first, last) = (self.journal.first(), self.journal.last());
         let pictured = snapshot::list(&self.layout.snapshots())?;
