@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Once;
 
-use crate::disk;
+use crate::disk::{self, NO_SPACE};
 use crate::store::StoreError;
 
 /// Why a call failed.
@@ -70,8 +70,6 @@ impl From<sled::Error> for Fault {
         }
     }
 }
-
-const NO_SPACE: &str = "No space left on its disk";
 
 /// Calls into sled. What it says goes to the log at level `debug`.
 pub(crate) fn guarded<T>(path: &Path, call: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
