@@ -146,6 +146,12 @@ impl TaskError {
         self
     }
 
+    /// The wait that the other side asked for, in words, if it asked for one.
+    pub fn asked_wait(&self) -> Option<String> {
+        let wait = self.retry_after.filter(|wait| !wait.is_zero())?;
+        Some(format!("the other side asked to wait {}", crate::time::human_duration(wait)))
+    }
+
     /// Adds the remedy.
     #[must_use]
     pub fn help(mut self, help: Option<String>) -> Self {
