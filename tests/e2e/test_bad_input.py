@@ -120,13 +120,15 @@ def test_a_server_that_fails_for_a_while(home):
     assert "429" in log and "503" in log
 
 
-def test_a_server_that_asks_to_wait(home):
+@pytest.mark.parametrize("retries,state", [(0, "failed"), (1, "up_for_retry")])
+def test_a_server_that_asks_to_wait(home, retries, state):
     """Its wish was to be seen in JSON alone."""
     with Web(lambda *_: (429, {"Retry-After": "600"}, b"slow down")) as web:
-        home.dag("d", API.format(url=web.address))
+        dag = API.format(url=web.address).replace("  file:", f"    retry: {{limit: {retries}}}\n  file:")
+        home.dag("d", dag)
         server = home.serve()
         run = server.trigger("d")
-        eventually("the wait", lambda: server.run(run)["tasks"][0]["state"] == "up_for_retry")
+        eventually(state, lambda: server.run(run)["tasks"][0]["state"] == state)
         for said in (home.call("show", run).out, server.get(f"/runs/{run}"),
                      server.get(f"/runs/{run}/tasks/rows")):
             assert "429" in said and "the other side asked to wait 10 min" in said, said
