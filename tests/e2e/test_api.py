@@ -77,12 +77,66 @@ def test_a_repeated_trigger_with_a_key_starts_one_run(server):
     ("POST", "/api/v1/dags/d/runs", {"params": {"n": "x"}}, {}, {400, 422}),
     ("POST", "/api/v1/dags/d/runs", {"parms": {}}, {}, {400, 422}),
     ("POST", "/api/v1/dags/d/runs", b"{", {}, {400, 422}),
-    ("DELETE", "/api/v1/dags/d/runs", None, {}, {403, 405, 415}),
+    ("POST", "/api/v1/dags/d/runs", [], {}, {400}),
+    ("DELETE", "/api/v1/dags/d/runs", None, {}, {405}),
+    ("PUT", "/api/v1/runs", None, {"Content-Type": "text/plain"}, {405}),
+    ("POST", "/api/v1/runs", b"x", {"Content-Type": "text/plain"}, {405}),
+    ("DELETE", "/api/v1/runs", None, {"Origin": "https://evil.example"}, {403}),
+    ("DELETE", "/api/v1/nothing", None, {}, {404}),
 ])
 def test_refused(server, method, path, body, headers, expected):
-    status, _, answer = server.ask(method, path, body, headers)
+    status, answer_headers, answer = server.ask(method, path, body, headers)
     assert status in expected, f"{status}: {answer}"
+    if status == 405:
+        assert "GET" in answer_headers["Allow"]
     assert server.get("/api/v1/runs")["items"] == []
+
+
+def test_head_says_what_get_would_give(server):
+    run = server.trigger("d")
+    server.wait(run)
+    for path in ["/health", "/metrics", "/", "/dags", "/runs", f"/runs/{run}", "/profiles",
+                 "/api/v1/dags", "/api/v1/runs", f"/api/v1/runs/{run}", "/api/v1/doctor",
+                 f"/api/v1/runs/{run}/wait", f"/api/v1/runs/{run}/tables/rows",
+                 f"/api/v1/runs/{run}/tasks/rows/logs",
+                 f"/api/v1/runs/{run}/tasks/rows/logs?raw=true", "/static/tidemill.css",
+                 "/nothing", "/api/v1/nothing", "/api/v1/runs/d.99", "/api/v1/runs?limit=x"]:
+        status, given, body = server.ask("HEAD", path)
+        assert body == "", path
+        get_status, get_given, get_body = server.ask("GET", path)
+        assert (status, given["Content-Type"]) == (get_status, get_given["Content-Type"]), path
+        # The others tell how long ago something was.
+        if path.startswith(("/api/v1/runs", "/static", "/nothing")):
+            assert given["Content-Length"] == get_given["Content-Length"], path
+
+
+def test_a_log_ends_wherever_one_begins_to_read(server):
+    run = server.trigger("d")
+    server.wait(run)
+    logs = f"/api/v1/runs/{run}/tasks/rows/logs"
+    whole = server.get(logs)
+    assert whole["ended"] and whole["lines"]
+    for behind in (whole["next"], whole["next"] + 1, 10 ** 9, 2 ** 64 - 1):
+        page = server.get(f"{logs}?from={behind}")
+        assert (page["lines"], page["ended"]) == ([], True), behind
+    # What is skipped writes no log, and there will be none.
+    assert server.get(f"/api/v1/runs/{run}/tasks/slow/logs")["ended"]
+
+
+def test_the_log_of_an_attempt_that_a_kill_ended(home):
+    home.dag("d", DAG)
+    server = home.serve()
+    run = server.trigger("d", {"n": 2})
+    logs = f"/api/v1/runs/{run}/tasks/slow/logs"
+    eventually("the log", lambda: "started" in json.dumps(server.get(logs)))
+    assert not server.get(f"{logs}?from=100000")["ended"]
+    server.kill()
+    server = home.serve()
+    eventually("the next attempt", lambda: server.get(logs)["attempt"] == 2)
+    page = server.get(f"{logs}?attempt=1")
+    assert "started" in json.dumps(page["lines"])
+    assert page["ended"] or server.get(f"{logs}?attempt=1&from={page['next']}")["ended"]
+    assert server.get(f"{logs}?attempt=1&from=100000&follow=true")["ended"]
 
 
 def test_only_loopback_is_served(home):

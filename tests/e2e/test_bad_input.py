@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from tidemill import eventually
 from web import Web
 
 READ = """
@@ -117,6 +118,23 @@ def test_a_server_that_fails_for_a_while(home):
     assert result.tasks["rows"]["attempts"] == 1
     log = home.call("logs", result.run, "rows").out
     assert "429" in log and "503" in log
+
+
+@pytest.mark.parametrize("retries,state", [(0, "failed"), (1, "up_for_retry")])
+def test_a_server_that_asks_to_wait(home, retries, state):
+    """Its wish was to be seen in JSON alone."""
+    with Web(lambda *_: (429, {"Retry-After": "600"}, b"slow down")) as web:
+        dag = API.format(url=web.address).replace("  file:", f"    retry: {{limit: {retries}}}\n  file:")
+        home.dag("d", dag)
+        server = home.serve()
+        run = server.trigger("d")
+        eventually(state, lambda: server.run(run)["tasks"][0]["state"] == state)
+        for said in (home.call("show", run).out, server.get(f"/runs/{run}"),
+                     server.get(f"/runs/{run}/tasks/rows")):
+            assert "429" in said and "the other side asked to wait 10 min" in said, said
+        server.kill()
+        shown = home.call("show", run).out
+        assert "429" in shown and "the other side asked to wait 10 min" in shown, shown
 
 
 @pytest.mark.parametrize("status,asked", [(500, None), (404, 1), (401, 1)])

@@ -338,6 +338,8 @@ def test_a_run_that_nobody_works_on(home):
     run = server.trigger("d")
     eventually("the task `after`", (home.folder / "started").exists)
     assert "d.1 running in" in home.call("show", run).out
+    for words in (["show", run], ["runs"]):
+        assert home.call(*words, "--json").json()["server"] == server.address, words
     assert "(attempt 2)" in home.call("show", run).out
     server.kill()
     first = home.call("show", run).out
@@ -346,6 +348,8 @@ def test_a_run_that_nobody_works_on(home):
     assert home.call("show", run).out == first
     listed = home.call("runs").out
     assert "unfinished" in listed and "no server is running" in listed and "running " not in listed
+    for words in (["show", run], ["runs"]):
+        assert home.call(*words, "--json").json()["server"] is None, words
     followed = home.call("logs", run, "after", "--follow", code=1)
     assert "no server is running" in followed.err
     (home.folder / "go").touch()

@@ -3,6 +3,7 @@
 The disk is a small tmpfs, so these tests need root, as `tests/run` does for its packages.
 """
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -41,7 +42,7 @@ def small_disk(home):
 def fill(home):
     """Takes all the space that is left; gives the file that holds it."""
     filler = home.path / "filler"
-    with open(filler, "wb", buffering=0) as file:
+    with open(filler, "ab", buffering=0) as file:
         for size in (1 << 20, 4096, 1):
             try:
                 while True:
@@ -97,3 +98,49 @@ def test_nothing_acknowledged_is_lost(small_disk):
     for run in acknowledged + late:
         assert server.run(run)["state"] == "succeeded"
     assert len(server.get("/api/v1/runs?dag=quick&limit=100")["items"]) == 25
+
+
+def test_a_home_can_be_looked_at_while_its_disk_is_full(small_disk):
+    """After a kill on a full disk the state was called damaged, until there was space."""
+    home = small_disk
+    home.dag("quick", QUICK)
+    server = home.serve()
+    runs = [server.trigger("quick") for _ in range(100)]
+    for run in runs:
+        server.wait(run)
+    filler = fill(home)
+
+    def ask():
+        # The kill ends it without an answer.
+        with contextlib.suppress(OSError):
+            server.ask("POST", "/api/v1/dags/quick/runs", {})
+
+    asking = [threading.Thread(target=ask, daemon=True) for _ in range(40)]
+    for thread in asking:
+        thread.start()
+    eventually("the disk is full", lambda: server.ask("GET", "/health")[0] == 503)
+    server.kill()
+    # A kill within a commit leaves a part of it: it was never acknowledged.
+    os.truncate(filler, filler.stat().st_size - 65536)
+    journal = max((home.path / "journal").glob("*.log"))
+    with open(journal, "ab") as file:
+        file.write(b"\x40\0\0\0torn")
+    torn = journal.read_bytes()
+    fill(home)
+    found = home.call("doctor", code=None)
+    assert "damaged" not in found.out + found.err, found
+    listed = home.call("runs", "--json", "--limit", "1000")
+    assert set(runs) <= {run["id"] for run in listed.json()["items"]}
+    shown = home.call("show", runs[3])
+    assert f"{runs[3]} succeeded" in shown.out
+    assert "one" in home.call("logs", runs[3], "one").out
+    for done in (listed, shown):
+        assert done.err == "", done.err
+    assert journal.read_bytes() == torn, "who only looks changes nothing"
+    refused = home.call("run", home.file("../quick.yaml", QUICK), code=1)
+    assert "is full; free some space" in refused.err and "damaged" not in refused.err, refused.err
+    os.remove(filler)
+    server = home.serve()
+    for run in runs:
+        assert server.run(run)["state"] == "succeeded"
+    assert server.wait(server.trigger("quick"))["state"] == "succeeded"

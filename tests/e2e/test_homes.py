@@ -1,7 +1,10 @@
 """One home, several processes after one another: what each may touch of the others' runs."""
 
+import shutil
 import subprocess
 import time
+
+import pytest
 
 from tidemill import eventually, processes_with
 
@@ -180,3 +183,53 @@ def test_a_restart_gives_no_name_to_another_file(home):
     server.stop()
     server = home.serve()
     assert [t["name"] for t in server.run(server.trigger("animals"))["tasks"]] == ["one"]
+
+
+@pytest.mark.parametrize("way", ["look", "serve"])
+def test_flipped_bytes_in_the_records(home, way):
+    """Some were met in the words of the database below, and some lost runs from lists."""
+    home.dag("quick", QUICK)
+    server = home.serve()
+    runs = [server.trigger("quick") for _ in range(40)]
+    for run in runs:
+        server.wait(run)
+    assert server.stop() == 0
+    sound = home.folder / "sound"
+    shutil.copytree(home.path, sound)
+    for path in sorted(p for p in (sound / "state").rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        for at in range(0, len(content), max(len(content) // 6, 1)):
+            shutil.rmtree(home.path)
+            shutil.copytree(sound, home.path)
+            bad = bytearray(content)
+            bad[at] ^= 0x10
+            (home.path / path.relative_to(sound)).write_bytes(bad)
+            place = f"byte {at} of {path.name}"
+            found = home.call("doctor", code=None)
+            said = found.out + found.err
+            if way == "serve":
+                server = home.serve()
+                assert {server.run(run)["state"] for run in runs} == {"succeeded"}, place
+                assert server.wait(server.trigger("quick"))["state"] == "succeeded", place
+                assert server.stop() == 0
+                said += (home.folder / "serve.log").read_text()
+            else:
+                listed = home.call("runs", "--json", "--limit", "1000")
+                assert {run["id"] for run in listed.json()["items"]} == set(runs), place
+                said += listed.err + home.call("show", runs[7]).err
+            for foreign in ("sled", "offset", "panicked", "lsn"):
+                assert foreign not in said, f"{place}: {said}"
+
+
+def test_a_home_that_is_removed_under_a_server(home):
+    """It went on, said "No such file or directory", and named no remedy."""
+    home.dag("d", "tasks:\n  rows:\n    transform:\n      sql: select value from generate_series(1, 200000)\n")
+    server = home.serve()
+    assert server.wait(server.trigger("d"))["state"] == "succeeded"
+    shutil.rmtree(home.path)
+    assert server.process.wait(timeout=30) == 1
+    said = (home.folder / "serve.log").read_text()
+    assert f"error: the home `{home.path}` was moved or removed" in said, said
+    assert "tidemill restore" in said and "panicked" not in said, said
+    # Another one may begin there anew.
+    assert home.serve().get("/api/v1/runs")["items"] == []

@@ -212,7 +212,7 @@ class Server:
 
 def _read(answer):
     body = answer.read()
-    if "json" in (answer.headers.get("Content-Type") or ""):
+    if body and "json" in (answer.headers.get("Content-Type") or ""):
         return json.loads(body)
     return body.decode(errors="replace")
 

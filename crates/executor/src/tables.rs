@@ -171,10 +171,18 @@ impl AttemptOutputs {
         let ArrowError::IoError(_, error) = error else { return error.into() };
         let folder = self.store.folder.display();
         let full = error.kind() == std::io::ErrorKind::StorageFull;
+        let gone = !self.store.folder.exists();
         let error = format!("cannot write the table `{table}` to `{folder}`: {error}");
         let error = ConnectorError::internal(error);
         if full {
             error.help("free some space on its disk, then run the task again")
+        } else if gone {
+            let home = self.store.folder.parent().unwrap_or(&self.store.folder);
+            error.help(format!(
+                "the home `{}` was moved or removed under Tidemill: put it back, or bring a backup \
+                 there with `tidemill restore`, and start again",
+                home.display()
+            ))
         } else {
             error
         }

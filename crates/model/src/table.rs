@@ -146,6 +146,13 @@ impl TaskError {
         self
     }
 
+    /// The wait that the other side asked for, in words, if it asked for one.
+    pub fn asked_wait(&self) -> Option<String> {
+        let wait = self.retry_after.filter(|wait| !wait.is_zero())?;
+        let wait = crate::time::human_duration(wait);
+        Some(format!("the other side asked to wait {}", wait.strip_suffix(" 0 s").unwrap_or(&wait)))
+    }
+
     /// Adds the remedy.
     #[must_use]
     pub fn help(mut self, help: Option<String>) -> Self {
@@ -166,6 +173,9 @@ impl std::fmt::Display for TaskError {
         f.write_str(&self.message)?;
         if let Some(place) = &self.place {
             write!(f, " ({place})")?;
+        }
+        if let Some(asked) = self.asked_wait() {
+            write!(f, "; {asked}")?;
         }
         if let Some(help) = &self.help {
             write!(f, "; {help}")?;

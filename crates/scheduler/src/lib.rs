@@ -6,8 +6,8 @@
 //!   events and effects out. It does no IO and reads no clock;
 //! * [`restore`]: the kernel as it was, from what the store gives back after a crash;
 //! * [`live`]: the committed state, for readers and for the projector;
-//! * [`service`]: the one thread that owns the kernel: take what has queued, step, commit, publish,
-//!   acknowledge, then let the effects go.
+//! * `writer`: the one thread that owns the kernel: take what has queued, step, commit, publish,
+//!   acknowledge, then let the effects go; [`service`]: the handle to it.
 //!
 //! **Invariants.** Nobody sees a state, and no effect leaves, before the commit that holds it is
 //! durable. One thread writes. The scheduler does not know the executor: it emits
@@ -19,12 +19,10 @@ pub mod restore;
 pub mod service;
 pub mod stats;
 pub mod versions;
+mod writer;
 
 pub use kernel::{Batch, CommandError, Kernel, TriggerRequest};
 pub use live::{DagView, Live, PoolView, RunView};
 pub use restore::Carry;
-pub use service::{
-    Clock, DeployError, Halted, Outlets, Refused, RunVersionError, Scheduler, Settings, Started,
-    Stats,
-};
+pub use service::{Clock, Halted, Outlets, Refused, Scheduler, Settings, Started, Stats};
 pub use versions::{Resolver, Versions};

@@ -367,7 +367,11 @@ fn waits_of(state: &State, live: &LiveRun) -> Vec<(Option<TaskIx>, String)> {
                 }
             }
             TaskState::UpForRetry => match task.retry_at {
-                Some(at) => format!("is tried again at {}", at.to_seconds_text()),
+                Some(at) => {
+                    let asked = task.error.as_ref().and_then(|error| error.asked_wait());
+                    let asked = asked.map(|asked| format!("; {asked}")).unwrap_or_default();
+                    format!("is tried again at {}{asked}", at.to_seconds_text())
+                }
                 None => continue,
             },
             TaskState::Waiting => task.reason.clone().unwrap_or_default(),

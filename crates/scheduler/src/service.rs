@@ -1,26 +1,24 @@
-//! The one thread that owns the kernel.
-//!
-//! Its loop: take what has queued, step the kernel, commit, publish, acknowledge, let the effects
-//! go. It never waits for company: what arrives during a sync is the next batch.
+//! [`Scheduler`]: the handle to the one thread that decides. Commands and reports go in by it, and
+//! what is committed is read by it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use tidemill_model::{
     AttemptReport, Dag, DagId, Effect, Event, Limits, PoolName, Position, RunId, RunState,
     Timestamp, Version,
 };
-use tidemill_store::{Commit, DagSource, RunPage, RunQuery, Store, StoreError, StoredRunAt};
+use tidemill_store::{DagSource, RunPage, RunQuery, Store, StoreError, StoredRunAt};
 use tokio::sync::{oneshot, watch};
 
 use crate::kernel::{CommandError, Kernel, TriggerRequest};
 use crate::live::{Live, RunView, view_of};
-use crate::restore::{Carry, Past, Restored, restore, settle_restart};
+use crate::restore::{Carry, Past, Restored, restore};
 use crate::versions::{Resolver, Versions};
+use crate::writer::Writer;
 
 pub use crate::stats::{COMMIT_BUCKETS_US, Stats};
 
@@ -29,15 +27,6 @@ pub trait Clock: Send + Sync + 'static {
     /// The current instant.
     fn now(&self) -> Timestamp;
 }
-
-/// Inputs that one step takes in at most.
-const STEP_INPUTS_MAX: usize = 4_096;
-
-/// The thread looks at the clock at least this often, so that a stepped clock is noticed.
-const WAKE_MAX: Duration = Duration::from_secs(1);
-
-/// The wait before a commit to a full disk is tried again.
-const DISK_FULL_WAIT: Duration = Duration::from_millis(250);
 
 /// What a scheduler is started with.
 pub struct Settings {
@@ -59,7 +48,7 @@ pub struct Settings {
 pub struct Halted(pub String);
 
 /// Why a command was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// It makes no sense now.
     #[error(transparent)]
@@ -67,27 +56,36 @@ pub enum Refused {
     /// The scheduler stands still.
     #[error(transparent)]
     Halted(#[from] Halted),
+    /// The text of a DAG version that came with it could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-type Ack = Box<dyn FnOnce() + Send>;
+/// Tells a caller that its command is durable.
+pub(crate) type Ack = Box<dyn FnOnce() + Send>;
 type Call = Box<dyn FnOnce(&mut Kernel, Timestamp) -> Ack + Send>;
 
-enum Input {
+/// What the thread takes in.
+pub(crate) enum Input {
+    /// An attempt has ended.
     Report(Box<AttemptReport>),
+    /// A command.
     Call(Call),
+    /// The end of the thread.
     Stop,
 }
 
-struct Shared {
+/// What the thread and its handles share.
+pub(crate) struct Shared {
     inputs: Sender<Input>,
-    live: Arc<Live>,
-    store: Arc<dyn Store>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) store: Arc<dyn Store>,
     versions: Versions,
-    waiters: Mutex<HashMap<RunId, Vec<oneshot::Sender<RunState>>>>,
-    stats: Stats,
-    stopping: AtomicBool,
-    halted: watch::Sender<Option<Halted>>,
-    position: watch::Sender<Position>,
+    pub(crate) waiters: Mutex<HashMap<RunId, Vec<oneshot::Sender<RunState>>>>,
+    pub(crate) stats: Stats,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) halted: watch::Sender<Option<Halted>>,
+    pub(crate) position: watch::Sender<Position>,
 }
 
 /// A handle to the scheduler. Cheap to clone.
@@ -218,7 +216,7 @@ impl Scheduler {
     // ---- commands -----------------------------------------------------------------------------
 
     /// Makes these versions the ones that new runs take. Blocks while their texts become durable.
-    pub fn deploy(&self, dags: Vec<(Arc<Dag>, DagSource)>) -> Result<(), DeployError> {
+    pub fn deploy(&self, dags: Vec<(Arc<Dag>, DagSource)>) -> Result<(), Refused> {
         self.shared.versions.put(&dags)?;
         self.call_blocking(move |kernel, now| {
             for (dag, _) in dags {
@@ -245,14 +243,14 @@ impl Scheduler {
         dag: Arc<Dag>,
         source: DagSource,
         request: TriggerRequest,
-    ) -> Result<RunId, RunVersionError> {
+    ) -> Result<RunId, Refused> {
         let shared = Arc::clone(&self.shared);
         let version = [(Arc::clone(&dag), source)];
         tokio::task::spawn_blocking(move || shared.versions.put(&version))
             .await
             .map_err(|error| Halted(error.to_string()))??;
         let call = move |kernel: &mut Kernel, now| kernel.run_version(dag, &request, now);
-        Ok(self.call(call).await?.map_err(Refused::from)?)
+        Ok(self.call(call).await??)
     }
 
     /// Asks to end a run; on return the wish is durable.
@@ -416,160 +414,5 @@ impl Scheduler {
         &self,
     ) -> std::sync::MutexGuard<'_, HashMap<RunId, Vec<oneshot::Sender<RunState>>>> {
         self.shared.waiters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Why a version that was brought along does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum RunVersionError {
-    /// The text could not be kept.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// It makes no sense now, or the scheduler stands still.
-    #[error(transparent)]
-    Refused(#[from] Refused),
-}
-
-impl From<Halted> for RunVersionError {
-    fn from(halted: Halted) -> Self {
-        Self::Refused(halted.into())
-    }
-}
-
-/// Why a deployment failed.
-#[derive(Debug, thiserror::Error)]
-pub enum DeployError {
-    /// The text could not be kept.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The scheduler stands still.
-    #[error(transparent)]
-    Halted(#[from] Halted),
-}
-
-struct Writer {
-    shared: Arc<Shared>,
-    kernel: Kernel,
-    clock: Arc<dyn Clock>,
-    outlets: Outlets,
-    receiver: Receiver<Input>,
-    next: Position,
-}
-
-impl Writer {
-    fn run(mut self) {
-        let now = self.clock.now();
-        settle_restart(&mut self.kernel, now);
-        let mut inputs = Vec::new();
-        let mut acks: Vec<Ack> = Vec::new();
-        let mut stopped = false;
-        loop {
-            if let Err(reason) = self.commit() {
-                tracing::error!(%reason, "the scheduler has halted");
-                self.shared.halted.send_replace(Some(Halted(reason)));
-                self.shared.waiters.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                return;
-            }
-            acks.drain(..).for_each(|ack| ack());
-            if stopped || !self.take(&mut inputs) {
-                return;
-            }
-            let now = self.clock.now();
-            for input in inputs.drain(..) {
-                match input {
-                    Input::Report(report) => {
-                        self.kernel.report(*report, now);
-                    }
-                    Input::Call(call) => acks.push(call(&mut self.kernel, now)),
-                    Input::Stop => {
-                        self.kernel.drain();
-                        stopped = true;
-                    }
-                }
-            }
-            self.kernel.wake(now);
-            self.kernel.settle(now);
-        }
-    }
-
-    /// Waits for inputs or for the time; `false` when nobody can send any.
-    fn take(&self, inputs: &mut Vec<Input>) -> bool {
-        let now = self.clock.now();
-        let wait = self.kernel.next_wake().map_or(WAKE_MAX, |at| at.since(now).min(WAKE_MAX));
-        match self.receiver.recv_timeout(wait) {
-            Ok(input) => inputs.push(input),
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) => return false,
-        }
-        inputs.extend(self.receiver.try_iter().take(STEP_INPUTS_MAX - 1));
-        true
-    }
-
-    /// Makes the batch durable, shows it, and lets its effects go.
-    fn commit(&mut self) -> Result<(), String> {
-        let batch = self.kernel.take_batch();
-        if !batch.is_empty() {
-            let commit = Commit { events: batch.events, small_tables: batch.small_tables };
-            let started = Instant::now();
-            self.make_durable(&commit)?;
-            let first = self.next;
-            let last = Position(first.0 + commit.events.len() as u64 - 1);
-            self.next = last.next();
-            self.shared.live.publish(&self.kernel, first, &commit.events);
-            self.shared.stats.committed(&commit.events, started.elapsed());
-            (self.outlets.committed)(last, &commit.events);
-        }
-        let changed = self.kernel.take_changed_dags();
-        self.shared.live.publish_dags(&self.kernel, &changed);
-        self.shared.live.publish_waits(&self.kernel);
-        // Whoever waits for the position finds all of the above.
-        self.shared.position.send_if_modified(|position| {
-            let moved = position.next() != self.next;
-            *position = Position(self.next.0 - 1);
-            moved
-        });
-        self.kernel.forget_finished();
-        let refused = self.kernel.refused_reports();
-        self.shared.stats.refused_reports.store(refused, Ordering::Relaxed);
-        for effect in batch.effects {
-            if let Effect::RunFinished(id) = &effect {
-                self.tell_waiters(id);
-            }
-            (self.outlets.effect)(effect);
-        }
-        Ok(())
-    }
-
-    /// A full disk is waited out: nothing is acknowledged meanwhile, and nothing is lost.
-    fn make_durable(&self, commit: &Commit) -> Result<(), String> {
-        let full = &self.shared.stats.disk_full;
-        loop {
-            match self.shared.store.commit(commit) {
-                Ok(_) => {
-                    if full.swap(false, Ordering::Relaxed) {
-                        tracing::info!("the disk has space again; work goes on");
-                    }
-                    return Ok(());
-                }
-                Err(error @ StoreError::Full { .. }) => {
-                    if self.shared.stopping.load(Ordering::Relaxed) {
-                        return Err(error.to_string());
-                    }
-                    if !full.swap(true, Ordering::Relaxed) {
-                        tracing::error!(%error, "a commit waits");
-                    }
-                    std::thread::sleep(DISK_FULL_WAIT);
-                }
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-    }
-
-    fn tell_waiters(&self, id: &RunId) {
-        let waiting = self.shared.waiters.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        let state = self.shared.live.run_state(id).unwrap_or(RunState::Failed);
-        for waiter in waiting.into_iter().flatten() {
-            let _ = waiter.send(state);
-        }
     }
 }

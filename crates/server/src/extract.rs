@@ -1,6 +1,8 @@
 //! What handlers take from a request. Ids are parsed here, once, into their types; whatever does
 //! not parse never reaches a handler.
 
+mod fields;
+
 use axum::extract::{self, FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -49,13 +51,29 @@ where
             Err(rejection) => {
                 let text = rejection.body_text();
                 let why = text.split_once(": ").map_or(text.as_str(), |(_, why)| why);
-                Err(ApiError::bad_request(format!("the query is not understood: {why}")))
+                Err(ApiError::bad_request(match value_fault(why) {
+                    Some((name, fault)) => format!("`{name}` in the query {fault}"),
+                    None => format!("the query is not understood: {why}"),
+                }))
             }
         }
     }
 }
 
-/// A JSON object as the body. The guard has already refused other content types.
+/// What is wrong with the value of a key, in our words: `limit: invalid digit found in string`.
+fn value_fault(why: &str) -> Option<(&str, &'static str)> {
+    let (name, why) = why.split_once(": ")?;
+    let fault = match why {
+        "invalid digit found in string" => "is not a whole number",
+        "cannot parse integer from empty string" => "is empty, and should be a number",
+        "number too large to fit in target type" => "is too large a number",
+        "provided string was not `true` or `false`" => "is neither `true` nor `false`",
+        _ => return None,
+    };
+    Some((name, fault))
+}
+
+/// A JSON object as the body. The route has already refused other content types.
 pub(crate) struct Body<T>(pub(crate) T);
 
 impl<T, S> FromRequest<S> for Body<T>
@@ -78,10 +96,24 @@ where
         if bytes.is_empty() {
             return Err(ApiError::bad_request("the body is empty").help("send at least `{}`"));
         }
+        // Some types would take a list of their values, too; and what does not fit is called by the
+        // names of our types.
+        let begin = bytes.iter().find(|byte| !b" \t\r\n".contains(byte));
+        if begin != Some(&b'{') {
+            let help = match fields::of::<T>() {
+                [] => "it has no fields: send `{}`".to_owned(),
+                names => format!("it may hold {}", quoted(names)),
+            };
+            return Err(ApiError::bad_request("the body must be a JSON object").help(help));
+        }
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             ApiError::bad_request(format!("the body is not what this route takes: {error}"))
         })
     }
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// A body without fields.

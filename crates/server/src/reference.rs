@@ -193,8 +193,8 @@ const PAUSED: Gives = Gives::Fields(&[("dag", "the DAG"), ("paused", "whether it
 pub static ROUTES: &[RouteDoc] = &[
     RouteDoc {
         route: "GET /api/v1/dags",
-        about: "Every DAG, and every file that does not load, by name.",
-        takes: &[],
+        about: "DAGs, and files that do not load, by name.",
+        takes: &[AFTER, LIMIT],
         gives: Gives::Page("Dag"),
         errors: &[],
     },

@@ -16,6 +16,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::app::App;
 use crate::error::{ApiError, ErrorCode};
+use crate::guard::check_json;
 
 /// What a caller must be allowed for a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,14 +161,15 @@ impl Routes {
         self.add(Method::GET, path, permission, get(handler))
     }
 
-    /// A route that changes something.
+    /// A route that changes something. It takes JSON and nothing else.
     #[must_use]
     pub fn post<H, T>(self, path: &'static str, permission: Permission, handler: H) -> Self
     where
         H: Handler<T, App>,
         T: 'static,
     {
-        self.add(Method::POST, path, permission, post(handler))
+        let handler = post(handler).route_layer(middleware::from_fn(takes_json));
+        self.add(Method::POST, path, permission, handler)
     }
 
     fn add(
@@ -188,6 +190,11 @@ impl Routes {
     pub(crate) fn finish(self) -> (Vec<Route>, Router<App>) {
         (self.table, self.router)
     }
+}
+
+async fn takes_json(request: Request, next: Next) -> Result<Response, ApiError> {
+    check_json(request.headers())?;
+    Ok(next.run(request).await)
 }
 
 type Asked = (Arc<dyn Gate>, Permission);

@@ -121,6 +121,15 @@ pub(crate) fn says_full(text: &str) -> bool {
         .any(|words| text.contains(words))
 }
 
+/// What says in words that there is no space left, so that [`says_full`] knows it.
+pub(crate) const NO_SPACE: &str = "No space left on its disk";
+
+/// The store's error for a folder of sled's that does not open, for a reason that is known in words.
+pub(crate) fn unopened(path: &Path, why: impl Into<String>) -> StoreError {
+    let why = why.into();
+    if says_full(&why) { StoreError::Full { path: path.to_owned() } } else { damaged(path, why) }
+}
+
 /// The store's error for a failed call that left nothing half done.
 pub(crate) fn failed(path: &Path, error: &io::Error) -> StoreError {
     if is_full(error) { StoreError::Full { path: path.to_owned() } } else { broken(path, error) }

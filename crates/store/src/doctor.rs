@@ -246,6 +246,11 @@ impl Checkup<'_> {
             return;
         }
         match Records::open(&path, TREE) {
+            Err(why) if disk::says_full(&why) => self.add(
+                Severity::Error,
+                StoreError::Full { path },
+                "the records cannot be looked at before there is space",
+            ),
             Err(why) => {
                 self.add(
                     Severity::Warning,

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,16 @@ pub enum HomeError {
         /// Why not.
         what: String,
     },
+    /// It was moved or removed while this process worked in it.
+    #[error(
+        "the home `{}` was moved or removed while Tidemill worked in it, so nothing more can be \
+         kept; put it back, or bring a backup there with `tidemill restore`, and start again",
+        path.display()
+    )]
+    Gone {
+        /// The home.
+        path: PathBuf,
+    },
     /// The folder cannot be made or read.
     #[error("cannot use `{}`: {error}; check its owner and its mode", path.display())]
     Io {
@@ -91,7 +101,7 @@ pub struct ServerInfo {
 pub struct Home {
     layout: Layout,
     /// The lock lives as long as this file is open; the kernel lets go of it after a kill.
-    _lock: File,
+    lock: File,
 }
 
 /// The names inside a home.
@@ -248,7 +258,18 @@ impl Home {
         }
         disk::sync_dir(layout.root())
             .map_err(|e| HomeError::Io { path: layout.root.clone(), error: text(e) })?;
-        Ok(Self { layout, _lock: lock })
+        Ok(Self { layout, lock })
+    }
+
+    /// An error once the folder was moved or removed, so that nothing more is kept in it.
+    pub fn check_place(&self) -> Result<(), HomeError> {
+        let held = self.lock.metadata().map_err(|e| io(&self.layout.lock(), &e))?;
+        match std::fs::metadata(self.layout.lock()) {
+            Ok(found) if (found.dev(), found.ino()) == (held.dev(), held.ino()) => Ok(()),
+            // A folder that cannot be asked just now may be there all the same.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(HomeError::Gone { path: self.layout.root.clone() }),
+        }
     }
 
     /// The names inside, for those who only need these.
@@ -339,9 +360,10 @@ fn lock(layout: &Layout) -> Result<File, HomeError> {
     let holder = Holder { pid: std::process::id(), started: disk::now().to_seconds_text() };
     let write = |file: &mut File| -> std::io::Result<()> {
         let text = serde_json::to_string(&holder).map_err(std::io::Error::other)?;
-        file.set_len(0)?;
+        // Written over, not anew: a full disk has no room for a new block.
         file.seek(SeekFrom::Start(0))?;
-        file.write_all(text.as_bytes())
+        file.write_all(text.as_bytes())?;
+        file.set_len(text.len() as u64)
     };
     write(&mut file).map_err(|e| io(&path, &e))?;
     Ok(file)

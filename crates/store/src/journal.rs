@@ -36,7 +36,8 @@ pub(crate) struct Journal {
 struct Writer {
     tail: Option<Tail>,
     buffer: Vec<u8>,
-    /// Set for ever by the first write or sync that failed for another reason than a full disk.
+    /// Set for ever by the first write or sync that failed for another reason than a full disk, or
+    /// from the start where nothing may be written.
     broken: Option<(PathBuf, String)>,
 }
 
@@ -79,6 +80,8 @@ pub(crate) struct JournalOptions {
     pub(crate) segment_bytes: u64,
     /// Where files are made.
     pub(crate) disk: Arc<dyn Disk>,
+    /// Only to be read: a torn end stays where it is and is not read, and nothing is taken in.
+    pub(crate) read_only: bool,
 }
 
 impl Journal {
@@ -109,17 +112,20 @@ impl Journal {
                 Some(Stop::Damaged { offset, what }) => {
                     return Err(disk::damaged(&segment.path, format!("{what} at byte {offset}")));
                 }
+                Some(Stop::Torn { .. }) if options.read_only => {}
                 Some(Stop::Torn { offset }) => notes.push(cut_torn(&segment.path, offset, last)?),
             }
             segment.end.store(end, Ordering::Release);
             found.frames.iter().for_each(|frame| segment.note(frame.first, frame.offset));
             tail = Some(Tail::open(&options.disk, &segment.path, end)?);
         }
+        let only_read = || (dir.to_owned(), "it is only read".to_owned());
+        let broken = options.read_only.then(only_read);
         let journal = Self {
             dir: dir.to_owned(),
             disk: options.disk,
             segment_bytes: options.segment_bytes,
-            writer: Mutex::new(Writer { tail, buffer: Vec::new(), broken: None }),
+            writer: Mutex::new(Writer { tail, buffer: Vec::new(), broken }),
             segments: RwLock::new(segments),
             last: AtomicU64::new(last.0),
         };

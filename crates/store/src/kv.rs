@@ -73,10 +73,8 @@ impl SledKv {
         let options =
             TreeOptions { cache_bytes: options.cache_bytes, deadline: options.open_deadline };
         Tree::open(path, options).map(|tree| Self { tree }).map_err(|why| {
-            disk::damaged(
-                path,
-                format!("{why}; restore it from a backup, or move the folder away to start empty"),
-            )
+            let remedy = "restore it from a backup, or move the folder away to start empty";
+            disk::unopened(path, format!("{why}; {remedy}"))
         })
     }
 

@@ -1,9 +1,10 @@
 //! Records in sled: live and recent runs and the DAGs, by key.
 //!
-//! * [`tree`]: one sled tree, guarded, with values in small parts;
+//! * [`tree`]: one sled tree, with values in small parts; [`guarded`]: calls into sled;
 //! * [`values`]: how a value lies in it;
 //! * [`keys`]: what lies where.
 
+mod guarded;
 mod keys;
 mod tree;
 mod values;
@@ -84,9 +85,14 @@ impl Records {
         Tree::open(path, options).map(|tree| Self { tree, writing: Mutex::default() })
     }
 
-    /// Why nothing reaches them any more, if so.
-    pub(crate) fn failure(&self) -> Option<String> {
-        self.tree.failure()
+    /// Whether nothing reaches them any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.tree.has_failed()
+    }
+
+    /// Reads everything; an error says that something is damaged or missing.
+    pub(crate) fn verify(&self) -> Result<(), StoreError> {
+        self.tree.verify()
     }
 
     /// Bytes on disk.

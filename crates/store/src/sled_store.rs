@@ -6,6 +6,7 @@
 
 mod records_slot;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -45,6 +46,10 @@ pub struct SledOptions {
     pub open_deadline: Duration,
     /// Where the journal and the slabs make their files.
     pub disk: Arc<dyn Disk>,
+    /// The store is only looked at: nothing is committed, and the journal's torn end stays where it
+    /// is. Where the home's disk has no space for records, they are made in this folder, which must
+    /// not be there yet and goes with the store.
+    pub look: Option<PathBuf>,
 }
 
 impl SledOptions {
@@ -64,6 +69,7 @@ impl Default for SledOptions {
             cache_bytes: 32 << 20,
             open_deadline: Duration::from_secs(10),
             disk: Arc::new(RealDisk),
+            look: None,
         }
     }
 }
@@ -134,8 +140,11 @@ impl SledStore {
         let (slab, mut notes) = Slab::open(&layout.slab(), options.slab(table_bytes))?;
         let (versions, more) = Slab::open(&layout.versions(), options.slab(VERSION_BYTES_MAX))?;
         notes.extend(more);
-        let journal_options =
-            JournalOptions { segment_bytes: options.segment_bytes, disk: options.disk };
+        let journal_options = JournalOptions {
+            segment_bytes: options.segment_bytes,
+            disk: options.disk,
+            read_only: options.look.is_some(),
+        };
         let (journal, more) = Journal::open(&layout.journal(), journal_options)?;
         notes.extend(more);
         disk::make_dir(&layout.snapshots())?;
@@ -147,7 +156,7 @@ impl SledStore {
             journal,
             slab,
             versions,
-            slot: RecordsSlot::new(tree),
+            slot: RecordsSlot::new(tree, options.look),
             resolver: ResolverBox(resolver),
             snapshot_bytes: options.snapshot_bytes,
             pictured: AtomicU64::new(newest),
@@ -233,6 +242,7 @@ impl Drop for SledStore {
         if let Some(picture) = picture {
             let _ = picture.join();
         }
+        self.inner.slot.end();
     }
 }
 
@@ -292,10 +302,19 @@ impl Inner {
         Ok(needed)
     }
 
+    /// Reads from the records. Those that turn out to be damaged are made again first.
     pub(crate) fn with_records<T>(
         &self,
-        read: impl FnOnce(&Records) -> Result<T, StoreError>,
+        read: impl Fn(&Records) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let records = self.slot.get()?;
+        let done = read(&records);
+        if done.is_ok() || !records.has_failed() {
+            return done;
+        }
+        drop(records);
+        self.slot.close();
+        self.heal()?;
         read(&*self.slot.get()?)
     }
 }
@@ -321,7 +340,7 @@ impl Store for SledStore {
         self.inner.heal()?;
         let slot = self.inner.slot.get()?;
         let done = slot.put(records);
-        if slot.failure().is_some() {
+        if slot.has_failed() {
             self.inner.slot.close();
         }
         done
@@ -331,7 +350,7 @@ impl Store for SledStore {
         self.inner.heal()?;
         let slot = self.inner.slot.get()?;
         let done = slot.set_checkpoint(position);
-        if slot.failure().is_some() {
+        if slot.has_failed() {
             self.inner.slot.close();
         }
         done?;

@@ -12,8 +12,7 @@ use serde_json::Value;
 use tidemill_executor::logs::{self, Stream, log_path};
 use tidemill_model::words::counted;
 use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskName, Timestamp, Version};
-use tidemill_scheduler::service::Refused;
-use tidemill_scheduler::{Clock, CommandError, RunVersionError, RunView, stats::COMMIT_BUCKETS_US};
+use tidemill_scheduler::{Clock, CommandError, Refused, RunView, stats::COMMIT_BUCKETS_US};
 use tidemill_server::backend::{
     Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, Labels, LogFrom, LogLine,
     LogPage, LogQuery, LogStream, Metric, ProfileDoc, ProfilePage, RECENT_RUNS_MAX, RawLog,
@@ -57,10 +56,7 @@ impl NodeBackend {
         source: DagSource,
         request: tidemill_scheduler::TriggerRequest,
     ) -> Result<RunId, ApiError> {
-        self.node.scheduler.run_version(dag, source, request).await.map_err(|error| match error {
-            RunVersionError::Refused(error) => refused(error),
-            RunVersionError::Store(error) => stored(error),
-        })
+        self.node.scheduler.run_version(dag, source, request).await.map_err(refused)
     }
 }
 
@@ -93,6 +89,7 @@ fn refused(error: Refused) -> ApiError {
         Refused::Command(error @ CommandError::Param(_)) => ApiError::invalid(error.to_string()),
         Refused::Command(error) => ApiError::new(ErrorCode::Conflict, error.to_string()),
         Refused::Halted(error) => ApiError::new(ErrorCode::Unavailable, error.to_string()),
+        Refused::Store(error) => stored(error),
     }
 }
 

@@ -239,7 +239,8 @@ pub(crate) struct Runs {
     /// At most so many: 1 to 10,000.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: u32,
-    /// Print JSON.
+    /// Print JSON: a page of runs as in the API, and `server`, the address of the server that works
+    /// on them. Without one it is null, and what is unfinished stands still.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -248,7 +249,8 @@ pub(crate) struct Runs {
 pub(crate) struct Show {
     /// The run, for example `orders.17`.
     pub(crate) run: RunId,
-    /// Print JSON.
+    /// Print JSON: the run as in the API, and `server`, the address of the server that works on it.
+    /// Without one it is null, and an unfinished run stands still.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -68,6 +68,9 @@ fn start_logs(cli: &Cli) -> Result<(), Failure> {
             cli.log
         ))
     })?;
+    // What sled says of itself is said again by the store, in words that name the remedy.
+    let quiet = "sled=off".parse().ok().filter(|_| !cli.log.contains("sled"));
+    let filter = quiet.into_iter().fold(filter, tracing_subscriber::EnvFilter::add_directive);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| out::LogOut)

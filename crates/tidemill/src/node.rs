@@ -198,8 +198,9 @@ impl Node {
         let resolver = resolver(catalog(&registry, None));
         let catalog = Arc::new(catalog(&registry, Some(&beside)));
 
-        let (store, notes) = SledStore::open(&home, Arc::clone(&resolver), SledOptions::default())
-            .map_err(Failure::said)?;
+        let options = SledOptions { look: look_beside(&mode), ..SledOptions::default() };
+        let (store, notes) =
+            SledStore::open(&home, Arc::clone(&resolver), options).map_err(Failure::said)?;
         let store = Arc::new(store);
         for note in &notes {
             tracing::warn!("{note}");
@@ -376,6 +377,12 @@ fn start(
         tracing::warn!("{note}");
     }
     Ok(Working { scheduler, thread: Some(thread), projector })
+}
+
+/// Where one who only looks makes what the home's disk has no space for.
+fn look_beside(mode: &Mode) -> Option<PathBuf> {
+    let name = format!("tidemill-look-{}", std::process::id());
+    (*mode == Mode::Look).then(|| std::env::temp_dir().join(name))
 }
 
 /// Loads a stored version again.

@@ -114,6 +114,9 @@ pub(crate) fn line(task: &Task, now: Timestamp) -> String {
     let mut text = format!("  {style}{}{style:#} {:<28} {took:>9}  ", mark(label), task.name);
     match (&task.error, task.state) {
         (Some(error), TaskState::Failed) => text.push_str(&error.to_string()),
+        (Some(error), TaskState::UpForRetry) => {
+            text.push_str(&format!("failed: {}", error.message));
+        }
         (_, TaskState::Succeeded) => text.push_str(&counts(task)),
         _ => text.push_str(task.reason.as_deref().unwrap_or(label)),
     }

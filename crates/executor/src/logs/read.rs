@@ -34,7 +34,8 @@ pub fn pieces(path: &Path) -> u64 {
 }
 
 /// Reads about `limit` lines from a place: 0, or the `next` of the page before. A log that does
-/// not exist yet reads as an empty one that has not ended.
+/// not exist yet reads as an empty one that has not ended. Behind the end there are no lines, and
+/// the end is said there too.
 pub fn read(path: &Path, from: u64, limit: usize) -> std::io::Result<LogPage> {
     let mut page = LogPage { next: from, ..LogPage::default() };
     let index = match File::open(path.with_extension("idx")) {
@@ -43,8 +44,17 @@ pub fn read(path: &Path, from: u64, limit: usize) -> std::io::Result<LogPage> {
         Err(error) => return Err(error),
     };
     let mut log = File::open(path)?;
+    let entries = index.metadata()?.len() / ENTRY_BYTES as u64;
     let mut index = std::io::BufReader::new(index);
-    index.seek(SeekFrom::Start(from.saturating_mul(ENTRY_BYTES as u64)))?;
+    if from >= entries {
+        index.seek(SeekFrom::Start(entries.saturating_sub(1) * ENTRY_BYTES as u64))?;
+        if let Some(Entry { kind: END, offset, .. }) = next_entry(&mut index)? {
+            page.ended = true;
+            page.dropped = offset;
+        }
+        return Ok(page);
+    }
+    index.seek(SeekFrom::Start(from * ENTRY_BYTES as u64))?;
     let mut bytes = 0;
     while page.lines.len() < limit && bytes < PAGE_BYTES_MAX {
         let Some(entry) = next_entry(&mut index)? else { break };

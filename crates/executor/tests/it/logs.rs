@@ -45,8 +45,10 @@ async fn lines_have_streams_and_the_log_ends() {
     assert_eq!(of(Stream::Tidemill).first(), Some(&"attempt 1 of `work`: run shell"));
     assert!(page.ended && page.dropped == 0);
     assert!(page.lines.iter().all(|line| line.at.as_micros() > 0));
-    let again = logs::read(&house.log_path(&id), page.next, 100).unwrap();
-    assert_eq!(again.lines, []);
+    for behind in [page.next, page.next + 1, u64::MAX] {
+        let again = logs::read(&house.log_path(&id), behind, 100).unwrap();
+        assert_eq!((again.lines, again.ended), (vec![], true), "{behind}");
+    }
     assert_eq!(logs::latest_attempt(&paths(house.path()).logs, &run_id(1), "work"), Some(1));
 }
 

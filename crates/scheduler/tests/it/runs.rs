@@ -99,7 +99,7 @@ async fn what_makes_no_sense_is_refused() {
     let house = House::start(Arc::new(MemoryStore::default()), &[dag], 2, NOON);
     let refused = house.scheduler.cancel("d.9".parse().unwrap(), "ada".to_owned()).await;
     let expected = CommandError::NotLive("d.9".parse().unwrap());
-    assert_eq!(refused, Err(Refused::Command(expected)));
+    assert!(matches!(&refused, Err(Refused::Command(e)) if *e == expected), "{refused:?}");
     let refused = house.scheduler.pause("e".parse().unwrap(), true, "ada".to_owned()).await;
     assert_eq!(refused.unwrap_err().to_string(), "there is no DAG `e`");
     house.scheduler.retire(vec!["d".parse().unwrap()]).unwrap();

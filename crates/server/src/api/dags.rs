@@ -5,8 +5,10 @@ use axum::extract::State;
 use serde::Deserialize;
 use tidemill_model::DagId;
 
+use super::limit_of;
 use super::view::{Dag, DagWithTasks, Page};
 use crate::app::App;
+use crate::cursor;
 use crate::error::ApiError;
 use crate::extract::{Body, Nothing, Path, Query};
 use crate::routes::Caller;
@@ -20,14 +22,19 @@ pub(crate) fn no_dag(id: &DagId) -> ApiError {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {}
+pub(super) struct ListQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+}
 
 pub(super) async fn list(
     State(app): State<App>,
-    Query(ListQuery {}): Query<ListQuery>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<Dag>>, ApiError> {
-    let dags = app.backend.dags().await?;
-    Ok(Json(Page { items: dags.iter().map(Dag::from).collect(), next: None }))
+    let after = query.after.as_deref().map(cursor::read_dag).transpose()?;
+    let limit = limit_of(query.limit)?;
+    let (dags, next) = cursor::page_of_dags(app.backend.dags().await?, after.as_ref(), limit);
+    Ok(Json(Page { items: dags.iter().map(Dag::from).collect(), next }))
 }
 
 pub(super) async fn show(

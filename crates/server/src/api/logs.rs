@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tidemill_model::{RunId, TaskName};
+use tidemill_model::{RunId, TaskName, TaskRun, TaskState};
 use tokio::time::Instant;
 
 use super::view::At;
@@ -61,25 +61,41 @@ struct LogAnswer {
     bytes: u64,
 }
 
+/// An attempt whose log is asked for.
+pub(crate) struct Chosen {
+    /// Its number.
+    pub(crate) attempt: u32,
+    /// It has ended, so its log does not grow any more.
+    pub(crate) over: bool,
+}
+
 /// The attempt that is meant: the given one, which must have started, or the newest. `None` when
 /// none has started yet.
 pub(crate) fn attempt_of(
     run: &RunDetail,
     task: &TaskName,
     given: Option<u32>,
-) -> Result<Option<u32>, ApiError> {
+) -> Result<Option<Chosen>, ApiError> {
+    let state = task_of(run, task)?;
+    let newest = state.attempts;
+    let attempt = match given {
+        None if newest == 0 => return Ok(None),
+        None => newest,
+        Some(attempt) if (1..=newest).contains(&attempt) => attempt,
+        Some(attempt) => {
+            return Err(ApiError::not_found(format!("task `{task}` has no attempt {attempt}"))
+                .help(format!("it has had {newest} so far")));
+        }
+    };
+    let over = attempt < newest || state.state != TaskState::Running;
+    Ok(Some(Chosen { attempt, over }))
+}
+
+fn task_of<'r>(run: &'r RunDetail, task: &TaskName) -> Result<&'r TaskRun, ApiError> {
     let ix = run.find(task.as_str()).ok_or_else(|| {
         ApiError::not_found(format!("run `{}` has no task `{task}`", run.head.id))
     })?;
-    let newest = run.tasks[ix.at()].attempts;
-    match given {
-        None => Ok((newest > 0).then_some(newest)),
-        Some(attempt) if (1..=newest).contains(&attempt) => Ok(Some(attempt)),
-        Some(attempt) => {
-            Err(ApiError::not_found(format!("task `{task}` has no attempt {attempt}"))
-                .help(format!("it has had {newest} so far")))
-        }
-    }
+    Ok(&run.tasks[ix.at()])
 }
 
 /// Reads `from`.
@@ -93,11 +109,19 @@ pub(crate) fn from_of(text: Option<&str>) -> Result<LogFrom, ApiError> {
     }
 }
 
-/// A page of lines; with `follow`, waits for the first line or the end.
-pub(crate) async fn page(app: &App, query: LogQuery, follow: bool) -> Result<LogPage, ApiError> {
+/// A page of lines; with `follow`, waits for the first line or the end. A server that was killed
+/// could not write the end of a log: where the attempt was `over` before the page was read, an empty
+/// page is the end too.
+pub(crate) async fn page(
+    app: &App,
+    query: LogQuery,
+    over: bool,
+    follow: bool,
+) -> Result<LogPage, ApiError> {
     let until = Instant::now() + FOLLOW_MAX;
     loop {
-        let page = app.backend.logs(query.clone()).await?;
+        let mut page = app.backend.logs(query.clone()).await?;
+        page.ended |= over && page.lines.is_empty();
         if !follow || page.ended || !page.lines.is_empty() || Instant::now() >= until {
             return Ok(page);
         }
@@ -120,8 +144,8 @@ pub(super) async fn read(
             return Err(ApiError::bad_request(detail));
         }
     };
-    let Some(attempt) = attempt else {
-        let ended = detail.head.state.is_final();
+    let Some(Chosen { attempt, over }) = attempt else {
+        let ended = task_of(&detail, &task)?.state.is_final();
         let empty = LogPage { ended, ..LogPage::default() };
         return Ok(Json(lines(run, task, 0, empty)).into_response());
     };
@@ -130,7 +154,7 @@ pub(super) async fn read(
     }
     let from = from_of(query.from.as_deref())?;
     let asked = LogQuery { run: run.clone(), task: task.clone(), attempt, from, limit };
-    let page = page(&app, asked, query.follow).await?;
+    let page = page(&app, asked, over, query.follow).await?;
     Ok(Json(lines(run, task, attempt, page)).into_response())
 }
 

@@ -11,7 +11,7 @@ mod tables;
 mod view;
 
 pub(crate) use dags::no_dag;
-pub(crate) use logs::{attempt_of, from_of, page as log_page};
+pub(crate) use logs::{Chosen, attempt_of, from_of, page as log_page};
 pub(crate) use profiles::{check_id as check_profile_id, is_known};
 pub(crate) use runs::{find as find_run, states_of};
 pub(crate) use tables::no_table;

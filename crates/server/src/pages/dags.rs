@@ -66,22 +66,18 @@ pub(super) async fn page(
     tags.sort();
     tags.dedup();
     let find = query.find.unwrap_or_default();
-    let after = query.after.as_deref().map(cursor::read).transpose()?;
-    let matching: Vec<&DagView> = dags
-        .iter()
+    let after = query.after.as_deref().map(cursor::read_dag).transpose()?;
+    let matching: Vec<DagView> = dags
+        .into_iter()
         .filter(|dag| matches(dag, &find.to_lowercase(), query.tag.as_deref()))
         .collect();
-    let from = after
-        .and_then(|after| matching.iter().position(|dag| dag.title() == after))
-        .map_or(0, |at| at + 1);
-    let shown = &matching[from..matching.len().min(from + PAGE)];
-    let more = from + shown.len() < matching.len();
-    let last = shown.last().map(|dag| cursor::write(&dag.title()));
+    let total = matching.len() as u64;
+    let (shown, next) = cursor::page_of_dags(matching, after.as_ref(), PAGE);
     html(&Page {
         frame: Frame::new(&app, "DAGs", "dags"),
-        total: matching.len() as u64,
+        total,
         rows: shown.iter().map(|dag| row(dag, now)).collect(),
-        next: last.filter(|_| more),
+        next,
         tags,
         tag: query.tag,
         find,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tidemill_model::run::AttemptRecord;
 use tidemill_model::{
-    FailureKind, RunHead, RunState, TaskIx, TaskName, TaskState, Timestamp, Trigger,
+    FailureKind, RunHead, RunState, TaskError, TaskIx, TaskName, TaskState, Timestamp, Trigger,
 };
 use tidemill_store::RunSummary;
 
@@ -270,6 +270,12 @@ pub(crate) fn failed_tasks(run: &RunDetail) -> Vec<TaskIx> {
     failed
 }
 
+/// What to do about an error, and what the other side asked for.
+fn help_of(error: &TaskError) -> Option<String> {
+    let parts: Vec<String> = error.asked_wait().into_iter().chain(error.help.clone()).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
 /// The problem of a task, with at most `lines` lines of its log.
 pub(crate) async fn problem(app: &App, run: &RunDetail, ix: TaskIx, lines: usize) -> Problem {
     let task = &run.tasks[ix.at()];
@@ -289,7 +295,7 @@ pub(crate) async fn problem(app: &App, run: &RunDetail, ix: TaskIx, lines: usize
         message: error
             .map_or_else(|| "it failed without a message".to_owned(), |e| e.message.clone()),
         place: error.and_then(|error| error.place.clone()),
-        help: error.and_then(|error| error.help.clone()),
+        help: error.and_then(help_of),
         log,
     }
 }

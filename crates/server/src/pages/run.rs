@@ -213,11 +213,13 @@ fn row(run: &RunDetail, ix: TaskIx, axis: &Axis) -> Row {
         task.state,
         tidemill_model::TaskState::Failed | tidemill_model::TaskState::UpForRetry
     );
-    let retry = task
-        .retry_at
-        .filter(|_| !task.state.is_final())
-        .map(|at| format!("tries again {}", say::relative(at, axis.now)));
-    let note = [error.filter(|_| failed), retry, waits.or_else(|| task.reason.clone())];
+    let asked = task.error.as_ref().and_then(|error| error.asked_wait());
+    let retry = task.retry_at.filter(|_| !task.state.is_final()).map(|at| {
+        let again = format!("tries again {}", say::relative(at, axis.now));
+        asked.map_or(again.clone(), |asked| format!("{again}, as {asked}"))
+    });
+    // What waits for its next try is said to wait for nothing else.
+    let note = [error.filter(|_| failed), retry.or(waits).or_else(|| task.reason.clone())];
     let note: Vec<String> = note.into_iter().flatten().collect();
     Row {
         url: format!("/runs/{}/tasks/{name}", run.head.id),

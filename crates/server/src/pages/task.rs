@@ -12,7 +12,7 @@ use super::graph::kind_of;
 use super::parts::{AttemptRow, Fact, LogRow, Problem, State, facts, problem};
 use super::table::Excerpt;
 use super::{Frame, fragment, html, text};
-use crate::api::{attempt_of, find_run, from_of, log_page};
+use crate::api::{Chosen, attempt_of, find_run, from_of, log_page};
 use crate::app::App;
 use crate::backend::{LogFrom, LogQuery, RunDetail};
 use crate::error::ApiError;
@@ -130,7 +130,7 @@ pub(super) async fn page(
     Query(query): Query<TaskQuery>,
 ) -> Result<Response, ApiError> {
     let detail = find_run(&app, &run).await?;
-    let attempt = attempt_of(&detail, &task, query.attempt)?.unwrap_or(0);
+    let attempt = attempt_of(&detail, &task, query.attempt)?.map_or(0, |chosen| chosen.attempt);
     let from = from_of(Some(query.from.as_deref().unwrap_or("tail")))?;
     let body = body(&app, &detail, &task, attempt).await?;
     let log = log(&app, &run, &task, attempt, from, body.live).await?;
@@ -146,7 +146,7 @@ pub(super) async fn live(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let detail = find_run(&app, &run).await?;
-    let attempt = attempt_of(&detail, &task, query.attempt)?.unwrap_or(0);
+    let attempt = attempt_of(&detail, &task, query.attempt)?.map_or(0, |chosen| chosen.attempt);
     let body = body(&app, &detail, &task, attempt).await?;
     fragment(&body, &headers, body.live)
 }
@@ -158,11 +158,11 @@ pub(super) async fn lines(
     Query(query): Query<TaskQuery>,
 ) -> Result<Response, ApiError> {
     let detail = find_run(&app, &run).await?;
-    let attempt = attempt_of(&detail, &task, query.attempt)?
+    let Chosen { attempt, over } = attempt_of(&detail, &task, query.attempt)?
         .ok_or_else(|| ApiError::not_found("no attempt has started yet"))?;
     let from = from_of(query.from.as_deref())?;
     let asked = LogQuery { run, task, attempt, from, limit: LINES };
-    let page = log_page(&app, asked, true).await?;
+    let page = log_page(&app, asked, over, true).await?;
     let again = if page.ended { "no" } else { "yes" };
     let headers = [
         ("content-type", "text/html; charset=utf-8".to_owned()),

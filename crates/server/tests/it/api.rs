@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
+use tidemill_server::reference::ROUTES;
 use tidemill_server::{Permission, site};
 
 use crate::support::{
@@ -96,6 +97,40 @@ async fn dags_are_listed_and_shown() {
 }
 
 #[tokio::test]
+async fn dags_come_in_pages_that_fit_together() {
+    let mut fake = world(None);
+    // A file from which no name can be read, below a folder with a long name.
+    let mut nameless = fake.dags[0].clone();
+    nameless.view.id = None;
+    nameless.view.file = format!("{}/x.yaml", "folder/".repeat(100)).into();
+    fake.dags.insert(0, nameless);
+    let site = site(std::sync::Arc::new(fake), &options(), PORT);
+    let whole = get(&site.router, "/api/v1/dags").await.json()["items"].clone();
+    assert_eq!(whole.as_array().map(Vec::len), Some(8));
+    for limit in 1..9 {
+        let mut items = Vec::new();
+        let mut path = format!("/api/v1/dags?limit={limit}");
+        loop {
+            let page = get(&site.router, &path).await.json();
+            let found = page["items"].as_array().expect("a list");
+            assert!((1..=limit).contains(&found.len()), "{limit}: {page}");
+            items.extend(found.clone());
+            let Some(next) = page["next"].as_str() else { break };
+            path = format!("/api/v1/dags?limit={limit}&after={next}");
+        }
+        assert_eq!(Value::Array(items), whole, "{limit}");
+    }
+    // A DAG that is gone by now is a place all the same.
+    let after = "WyJoIiwiIl0"; // ["h",""]
+    let page = get(&site.router, &format!("/api/v1/dags?limit=1&after={after}")).await.json();
+    assert_eq!(page["items"][0]["id"], "hello");
+    for after in ["AAAA", "!", "W10"] {
+        assert_eq!(get(&site.router, &format!("/api/v1/dags?after={after}")).await.status, 400);
+        assert_eq!(get(&site.router, &format!("/dags?after={after}")).await.status, 400);
+    }
+}
+
+#[tokio::test]
 async fn a_run_tells_everything_about_its_tasks() {
     let (site, _) = usual();
     let run = get(&site.router, "/api/v1/runs/orders_daily.21").await.json();
@@ -152,7 +187,16 @@ async fn what_is_asked_wrongly_is_refused_with_a_reason() {
     for (path, status, detail) in [
         ("/api/v1/runs?limit=0", 400, "`limit` must be 1 to 200, not 0"),
         ("/api/v1/runs?limit=201", 400, "`limit` must be 1 to 200, not 201"),
-        ("/api/v1/runs?limit=x", 400, "the query is not understood"),
+        ("/api/v1/runs?limit=x", 400, "`limit` in the query is not a whole number"),
+        ("/api/v1/runs?limit=-1", 400, "`limit` in the query is not a whole number"),
+        ("/api/v1/runs?limit=", 400, "`limit` in the query is empty"),
+        (
+            "/api/v1/runs?limit=99999999999999999999",
+            400,
+            "`limit` in the query is too large a number",
+        ),
+        ("/api/v1/runs?limit=1&limit=2", 400, "duplicate field `limit`"),
+        ("/api/v1/runs/orders_daily.21/tasks/report/logs?raw=1", 400, "neither `true` nor `false`"),
         ("/api/v1/runs?colour=red", 400, "unknown field `colour`"),
         ("/api/v1/runs?state=broken", 400, "`broken` is no state of a run"),
         ("/api/v1/runs?after=AAAA", 400, "the cursor `after` is not one"),
@@ -183,7 +227,6 @@ async fn what_is_asked_wrongly_is_refused_with_a_reason() {
     }
     for (path, body, status, detail) in [
         ("/api/v1/dags/personalize/runs", "", 400, "the body is empty"),
-        ("/api/v1/dags/personalize/runs", "[]", 400, "not what this route takes"),
         ("/api/v1/dags/personalize/runs", "{\"owner\": 1}", 400, "unknown field `owner`"),
         ("/api/v1/dags/personalize/runs", "{\"dag\": \"x\"}", 400, "unknown field `dag`"),
         ("/api/v1/dags/personalize/runs", "{\"interval\": \"x\"}", 422, "`x` is no interval"),
@@ -217,6 +260,35 @@ async fn what_is_asked_wrongly_is_refused_with_a_reason() {
         assert_eq!(answer.status, status, "{path} {body}: {problem}");
         let said = problem["detail"].as_str().expect("a detail");
         assert!(said.contains(detail), "{path} {body}: {said}");
+    }
+    assert_eq!(fake.orders(), [] as [&str; 0]);
+}
+
+/// Names of our own types say nothing to those who ask.
+#[tokio::test]
+async fn a_body_that_is_no_object_is_told_what_it_may_hold() {
+    let (site, fake) = usual();
+    let bearer = format!("Bearer {TOKEN}");
+    let posts = ROUTES.iter().filter_map(|doc| Some((doc.route.strip_prefix("POST ")?, doc.takes)));
+    for (path, takes) in posts {
+        for body in ["[]", "[{}, null]", "\"x\"", "5", " null", "true", "[", "\u{feff}{}"] {
+            let auth = [("authorization", bearer.as_str())];
+            let answer = post_with(&site.router, &live_example(path), body, &auth).await;
+            let problem = answer.json();
+            assert_eq!(answer.status, 400, "{path} {body}: {problem}");
+            assert_eq!(problem["detail"], "the body must be a JSON object", "{path} {body}");
+            let help = problem["help"].as_str().expect("help");
+            let named: Vec<&str> = help.split('`').skip(1).step_by(2).collect();
+            let documented: Vec<&str> = takes.iter().map(|(name, _)| *name).collect();
+            let expected = if takes.is_empty() { vec!["{}"] } else { documented };
+            assert_eq!(named, expected, "{path} {body}");
+        }
+        for body in ["{", "{\"params\": 5}", "{\"path\": {}}", "{\"interval\": []}", "{} {}"] {
+            let auth = [("authorization", bearer.as_str())];
+            let answer = post_with(&site.router, &live_example(path), body, &auth).await;
+            let text = answer.text();
+            assert!(answer.status == 400 && !text.contains("struct"), "{path} {body}: {text}");
+        }
     }
     assert_eq!(fake.orders(), [] as [&str; 0]);
 }
@@ -302,6 +374,30 @@ async fn logs_are_paged_followed_and_downloaded() {
     // A task that has not started has an empty log.
     let none = get(&site.router, "/api/v1/runs/orders_daily.21/tasks/notify/logs").await.json();
     assert_eq!((&none["attempt"], &none["ended"]), (&json!(0), &json!(true)));
+}
+
+/// Whoever reads page by page comes to an end, even where a killed server could not write it.
+#[tokio::test]
+async fn the_log_of_an_attempt_that_is_over_ends() {
+    let mut fake = world(None);
+    fake.logs_cut = true;
+    let site = site(std::sync::Arc::new(fake), &options(), PORT);
+    let path = "/api/v1/runs/orders_daily.21/tasks/report/logs";
+    let whole = get(&site.router, path).await.json();
+    assert_eq!(
+        (whole["lines"].as_array().map(Vec::len), &whole["ended"]),
+        (Some(12), &json!(false))
+    );
+    for from in [whole["next"].clone(), json!(1_000_000), json!(u64::MAX)] {
+        let end = get(&site.router, &format!("{path}?from={from}&follow=true")).await.json();
+        assert_eq!((&end["lines"], &end["ended"]), (&json!([]), &json!(true)), "{from}");
+    }
+    let run = get(&site.router, "/api/v1/runs/personalize.43").await.json();
+    let mut tasks = run["tasks"].as_array().expect("a list").iter();
+    let running = tasks.find(|task| task["state"] == "running").expect("a task at work");
+    let name = running["name"].as_str().expect("a name");
+    let path = format!("/api/v1/runs/personalize.43/tasks/{name}/logs?from=1000000");
+    assert_eq!(get(&site.router, &path).await.json()["ended"], json!(false));
 }
 
 #[tokio::test]

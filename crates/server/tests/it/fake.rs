@@ -27,6 +27,8 @@ pub(crate) struct Fake {
     pub(crate) dags: Vec<DagDetail>,
     pub(crate) runs: Vec<RunDetail>,
     pub(crate) logs: HashMap<(RunId, TaskName, u32), Vec<LogLine>>,
+    /// The ends of the logs were never written, as after a kill.
+    pub(crate) logs_cut: bool,
     pub(crate) columns: Vec<Column>,
     pub(crate) rows: Vec<Vec<Value>>,
     pub(crate) profiles: Vec<(String, Value)>,
@@ -175,7 +177,7 @@ impl Backend for Fake {
         let first = first.unwrap_or(lines.len());
         let shown: Vec<LogLine> = lines[first..].iter().take(limit).cloned().collect();
         let next = lines.get(first + shown.len()).map_or(bytes, |line| line.offset);
-        let ended = next == bytes && !running;
+        let ended = next == bytes && !running && !self.logs_cut;
         Ok(LogPage { kept: true, ended, lines: shown, next, dropped: 0, bytes })
     }
 

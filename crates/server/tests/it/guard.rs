@@ -92,6 +92,42 @@ async fn bodies_are_json_and_say_so() {
     assert_eq!(fake.orders().len(), 3);
 }
 
+/// What is not there is called that, whatever the body is; who may not ask is told that first.
+#[tokio::test]
+async fn an_address_and_a_method_are_judged_before_the_body() {
+    let (site, fake) = site();
+    let paths = site.table.iter().map(|route| live_example(route.path));
+    let paths: Vec<String> = paths.chain(["/nothing".into(), "/api/v1/nothing".into()]).collect();
+    for path in paths {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "QUERY"] {
+            let of_path = site.table.iter().filter(|route| live_example(route.path) == path);
+            let methods: Vec<&str> = of_path.map(|route| route.method.as_str()).collect();
+            let method: Method = method.parse().expect("a method");
+            let with = async |headers: &[(&str, &str)]| {
+                let mut request = request(&method, &path).header("content-type", "text/plain");
+                for (name, value) in headers {
+                    request = request.header(*name, *value);
+                }
+                ask(&site.router, request.body(Body::empty()).expect("a request")).await
+            };
+            let foreign = with(&[("origin", "http://evil.example")]).await;
+            assert_eq!(foreign.status, 403, "{method} {path}");
+            let answer = with(&[("authorization", &format!("Bearer {TOKEN}"))]).await;
+            let expected = match methods.as_slice() {
+                [] => 404,
+                methods if methods.contains(&method.as_str()) => 415,
+                _ => 405,
+            };
+            assert_eq!(answer.status, expected, "{method} {path}");
+            let mut allowed: Vec<&str> = answer.header("allow").split(',').collect();
+            allowed.retain(|method| !["", "HEAD"].contains(method));
+            let named = if expected == 405 { methods } else { Vec::new() };
+            assert_eq!(allowed, named, "{method} {path}");
+        }
+    }
+    assert_eq!(fake.orders(), [] as [&str; 0]);
+}
+
 #[tokio::test]
 async fn a_wrong_token_is_refused_everywhere() {
     let (site, _) = site();

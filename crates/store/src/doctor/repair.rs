@@ -82,7 +82,7 @@ fn from_picture(home: &Layout) -> Result<Records, StoreError> {
         let aside = disk::aside_name(&path, "corrupt");
         std::fs::rename(&path, &aside).map_err(|e| disk::failed(&path, &e))?;
     }
-    let records = Records::open(&path, TREE).map_err(|why| disk::damaged(&path, why))?;
+    let records = Records::open(&path, TREE).map_err(|why| disk::unopened(&path, why))?;
     records.begin()?;
     for (_, picture) in snapshot::list(&home.snapshots())?.into_iter().rev() {
         // First to its end: half of a damaged picture must not get in.

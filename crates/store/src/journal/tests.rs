@@ -8,7 +8,7 @@ use super::*;
 use crate::disk::{LogFile, RealDisk};
 
 fn options() -> JournalOptions {
-    JournalOptions { segment_bytes: 600, disk: Arc::new(RealDisk) }
+    JournalOptions { segment_bytes: 600, disk: Arc::new(RealDisk), read_only: false }
 }
 
 fn open(dir: &Path) -> Journal {
@@ -224,7 +224,7 @@ fn small_disk(left: i64, syncs_left: i64) -> (JournalOptions, Arc<AtomicI64>) {
     let left = Arc::new(AtomicI64::new(left));
     let syncs_left = Arc::new(AtomicI64::new(syncs_left));
     let disk = SmallDisk { left: Arc::clone(&left), syncs_left };
-    (JournalOptions { segment_bytes: 600, disk: Arc::new(disk) }, left)
+    (JournalOptions { disk: Arc::new(disk), ..options() }, left)
 }
 
 #[test]
@@ -268,4 +268,21 @@ fn after_a_failed_sync_nothing_is_acknowledged_any_more() {
     // The doubtful commit may be there after a restart, whole; an acknowledged one must be.
     let again = open(dir.path()).read(Position(0), 10).expect("read");
     assert!(again == numbered(1..=2) || again == numbered(1..=3), "{again:?}");
+}
+
+/// Whoever only looks leaves a torn end as it is: the next server cuts it.
+#[test]
+fn a_torn_end_is_passed_over_where_nothing_may_be_written() {
+    let dir = tempfile::tempdir().expect("dir");
+    let last = *filled(dir.path()).last().expect("commits");
+    let segment = segments(dir.path()).pop().expect("a segment");
+    let mut bytes = fs::read(&segment).expect("read");
+    bytes.extend([9, 0, 0, 0, 1, 2]);
+    fs::write(&segment, &bytes).expect("write");
+    let read_only = JournalOptions { read_only: true, ..options() };
+    let (journal, notes) = Journal::open(dir.path(), read_only).expect("open");
+    assert_eq!(notes, Vec::<String>::new());
+    assert_eq!(journal.read(Position(0), 1_000).expect("read"), numbered(1..=last));
+    assert!(journal.append(&events(last + 1..=last + 1)).is_err());
+    assert_eq!(fs::read(&segment).expect("read"), bytes);
 }

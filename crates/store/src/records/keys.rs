@@ -10,6 +10,8 @@
 //! | `d DAG 0 created number` | the same per DAG |
 //! | `u DAG 0 number` | a run that is not finished |
 //! | `g DAG` | a DAG |
+//!
+//! The tree itself keeps a sum over all of it, and further parts of long values, behind byte 0.
 
 use tidemill_model::{DagId, RunId, Timestamp};
 

@@ -2,16 +2,20 @@
 //!
 //! Every call is guarded: a panic inside sled is an error here, and after the first failure no
 //! further call reaches it. Whoever owns the tree then drops it and opens it again.
+//!
+//! sled may pass over damage in silence and give an older state of a part of itself. So the tree
+//! keeps a sum over all that it holds, which changes in the same batch as what it sums up, and
+//! [`Tree::verify`] compares the two.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::{Bound, ControlFlow};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::disk;
+use crate::records::guarded::{Fault, guarded};
 use crate::records::values;
 use crate::store::StoreError;
 
@@ -33,7 +37,7 @@ pub(crate) struct Tree {
     /// Our own handle of sled's file: its `flush` does not outlast a power cut without our sync.
     file: File,
     path: PathBuf,
-    failed: Mutex<Option<String>>,
+    failed: Mutex<Option<Fault>>,
     /// Readers of values with several parts never see half of a change.
     gate: RwLock<()>,
 }
@@ -53,8 +57,8 @@ impl Tree {
         std::thread::Builder::new()
             .name("open-records".to_owned())
             .spawn(move || {
-                let opened = catch_unwind(AssertUnwindSafe(|| open_now(&folder, options)));
-                let _ = sender.send(opened.unwrap_or_else(|panic| Err(panic_text(&*panic))));
+                let opened = guarded(&folder, || open_now(&folder, options));
+                let _ = sender.send(opened.map_err(|fault| fault.words));
             })
             .map_err(|error| error.to_string())?;
         let db = match receiver.recv_timeout(options.deadline) {
@@ -77,31 +81,31 @@ impl Tree {
         &self.path
     }
 
-    /// Why nothing reaches sled any more, if so.
-    pub(crate) fn failure(&self) -> Option<String> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn failed(&self) -> MutexGuard<'_, Option<Fault>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn guard<T>(&self, call: impl FnOnce(&sled::Db) -> Result<T, String>) -> Result<T, StoreError> {
-        if let Some(reason) = self.failure() {
-            return Err(self.error(reason));
+    /// Whether nothing reaches sled any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed().is_some()
+    }
+
+    fn guard<T>(&self, call: impl FnOnce(&sled::Db) -> Result<T, Fault>) -> Result<T, StoreError> {
+        if let Some(fault) = &*self.failed() {
+            return Err(self.error(fault));
         }
         let Some(db) = &self.db else {
             return Err(disk::damaged(&self.path, "it is closed"));
         };
-        let done = catch_unwind(AssertUnwindSafe(|| call(db)))
-            .unwrap_or_else(|panic| Err(panic_text(&*panic)));
-        done.map_err(|reason| {
-            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            self.error(failed.get_or_insert(reason).clone())
-        })
+        guarded(&self.path, || call(db))
+            .map_err(|fault| self.error(self.failed().get_or_insert(fault)))
     }
 
-    fn error(&self, reason: String) -> StoreError {
-        if disk::says_full(&reason) {
+    fn error(&self, fault: &Fault) -> StoreError {
+        if disk::says_full(&fault.words) {
             StoreError::Full { path: self.path.clone() }
         } else {
-            disk::damaged(&self.path, reason)
+            disk::damaged(&self.path, fault.words.as_str())
         }
     }
 
@@ -150,12 +154,11 @@ impl Tree {
             loop {
                 let next = if reverse { range.next_back() } else { range.next() };
                 let Some(entry) = next else { return Ok(()) };
-                let (key, first) = entry.map_err(|error| error.to_string())?;
+                let (key, first) = entry?;
                 if key.first() == Some(&values::PART) {
                     continue;
                 }
-                let value = values::decode(&first, |part| part_of(db, &key, part))
-                    .map_err(|what| format!("{what} (key {})", key.escape_ascii()))?;
+                let value = decode(db, &key, &first)?;
                 if visit(&key, value).is_break() {
                     return Ok(());
                 }
@@ -168,7 +171,7 @@ impl Tree {
         self.guard(|db| {
             let mut count = 0;
             for entry in db.scan_prefix(prefix) {
-                let (key, _) = entry.map_err(|error| error.to_string())?;
+                let (key, _) = entry?;
                 count += usize::from(key.first() != Some(&values::PART));
             }
             Ok(count)
@@ -192,14 +195,17 @@ impl Tree {
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         self.guard(|db| {
             let mut batch = sled::Batch::default();
+            let mut sum = sum_in(db)?.unwrap_or_default();
             for (key, value) in changes {
-                let old = db.get(key).map_err(|error| error.to_string())?;
+                let old = db.get(key)?;
+                sum = sum.wrapping_sub(old.as_deref().map_or(0, |old| values::digest(key, old)));
                 let old_parts = old.as_deref().map_or(0, values::parts);
                 let mut parts = 0;
                 match value {
                     None => batch.remove(key.as_slice()),
                     Some(value) => {
                         let (first, rest) = values::encode(value)?;
+                        sum = sum.wrapping_add(values::digest(key, &first));
                         batch.insert(key.as_slice(), first);
                         for (i, part) in (1_u16..).zip(rest) {
                             batch.insert(values::part_key(key, i), part);
@@ -211,14 +217,41 @@ impl Tree {
                     batch.remove(values::part_key(key, stale));
                 }
             }
-            db.apply_batch(batch).map_err(|error| error.to_string())
+            batch.insert(values::SUM, &sum.to_le_bytes());
+            Ok(db.apply_batch(batch)?)
+        })
+    }
+
+    /// Reads everything and compares it with its sum; an error says what does not fit.
+    pub(crate) fn verify(&self) -> Result<(), StoreError> {
+        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.guard(|db| {
+            let (mut sum, mut parts, mut found) = (0_u64, 0_usize, 0_usize);
+            for entry in db.iter() {
+                let (key, first) = entry?;
+                if key == values::SUM {
+                    continue;
+                }
+                if key.first() == Some(&values::PART) {
+                    found += 1;
+                    continue;
+                }
+                values::check(&first, |part| part_of(db, &key, part))?;
+                parts += usize::from(values::parts(&first));
+                sum = sum.wrapping_add(values::digest(&key, &first));
+            }
+            if sum_in(db)?.unwrap_or_default() == sum && parts == found {
+                Ok(())
+            } else {
+                Err(Fault::from("a part of what was written is missing".to_owned()))
+            }
         })
     }
 
     /// Makes everything applied so far outlast a power cut.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
-        self.guard(|db| db.flush().map(drop).map_err(|error| error.to_string()))?;
-        self.guard(|_| self.file.sync_data().map_err(|error| error.to_string()))
+        self.guard(|db| Ok(db.flush().map(drop)?))?;
+        self.guard(|_| Ok(self.file.sync_data()?))
     }
 
     /// Bytes on disk.
@@ -247,17 +280,20 @@ impl Steady<'_> {
 impl Drop for Tree {
     fn drop(&mut self) {
         let Some(db) = self.db.take() else { return };
-        if self.failure().is_some_and(|reason| reason.starts_with(PANICKED)) {
+        if self.failed().as_ref().is_some_and(|fault| fault.panicked) {
             // Its locks may be held for ever, so closing it could hang.
             std::mem::forget(db);
         } else {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+            let _ = guarded(&self.path, || {
+                drop(db);
+                Ok(())
+            });
         }
     }
 }
 
-fn open_now(path: &Path, options: TreeOptions) -> Result<sled::Db, String> {
-    disk::make_dir(path).map_err(|error| error.to_string())?;
+fn open_now(path: &Path, options: TreeOptions) -> Result<sled::Db, Fault> {
+    disk::make_dir(path)?;
     let started = Instant::now();
     loop {
         let opened = sled::Config::new()
@@ -269,26 +305,37 @@ fn open_now(path: &Path, options: TreeOptions) -> Result<sled::Db, String> {
             Ok(db) => return Ok(db),
             // sled's own threads let go of the lock a little after the database is dropped.
             Err(error)
-                if error.to_string().contains("could not acquire lock")
+                if error.to_string().contains(LOCKED)
                     && started.elapsed() < options.deadline / 2 =>
             {
                 std::thread::sleep(Duration::from_millis(10));
             }
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
-fn get(db: &sled::Db, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
-    match db.get(key).map_err(|error| error.to_string())? {
-        None => Ok(None),
-        Some(first) => values::decode(&first, |part| part_of(db, key, part)).map(Some),
-    }
+/// How sled says that another one has its files.
+const LOCKED: &str = "could not acquire lock";
+
+fn get(db: &sled::Db, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    db.get(key)?.map(|first| decode(db, key, &first)).transpose()
 }
 
-fn part_of(db: &sled::Db, key: &[u8], part: u16) -> Result<Option<Vec<u8>>, String> {
-    let found = db.get(values::part_key(key, part)).map_err(|error| error.to_string())?;
+/// A whole value.
+fn decode(db: &sled::Db, key: &[u8], first: &[u8]) -> Result<Vec<u8>, Fault> {
+    values::decode(first, |part| part_of(db, key, part)).map_err(|fault: Fault| fault.at(key))
+}
+
+fn part_of(db: &sled::Db, key: &[u8], part: u16) -> Result<Option<Vec<u8>>, Fault> {
+    let found = db.get(values::part_key(key, part))?;
     Ok(found.map(|bytes| bytes.to_vec()))
+}
+
+/// The sum over everything, as it is stored.
+fn sum_in(db: &sled::Db) -> Result<Option<u64>, Fault> {
+    let bytes = db.get(values::SUM)?;
+    Ok(bytes.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?))))
 }
 
 /// The first key after all that start with `prefix`.
@@ -297,15 +344,4 @@ fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;
     Some(end)
-}
-
-const PANICKED: &str = "sled panicked";
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("without a message");
-    format!("{PANICKED}: {}", text.lines().next().unwrap_or_default())
 }

@@ -16,6 +16,9 @@ pub(crate) const WHOLE_BYTES_MAX: usize = 64 << 20;
 /// Keys of further parts start with this byte, which no other key does.
 pub(crate) const PART: u8 = 0x00;
 
+/// The key of the sum over all first parts.
+pub(crate) const SUM: &[u8] = &[PART];
+
 const VERSION: u8 = 1;
 const ZSTD: u8 = 1;
 const HEADER: usize = 8;
@@ -52,37 +55,63 @@ pub(crate) fn parts(first: &[u8]) -> u16 {
     }
 }
 
+/// What a first part adds to the sum over all. It holds the checksum of the whole value, so no
+/// other part is read.
+pub(crate) fn digest(key: &[u8], first: &[u8]) -> u64 {
+    let pair = u64::from(crc32c::crc32c(key)) << 32 | u64::from(crc32c::crc32c(first));
+    // Sums of checksums alone would meet too easily.
+    let mixed = (pair ^ (pair >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
 /// The value of a first part and its further parts.
-pub(crate) fn decode(
+pub(crate) fn decode<E: From<String>>(
     first: &[u8],
-    mut part: impl FnMut(u16) -> Result<Option<Vec<u8>>, String>,
-) -> Result<Vec<u8>, String> {
-    let (Some(header), Some(head)) = (first.get(..HEADER), first.get(HEADER..)) else {
-        return Err("a value is too short".to_owned());
-    };
-    if header[0] != VERSION {
-        return Err(format!("a value has format {}, this release knows {VERSION}", header[0]));
-    }
-    if header[1] & !ZSTD != 0 {
-        return Err(format!("a value has unknown flags {}", header[1]));
-    }
-    let mut stored = head.to_vec();
-    for i in 1..=parts(first) {
-        stored.extend(part(i)?.ok_or("a part of a value is missing")?);
-    }
-    let sum = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
-    if crc32c::crc32c(&stored) != sum {
-        return Err("a value does not match its checksum".to_owned());
-    }
-    if header[1] & ZSTD == 0 {
+    part: impl FnMut(u16) -> Result<Option<Vec<u8>>, E>,
+) -> Result<Vec<u8>, E> {
+    let stored = check(first, part)?;
+    if first[1] & ZSTD == 0 {
         return Ok(stored);
     }
     let mut whole = Vec::new();
     let read = zstd::stream::read::Decoder::new(stored.as_slice())
         .map(|decoder| std::io::Read::take(decoder, WHOLE_BYTES_MAX as u64))
         .and_then(|mut decoder| std::io::Read::read_to_end(&mut decoder, &mut whole));
-    read.map_err(|e| format!("a value cannot be unpacked: {e}"))?;
-    Ok(whole)
+    match read {
+        Ok(_) => Ok(whole),
+        Err(error) => Err(format!("a value cannot be unpacked: {error}").into()),
+    }
+}
+
+/// The stored bytes of all parts, which match their checksum.
+pub(crate) fn check<E: From<String>>(
+    first: &[u8],
+    mut part: impl FnMut(u16) -> Result<Option<Vec<u8>>, E>,
+) -> Result<Vec<u8>, E> {
+    let bad = |what: &str| Err(E::from(what.to_owned()));
+    let (Some(header), Some(head)) = (first.get(..HEADER), first.get(HEADER..)) else {
+        return bad("a value is too short");
+    };
+    if header[0] != VERSION {
+        let what = format!("a value has format {}, this release knows {VERSION}", header[0]);
+        return Err(what.into());
+    }
+    if header[1] & !ZSTD != 0 {
+        return Err(format!("a value has unknown flags {}", header[1]).into());
+    }
+    let mut stored = head.to_vec();
+    for i in 1..=parts(first) {
+        match part(i)? {
+            Some(bytes) => stored.extend(bytes),
+            None => return bad("a part of a value is missing"),
+        }
+    }
+    let sum = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+    if crc32c::crc32c(&stored) != sum {
+        return bad("a value does not match its checksum");
+    }
+    Ok(stored)
 }
 
 /// The key of a further part.
@@ -103,7 +132,7 @@ mod tests {
         assert!(parts_expected.contains(&rest.len()), "{} parts", rest.len());
         assert!(std::iter::once(&first).chain(&rest).all(|part| part.len() <= VALUE_BYTES_MAX));
         assert_eq!(usize::from(parts(&first)), rest.len());
-        let back = decode(&first, |i| Ok(rest.get(usize::from(i) - 1).cloned()));
+        let back: Result<_, String> = decode(&first, |i| Ok(rest.get(usize::from(i) - 1).cloned()));
         assert_eq!(back.as_deref(), Ok(bytes));
     }
 
@@ -125,7 +154,7 @@ mod tests {
             for bit in 0..8 {
                 let mut bad = first.clone();
                 bad[i] ^= 1 << bit;
-                assert!(decode(&bad, |_| Ok(None)).is_err(), "byte {i}, bit {bit}");
+                assert!(decode::<String>(&bad, |_| Ok(None)).is_err(), "byte {i}, bit {bit}");
             }
         }
     }

@@ -1,12 +1,15 @@
 //! The place of the records in a store: how they are opened, rebuilt, and opened again.
 
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tidemill_model::Position;
 
 use super::Inner;
-use crate::disk;
+use crate::disk::{self, NO_SPACE};
 use crate::records::{Records, TreeOptions};
 use crate::replay::Replay;
 use crate::snapshot;
@@ -21,11 +24,35 @@ pub(crate) struct RecordsSlot {
     options: TreeOptions,
     records: RwLock<Option<Arc<Records>>>,
     healed: Mutex<Option<Instant>>,
+    /// Where records are made when the disk has no space for them.
+    spare: Option<PathBuf>,
+    spare_made: AtomicBool,
 }
 
 impl RecordsSlot {
-    pub(crate) fn new(options: TreeOptions) -> Self {
-        Self { options, records: RwLock::default(), healed: Mutex::default() }
+    pub(crate) fn new(options: TreeOptions, spare: Option<PathBuf>) -> Self {
+        let (records, healed) = (RwLock::default(), Mutex::default());
+        Self { options, records, healed, spare, spare_made: AtomicBool::new(false) }
+    }
+
+    /// The end of the store: what was made beside the home goes.
+    pub(crate) fn end(&self) {
+        self.close();
+        if let Some(spare) = self.spare.as_ref().filter(|_| self.spare_made.load(Ordering::Acquire))
+        {
+            let _ = std::fs::remove_dir_all(spare);
+        }
+    }
+
+    /// A new folder, for this user alone: what another one left under its name is not used.
+    fn make_spare(&self, spare: &Path) -> Result<(), StoreError> {
+        self.end();
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(spare)
+            .map_err(|error| disk::failed(spare, &error))?;
+        self.spare_made.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// The records.
@@ -57,9 +84,38 @@ enum Misfit {
 }
 
 impl Inner {
-    /// Opens the records and brings them up to the journal's end. What does not open, or does not
-    /// fit the journal, is moved aside and rebuilt; the notes say why.
+    /// Opens the records and brings them up to the journal's end; the notes say what was in the way.
+    /// Whoever only looks can do so on a full disk, too.
     pub(crate) fn open_records(&self) -> Result<Vec<String>, StoreError> {
+        match (self.open_in_home(), &self.slot.spare) {
+            (Err(StoreError::Full { .. }), Some(spare)) => {
+                self.slot.make_spare(spare)?;
+                let records = Records::open(spare, self.slot.options)
+                    .map_err(|why| disk::unopened(spare, why))?;
+                self.fill(records)
+            }
+            (done, _) => done,
+        }
+    }
+
+    /// Makes empty records what the newest picture and the journal say.
+    fn fill(&self, records: Records) -> Result<Vec<String>, StoreError> {
+        let mut notes = self.read_picture(&records)?;
+        records.begin()?;
+        notes.extend(self.catch_up(records)?);
+        Ok(notes)
+    }
+
+    /// Brings records up to the journal's end and puts them in their place.
+    fn catch_up(&self, records: Records) -> Result<Vec<String>, StoreError> {
+        let notes = self.replay(&records)?;
+        self.moved_checkpoint(records.checkpoint()?);
+        self.slot.set(Arc::new(records));
+        Ok(notes)
+    }
+
+    /// What does not open, or does not fit the journal, is moved aside and rebuilt.
+    fn open_in_home(&self) -> Result<Vec<String>, StoreError> {
         let path = self.layout.state();
         let existed = path.exists();
         let mut notes = Vec::new();
@@ -67,6 +123,8 @@ impl Inner {
         let opened = Records::open(&path, self.slot.options).and_then(|records| {
             let misfit = if existed { self.misfit(&records) } else { Ok(None) };
             match misfit {
+                Err(StoreError::Damaged { what, .. }) => Err(what),
+                Err(StoreError::Full { .. }) => Err(NO_SPACE.to_owned()),
                 Err(error) => Err(error.to_string()),
                 Ok(Some(Misfit::Rebuild(why))) => Err(why),
                 Ok(Some(Misfit::Ahead(why))) => {
@@ -90,23 +148,22 @@ impl Inner {
                     aside.display()
                 ));
                 let records = Records::open(&path, self.slot.options)
-                    .map_err(|why| disk::damaged(&path, why))?;
+                    .map_err(|why| disk::unopened(&path, why))?;
                 (records, true)
             }
         };
         if fresh {
             disk::sync_parent(&path)?;
-            notes.extend(self.read_picture(&records)?);
-            records.begin()?;
+            notes.extend(self.fill(records)?);
+        } else {
+            notes.extend(self.catch_up(records)?);
         }
-        notes.extend(self.replay(&records)?);
-        self.moved_checkpoint(records.checkpoint()?);
-        self.slot.set(Arc::new(records));
         Ok(notes)
     }
 
     /// Why records that opened cannot be gone on with, if so.
     fn misfit(&self, records: &Records) -> Result<Option<Misfit>, StoreError> {
+        records.verify()?;
         let (checkpoint, high) = (records.checkpoint()?, records.high()?);
         let (first, last) = (self.journal.first(), self.journal.last());
         let pictured = snapshot::list(&self.layout.snapshots())?;

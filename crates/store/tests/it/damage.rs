@@ -9,17 +9,7 @@ use tidemill_store::conformance::{Script, chain, resolver};
 use tidemill_store::doctor::{How, Severity, doctor};
 use tidemill_store::{Commit, SledOptions, SledStore, Store};
 
-use crate::support::{check_filled, fill, open, open_at, small};
-
-/// Every file below a folder.
-fn files(dir: &Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found
-}
+use crate::support::{check_filled, files, fill, open, open_at, small};
 
 #[test]
 fn garbage_in_the_records_is_moved_aside_and_they_are_rebuilt() {

@@ -6,10 +6,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidemill_store::conformance::{Script, chain, source_of};
-use tidemill_store::{Live, Projector, Store, StoreError};
+use tidemill_store::conformance::{Script, chain, resolver, source_of};
+use tidemill_store::{Live, Projector, SledOptions, SledStore, Store, StoreError};
 
-use crate::support::{Runs, check_filled, open_at, wait_until};
+use crate::support::{Runs, check_filled, files, fill, open_at, small, wait_until};
 
 struct SmallDisk {
     _dir: tempfile::TempDir,
@@ -107,4 +107,32 @@ fn a_full_disk_loses_nothing_and_space_lets_work_go_on() {
     let (_home, store, _) = open_at(&disk.path.join("home"));
     check_filled(&store, 1..=end);
     assert_eq!(store.run_count().unwrap() as u64, end);
+}
+
+/// Looking needs no space on the home's disk: what has none is made elsewhere, and goes again.
+#[test]
+fn a_home_on_a_full_disk_can_be_looked_at() {
+    let disk = SmallDisk::new("24m");
+    let (home, store, _) = open_at(&disk.path.join("home"));
+    let last = fill(&store, 1..=200);
+    store.checkpoint(last).unwrap();
+    fill(&store, 201..=220);
+    drop(store);
+    disk.fill();
+    // As a kill leaves it when the disk filled within a commit.
+    let segment = files(&home.journal()).into_iter().max().unwrap();
+    let len = full(&segment);
+    fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(len - 3).unwrap();
+    let error = SledStore::open(&home, resolver(), small()).unwrap_err();
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    let spare = tempfile::tempdir().unwrap().path().join("spare");
+    fs::create_dir(spare.parent().unwrap()).unwrap();
+    let look = SledOptions { look: Some(spare.clone()), ..small() };
+    let (store, notes) = SledStore::open(&home, resolver(), look).unwrap();
+    assert_eq!(notes, Vec::<String>::new());
+    check_filled(&store, 1..=219);
+    assert_eq!(full(&segment), len - 3, "nothing of the journal is changed");
+    drop(store);
+    assert!(!spare.exists());
+    fs::remove_dir(spare.parent().unwrap()).unwrap();
 }

@@ -5,6 +5,7 @@ mod backup;
 mod conformance;
 mod crash;
 mod damage;
+mod flipped;
 mod full;
 mod kv;
 mod projector;

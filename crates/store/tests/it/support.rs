@@ -1,7 +1,7 @@
 //! What several tests need.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,16 @@ pub(crate) fn open_at(path: &Path) -> (Home, SledStore, Vec<String>) {
     let home = Home::open(path).unwrap();
     let (store, notes) = open(&home);
     (home, store, notes)
+}
+
+/// Every file below a folder.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
 }
 
 /// Commits finished runs with their records; `n` are their numbers.

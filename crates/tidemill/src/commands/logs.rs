@@ -42,7 +42,8 @@ async fn print(access: &Access, command: &Logs) -> Result<(), Failure> {
     let mut over = false;
     loop {
         let page = access.get(&format!("{base}&from={from}")).await?;
-        if page["kept"] == false && (over || !command.follow) {
+        let ended = page["ended"] == true;
+        if page["kept"] == false && (over || ended || !command.follow) {
             let run = fetch(access, &command.run).await?;
             return Err(no_log(&run, task(&run, &command.task)?, attempt));
         }
@@ -52,7 +53,7 @@ async fn print(access: &Access, command: &Logs) -> Result<(), Failure> {
         let lines = page["lines"].as_array().cloned().unwrap_or_default();
         print!("{}", lines.iter().map(line_of).collect::<String>());
         from = page["next"].as_u64().unwrap_or(from);
-        if page["ended"] == true || out::is_closed() {
+        if ended || out::is_closed() {
             return Ok(());
         }
         if !lines.is_empty() {

@@ -27,8 +27,9 @@ pub(crate) fn run(globals: &Globals, command: &Runs) -> Result<(), Failure> {
 }
 
 async fn list(access: &Access, command: &Runs) -> Result<(), Failure> {
-    let answer = fetch(access, command).await?;
+    let mut answer = fetch(access, command).await?;
     if command.json {
+        answer["server"] = access.address().into();
         println!("{answer:#}");
         return Ok(());
     }

@@ -112,8 +112,18 @@ pub(crate) async fn serve(
             }
         }
     };
+    // What would be acknowledged in a folder that nobody finds again would be lost.
+    let gone = async {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Err(gone) = node.home.check_place() {
+                return gone;
+            }
+        }
+    };
     let ended = tokio::select! {
         () = cleaning => Ok(()),
+        gone = gone => Err(Failure::said(gone)),
         result = server => result.map_err(|error| Failure::Said(format!("the server ended: {error}"))),
         () = looking => Ok(()),
         halted = node.scheduler.halted() => Err(Failure::Said(halted.to_string())),

@@ -25,7 +25,8 @@ pub(crate) fn run(globals: &Globals, command: &Show) -> Result<(), Failure> {
 
 async fn show(access: &Access, command: &Show) -> Result<(), Failure> {
     if command.json {
-        let answer = access.get(&format!("/api/v1/runs/{}", command.run)).await?;
+        let mut answer = access.get(&format!("/api/v1/runs/{}", command.run)).await?;
+        answer["server"] = access.address().into();
         println!("{answer:#}");
         return Ok(());
     }
