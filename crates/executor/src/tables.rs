@@ -3,13 +3,12 @@
 //! A table is an Arrow IPC file, packed with LZ4 and named by the hash of its bytes. Up to 64 KiB
 //! it travels with the report and lives in the slab; a larger one is a synced file of its own.
 //!
-//! * [`file`]: the format, with [`narrow`] decimals; [`lanes`]: batches packed by several threads and written in order by
+//! * [`file`]: the format; [`lanes`]: batches packed by several threads and written in order by
 //!   one; [`spool`]: the bytes on their way to the disk;
 //! * [`read`]: batches unpacked by several threads and given in order.
 
 mod file;
 mod lanes;
-mod narrow;
 mod read;
 mod spool;
 #[cfg(test)]
@@ -252,7 +251,7 @@ impl Outputs for AttemptOutputs {
             if name.is_empty() { self.task.clone() } else { format!("{}.{name}", self.task) };
         let spool = Spool::new(&self.store.folder);
         let schema_hash = schema_hash(&schema);
-        let writer = TableFile::create(spool, &schema)?;
+        let writer = TableFile::create(spool, schema)?;
         Ok(Box::new(Writer {
             name: name.to_owned(),
             full,

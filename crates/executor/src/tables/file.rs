@@ -16,7 +16,6 @@ use arrow::ipc::{Block, CompressionType, FooterBuilder, MetadataVersion};
 use arrow::record_batch::RecordBatch;
 use flatbuffers::FlatBufferBuilder;
 
-use super::narrow;
 use super::spool::Spool;
 
 const MAGIC: &[u8; 6] = b"ARROW1";
@@ -31,14 +30,13 @@ pub(super) type Packed = (Vec<EncodedData>, EncodedData);
 /// Packs batches. Each knows the dictionaries that it packed; so a table with dictionaries must
 /// have one only.
 pub(super) struct Packer {
-    schema: SchemaRef,
     options: IpcWriteOptions,
     dictionaries: DictionaryTracker,
     context: IpcWriteContext,
 }
 
 impl Packer {
-    /// A packer for a file of this schema.
+    /// A packer of batches of this schema.
     pub(super) fn new(schema: &SchemaRef) -> Result<Self, ArrowError> {
         let options = options()?;
         let mut dictionaries = DictionaryTracker::new(true);
@@ -48,14 +46,13 @@ impl Packer {
             &mut dictionaries,
             &options,
         );
-        let schema = schema.clone();
-        Ok(Self { schema, options, dictionaries, context: IpcWriteContext::default() })
+        Ok(Self { options, dictionaries, context: IpcWriteContext::default() })
     }
 
-    /// Packs a batch of the table.
+    /// Packs a batch.
     pub(super) fn pack(&mut self, batch: &RecordBatch) -> Result<Packed, ArrowError> {
         IpcDataGenerator::default().encode(
-            &narrow::fit(batch, &self.schema)?,
+            batch,
             &mut self.dictionaries,
             &self.options,
             &mut self.context,
@@ -75,9 +72,8 @@ pub(super) struct TableFile {
 }
 
 impl TableFile {
-    /// Starts the file of a table of this schema.
-    pub(super) fn create(mut spool: Spool, schema: &SchemaRef) -> Result<Self, ArrowError> {
-        let schema = narrow::stored(schema);
+    /// Starts a file.
+    pub(super) fn create(mut spool: Spool, schema: SchemaRef) -> Result<Self, ArrowError> {
         let options = options()?;
         let mut start = [0; ALIGNMENT];
         start[..MAGIC.len()].copy_from_slice(MAGIC);
@@ -92,7 +88,6 @@ impl TableFile {
         Ok(Self { spool, schema, options, dictionaries: Vec::new(), batches: Vec::new(), end })
     }
 
-    /// The schema in the file.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }

@@ -13,7 +13,6 @@ use arrow::record_batch::RecordBatch;
 use tidemill_connector::{BatchIter, ConnectorError};
 use tidemill_model::TableRef;
 
-use super::narrow::{fit, original};
 use super::{At, gone};
 
 /// Threads that unpack one scan, at most.
@@ -35,7 +34,7 @@ pub(super) struct Head {
 /// Reads the footer of a table.
 pub(super) fn read_head(at: &At, table: &TableRef) -> Result<Head, ConnectorError> {
     fn head<R: Read + Seek>(reader: &FileReader<R>) -> Head {
-        Head { schema: original(&reader.schema()), batches: reader.num_batches() }
+        Head { schema: reader.schema(), batches: reader.num_batches() }
     }
     Ok(match at {
         At::Memory(bytes) => head(&reader(Cursor::new(bytes.clone()), table, None)?),
@@ -58,7 +57,7 @@ pub(super) fn scan_part(
             return Ok(Box::new(std::iter::empty()));
         }
         reader.set_index(batches.start)?;
-        Ok(Box::new(widened(reader).take(batches.len())))
+        Ok(Box::new(reader.take(batches.len()).map(|batch| Ok(batch?))))
     }
     match at {
         At::Memory(bytes) => {
@@ -77,7 +76,7 @@ pub(super) fn scan(
     let path = match at {
         At::Memory(bytes) => {
             let reader = reader(Cursor::new(bytes.clone()), table, columns)?;
-            return Ok(Box::new(widened(reader)));
+            return Ok(Box::new(reader.map(|batch| Ok(batch?))));
         }
         At::File(path) => path,
     };
@@ -85,7 +84,7 @@ pub(super) fn scan(
     let batches = reader.num_batches();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     if threads < 2 || table.bytes <= ALONE_BYTES_MAX || batches <= ALONE_BATCHES_MAX {
-        return Ok(Box::new(widened(reader)));
+        return Ok(Box::new(reader.map(|batch| Ok(batch?))));
     }
     drop(reader);
     Ok(Box::new(Lanes::start(path, table, columns, batches, threads)?))
@@ -107,26 +106,6 @@ fn reader<R: Read + Seek>(
     FileReader::try_new(from, columns.map(<[usize]>::to_vec)).map_err(|error| {
         ConnectorError::internal(format!("table `{}` cannot be read: {error}", table.name))
     })
-}
-
-/// The batches as they were written.
-fn widened<R: Read + Seek>(reader: FileReader<R>) -> impl Iterator<Item = Item> {
-    let mut widen = Widen::default();
-    reader.map(move |batch| widen.fit(&batch?))
-}
-
-/// Gives batches the types with which they were written.
-#[derive(Default)]
-struct Widen {
-    /// Their schema, once one was seen: the reader does not tell that of a choice of columns.
-    schema: Option<SchemaRef>,
-}
-
-impl Widen {
-    fn fit(&mut self, batch: &RecordBatch) -> Item {
-        let schema = self.schema.get_or_insert_with(|| original(&batch.schema()));
-        Ok(fit(batch, schema)?)
-    }
 }
 
 type Item = Result<RecordBatch, ConnectorError>;
@@ -177,11 +156,10 @@ fn unpack(
     send: &SyncSender<Item>,
 ) -> Result<(), ConnectorError> {
     let mut reader = reader(open_file(path, table)?, table, columns)?;
-    let mut widen = Widen::default();
     for turn in turns {
         reader.set_index(turn)?;
         let Some(batch) = reader.next() else { break };
-        if send.send(widen.fit(&batch?)).is_err() {
+        if send.send(Ok(batch?)).is_err() {
             break;
         }
     }
