@@ -1,6 +1,6 @@
 //! Which processes belong to an attempt, and their verified end.
 //!
-//! A process belongs when it is in the session of the attempt's leader, descends from one that
+//! A process belongs when it is the attempt's leader or in its session, descends from one that
 //! does, or carries the attempt's token in its environment: so a daemon that left its session and
 //! its parent is still found.
 
@@ -128,7 +128,8 @@ impl Tree {
         let mut census = Census::default();
         let mut belongs = BTreeSet::new();
         for (pid, stat) in &all {
-            if stat.session == leader || stat.group == leader {
+            // The leader itself has no session and no token in its first moments.
+            if *pid == leader || stat.session == leader || stat.group == leader {
                 belongs.insert(*pid);
             } else if !stat.zombie {
                 // Threads of the kernel never have an environment.

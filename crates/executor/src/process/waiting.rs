@@ -32,6 +32,14 @@ pub(crate) struct WaitingProcess {
 }
 
 impl WaitingProcess {
+    /// Ends it, and has its end collected.
+    fn end(self, runtime: &Handle) {
+        let Self { mut child, stdin, .. } = self;
+        // It has nothing to wait for any more.
+        drop(stdin);
+        runtime.spawn(async move { child.wait().await });
+    }
+
     fn if_alive(mut self) -> Option<Self> {
         matches!(self.child.try_wait(), Ok(None)).then_some(self)
     }
@@ -90,8 +98,8 @@ fn serve(program: &Path, runtime: &Handle, asked: &Receiver<Request>) {
         };
         match request {
             Ok(request) => {
-                let alive = std::iter::from_fn(|| ready.pop_front());
-                let process = alive.flat_map(WaitingProcess::if_alive).next();
+                let process =
+                    std::iter::from_fn(|| ready.pop_front()).find_map(WaitingProcess::if_alive);
                 // An attempt that waits no more drops its end, and with it the process.
                 let _ = request.send(process.map_or_else(|| begin(program), Ok));
                 wanted = true;
@@ -101,7 +109,7 @@ fn serve(program: &Path, runtime: &Handle, asked: &Receiver<Request>) {
                 // It fails again when there is somebody to be told.
                 Err(_) => wanted = false,
             },
-            Err(TryRecvError::Empty) => ready.clear(),
+            Err(TryRecvError::Empty) => ready.drain(..).for_each(|one| one.end(runtime)),
             Err(TryRecvError::Disconnected) => return,
         }
     }

@@ -96,6 +96,21 @@ async fn cancels_at_any_moment_give_one_report() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_has_just_begun_is_ended_too() {
+    // Each in a house of its own: its process is a new one, which has nothing yet to tell it by.
+    for turn in 0..40_u32 {
+        let house = House::new();
+        let id = house.start(Job::argv(["sleep", "1000"]));
+        for _ in 0..turn * 50 {
+            tokio::task::yield_now().await;
+        }
+        house.executor.cancel(&id);
+        let outcome = house.report().await.outcome;
+        assert!(matches!(outcome, ReportOutcome::Cancelled), "{outcome:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_hangs_can_be_cancelled() {
     let house = with_odd_connectors();
     let id = house.start(ingest("hanging"));
