@@ -1,6 +1,7 @@
 """One home, several processes after one another: what each may touch of the others' runs."""
 
 import shutil
+import signal
 import subprocess
 import time
 
@@ -70,16 +71,13 @@ def test_a_server_that_is_stopped_eats_no_budget(home):
 def test_an_interrupted_run_is_cancelled(home):
     path = home.dag("slow", SLOW)
     command = [home.binary, "--home", str(home.path), "run", str(path)]
-    for stop in ("terminate", "interrupt"):
+    for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, env=home.env)
         run = process.stdout.readline().decode().strip()
         eventually("the task runs", lambda: processes_with(str(home.path / "processes"))
                    or processes_with("sleep"))
         time.sleep(0.2)
-        if stop == "terminate":
-            process.terminate()
-        else:
-            process.send_signal(2)
+        process.send_signal(stop)
         assert process.wait(timeout=60) == 1
         process.stdout.close()
         assert home.call("show", run, "--json").json()["state"] == "cancelled"
