@@ -12,7 +12,7 @@ params:
 tasks:
   rows:
     transform:
-      sql: select 1 as a, 'x' as b
+      sql: select 1 as a, 'x' as b, cast('12345678901234567890.10' as decimal(30,2)) as d
   slow:
     run: ["sh", "-c", "echo started; exec sleep 300"]
     when: params.n > 1
@@ -42,6 +42,7 @@ def test_dags_runs_tables(server):
     assert (tasks["rows"]["rows_out"], tasks["slow"]["state"]) == (1, "skipped")
     sample = json.dumps(server.get(f"/api/v1/runs/{run}/tables/rows"))
     assert '"x"' in sample
+    assert '"12345678901234567890.10"' in sample, "decimals keep their digits"
     assert [r["id"] for r in server.get("/api/v1/dags/d/runs")["items"]] == [run]
 
 

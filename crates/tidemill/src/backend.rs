@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
 use arrow::json::writer::{JsonArray, WriterBuilder};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
@@ -458,7 +462,8 @@ fn sample(node: &Node, table: &TableRef, limit: usize) -> Result<TableSample, Ap
     let mut rows: Vec<Vec<Value>> = Vec::new();
     for batch in open.scan().map_err(internal)? {
         let batch = batch.map_err(internal)?;
-        let batch = batch.slice(0, batch.num_rows().min(limit - rows.len()));
+        let batch = exact(&batch.slice(0, batch.num_rows().min(limit - rows.len())));
+        let batch = batch.map_err(internal)?;
         let mut writer =
             WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
         writer.write(&batch).and_then(|()| writer.finish()).map_err(internal)?;
@@ -472,6 +477,23 @@ fn sample(node: &Node, table: &TableRef, limit: usize) -> Result<TableSample, Ap
         }
     }
     Ok(TableSample { columns, rows })
+}
+
+/// The batch with decimals as text: as numbers of JSON they would lose digits.
+fn exact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let mut fields = Vec::new();
+    let mut columns = Vec::new();
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        if field.data_type().is_decimal() {
+            fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
+            columns.push(cast(column, &DataType::Utf8)?);
+        } else {
+            fields.push(field.clone());
+            columns.push(column.clone());
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
 }
 
 fn metrics(node: &Node) -> Vec<Metric> {
