@@ -250,8 +250,9 @@ impl Live {
         self.read().runs.get(id).map(|live| live.head.state)
     }
 
-    /// Runs that are held here and match, newest first, at most `query.limit`.
-    pub fn runs(&self, query: &RunQuery) -> Vec<RunSummary> {
+    /// Runs that are held here and match, newest first, at most `query.limit`; and all that are
+    /// held here in the same moment.
+    pub fn runs(&self, query: &RunQuery) -> (Vec<RunSummary>, HashSet<RunId>) {
         let state = self.read();
         let mut found: Vec<&LiveRun> = state
             .runs
@@ -268,7 +269,7 @@ impl Live {
             .collect();
         found.sort_by(|a, b| (b.head.created_at, &b.head.id).cmp(&(a.head.created_at, &a.head.id)));
         found.truncate(query.limit);
-        found.into_iter().map(summary_of).collect()
+        (found.into_iter().map(summary_of).collect(), state.runs.keys().cloned().collect())
     }
 
     /// Every DAG.

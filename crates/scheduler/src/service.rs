@@ -364,16 +364,15 @@ impl Scheduler {
 
     /// Runs, newest first, live and stored. May block on disk.
     pub fn runs(&self, query: &RunQuery) -> Result<RunPage, StoreError> {
-        let mut page = self.shared.store.runs(query)?;
-        // Live ones are read afterwards: a run may be in both, never in neither.
+        // Live ones are read first. A run that ends meanwhile is then shown as it was; the other way
+        // round it could be shown from a record that is older than what was shown before. One that
+        // was let go by then has a record that says how it ended.
         // One more than asked for tells whether there is a further page.
-        let live = self.shared.live.runs(&RunQuery { limit: query.limit + 1, ..query.clone() });
-        let known: std::collections::HashSet<RunId> =
-            live.iter().map(|run| run.head.id.clone()).collect();
+        let wanted = RunQuery { limit: query.limit + 1, ..query.clone() };
+        let (live, held) = self.shared.live.runs(&wanted);
+        let mut page = self.shared.store.runs(query)?;
         // A stored record may be older than the live run, and no longer match.
-        page.runs.retain(|run| {
-            !known.contains(&run.head.id) && self.shared.live.run_state(&run.head.id).is_none()
-        });
+        page.runs.retain(|run| !held.contains(&run.head.id));
         let more = page.next.is_some() || page.runs.len() + live.len() > query.limit;
         page.runs.extend(live);
         page.runs
