@@ -11,9 +11,8 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::common::{Result, Statistics};
 use datafusion::config::ConfigOptions;
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::union::UnionExec;
@@ -22,6 +21,8 @@ use datafusion::physical_plan::{
     SendableRecordBatchStream,
 };
 use futures::TryStreamExt;
+
+use crate::scan::properties;
 
 /// Puts a [`Concat`] in the place of every union.
 #[derive(Debug)]
@@ -62,13 +63,8 @@ struct Concat {
 impl Concat {
     /// The rows of `inputs`, under the schema of `like`.
     fn new(inputs: Vec<Arc<dyn ExecutionPlan>>, like: &dyn ExecutionPlan) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(like.schema()),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Self { inputs, properties: Arc::new(properties) }
+        let properties = properties(&like.schema(), 1);
+        Self { inputs, properties }
     }
 }
 

@@ -81,10 +81,11 @@ impl TableProvider for Readable {
     }
 }
 
-fn properties(schema: &SchemaRef, slices: usize) -> Arc<PlanProperties> {
+/// What the engine is told of a plan of ours: so many partitions, in no order that it knows of.
+pub(crate) fn properties(schema: &SchemaRef, partitions: usize) -> Arc<PlanProperties> {
     Arc::new(PlanProperties::new(
         EquivalenceProperties::new(schema.clone()),
-        Partitioning::UnknownPartitioning(slices),
+        Partitioning::UnknownPartitioning(partitions),
         EmissionType::Incremental,
         Boundedness::Bounded,
     ))

@@ -14,11 +14,10 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, Statistics};
 use datafusion::execution::TaskContext;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
@@ -31,7 +30,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use crate::scan::Scan;
+use crate::scan::{Scan, properties};
 
 /// Batches that a slice is ahead of who merges.
 const AHEAD_BATCHES: usize = 1;
@@ -124,13 +123,8 @@ struct InOrder {
 
 impl InOrder {
     fn new(input: Arc<dyn ExecutionPlan>) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(input.schema()),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Self { input, properties: Arc::new(properties) }
+        let properties = properties(&input.schema(), 1);
+        Self { input, properties }
     }
 }
 
