@@ -57,6 +57,9 @@ const QUERY: &str = "select l_returnflag, l_linestatus, sum(l_quantity) as sum_q
 type Way<'a> = (&'a str, Box<dyn Fn() + 'a>);
 
 fn main() {
+    if let Some(folder) = std::env::var_os(BARE) {
+        return bare(Path::new(&folder), std::env::var_os(KEEP).is_some());
+    }
     let scale = std::env::var("SF").ok().and_then(|sf| sf.parse().ok()).unwrap_or(1.0);
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
@@ -66,8 +69,8 @@ fn main() {
     std::fs::write(folder.join("select.yaml"), dag("select", &select)).expect("writes");
 
     let ways: [Way<'_>; 4] = [
-        ("bare engine", Box::new(|| bare(folder, false))),
-        ("bare engine, table kept", Box::new(|| bare(folder, true))),
+        ("bare engine", Box::new(|| bare_process(folder, false))),
+        ("bare engine, table kept", Box::new(|| bare_process(folder, true))),
         ("tidemill, all 16 columns", Box::new(|| product(folder, "full"))),
         ("tidemill, `select` of 7", Box::new(|| product(folder, "select"))),
     ];
@@ -114,7 +117,7 @@ fn dag(name: &str, select: &str) -> String {
     )
 }
 
-/// A run as a user starts it: a process, a fresh home.
+/// A run as a user starts it: a process with a fresh home.
 fn product(folder: &Path, name: &str) {
     let home = tempfile::tempdir_in(folder).expect("a folder");
     let status = Command::new(env!("CARGO_BIN_EXE_tidemill"))
@@ -124,6 +127,20 @@ fn product(folder: &Path, name: &str) {
         .stdout(Stdio::null())
         .status();
     assert!(status.expect("starts").success());
+}
+
+/// Asks this program to be the bare engine in a folder, and to keep the table.
+const BARE: &str = "LINEITEM_BARE";
+const KEEP: &str = "LINEITEM_KEEP";
+
+/// The bare engine, started as the product is: what starting costs is in both.
+fn bare_process(folder: &Path, keep: bool) {
+    let mut command = Command::new(std::env::current_exe().expect("a program"));
+    command.env(BARE, folder).stdout(Stdio::null());
+    if keep {
+        command.env(KEEP, "1");
+    }
+    assert!(command.status().expect("starts").success());
 }
 
 /// The same in the bare engine, on as many threads as it likes.

@@ -36,8 +36,6 @@ enum Values {
 
 /// The texts of a column, one after the other, as UTF-8; `None` where there is no value.
 pub(crate) trait Texts {
-    /// How many.
-    fn len(&self) -> usize;
     /// Gives each of them to `see`, in order.
     fn each(&self, see: impl FnMut(Option<&[u8]>));
 }
@@ -85,6 +83,19 @@ impl ColumnBuilder {
             }
         };
         Ok(Self { values, nulls: NullBufferBuilder::new(0) })
+    }
+
+    /// Makes room for so many cells more.
+    pub(crate) fn reserve(&mut self, cells: usize) {
+        match &mut self.values {
+            Values::Text { ends, .. } | Values::List { ends, .. } => ends.reserve(cells),
+            Values::Int64(values) | Values::Timestamp(values) => values.reserve(cells),
+            Values::Float64(values) => values.reserve(cells),
+            Values::Boolean(values) => values.reserve(cells),
+            Values::Date(values) => values.reserve(cells),
+            Values::Decimal { values, .. } => values.reserve(cells),
+            Values::Struct { columns, .. } => columns.iter_mut().for_each(|c| c.reserve(cells)),
+        }
     }
 
     /// Cells so far.
@@ -149,10 +160,11 @@ impl ColumnBuilder {
         let nulls = &mut self.nulls;
         match &mut self.values {
             Values::Text { ends, bytes } => {
-                ends.reserve(texts.len());
                 let mut runs = Runs::new(nulls);
                 texts.each(|text| {
                     match text {
+                        // Codes of one letter are common, and a call is dear for one byte.
+                        Some([byte]) => bytes.push(*byte),
                         Some(text) => bytes.extend_from_slice(text),
                         None => runs.null(),
                     }
@@ -323,7 +335,6 @@ fn read_each<T: Default>(
     mut wrong: impl FnMut(usize),
     read: impl Fn(&[u8]) -> Option<T>,
 ) {
-    values.reserve(texts.len());
     let mut runs = Runs::new(nulls);
     texts.each(|text| {
         let value = text.and_then(&read);

@@ -85,7 +85,7 @@ impl Work for Look {
         }
         let guess = |column: &usize| {
             let mut guess = Guess::default();
-            index.column(*column, |text, quoted| {
+            index.column(*column, 0..index.len(), |text, quoted| {
                 if !self.nulls.contain(text, quoted) {
                     guess.see(std::str::from_utf8(text).unwrap_or_default());
                 }

@@ -1,11 +1,13 @@
-//! From a chunk to columns: one column after the other, so that each type is looked up once.
+//! From a chunk to columns: in stripes of records, and there one column after the other, so that
+//! each type is looked up once while the text is still at hand.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, StringArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use tidemill_connector::{ConnectorError, RejectedRow};
 
@@ -17,6 +19,9 @@ use super::scan::Dialect;
 use crate::columns::OnBadRow;
 use crate::columns::builder::{ColumnBuilder, Texts};
 use crate::columns::types::type_name;
+
+/// Records of a stripe: few enough that their text stays in the nearest cache.
+const STRIPE: usize = 256;
 
 /// How chunks become columns.
 pub(crate) struct Parse {
@@ -60,16 +65,26 @@ impl Parse {
     fn parse(&self, file: usize, index: &Index, bytes: usize) -> Result<Parsed, ConnectorError> {
         // The first column, in the order of the file, that cannot hold its value.
         let mut wrong: BTreeMap<usize, usize> = BTreeMap::new();
-        let mut arrays = Vec::with_capacity(self.schema.fields().len());
-        for (field, column) in self.schema.fields().iter().zip(&self.used) {
+        let builder = |(field, _): (&FieldRef, _)| {
             let mut builder = ColumnBuilder::new(field.data_type())?;
-            let cells = Cells { index, column: *column, nulls: &self.nulls };
-            builder.push_texts(&cells, |record| {
-                let first = wrong.entry(record).or_insert(*column);
-                *first = (*first).min(*column);
-            });
-            arrays.push(builder.finish()?);
+            builder.reserve(index.len());
+            Ok(builder)
+        };
+        let columns = self.schema.fields().iter().zip(&self.used);
+        let mut builders: Vec<_> = columns.map(builder).collect::<Result<_, ConnectorError>>()?;
+        for from in (0..index.len()).step_by(STRIPE) {
+            let records = from..(from + STRIPE).min(index.len());
+            for (builder, column) in builders.iter_mut().zip(&self.used) {
+                let records = records.clone();
+                let cells = Cells { index, column: *column, records, nulls: &self.nulls };
+                builder.push_texts(&cells, |record| {
+                    let first = wrong.entry(from + record).or_insert(*column);
+                    *first = (*first).min(*column);
+                });
+            }
         }
+        let arrays = builders.iter_mut().map(ColumnBuilder::finish);
+        let mut arrays = arrays.collect::<Result<Vec<_>, _>>()?;
         if self.has_file_column {
             let name = std::iter::repeat_n(&self.files[file], index.len());
             arrays.push(Arc::new(StringArray::from_iter_values(name)));
@@ -131,20 +146,18 @@ impl Parse {
     }
 }
 
-/// The cells of one column.
+/// The cells of one column in a stripe.
 struct Cells<'a> {
     index: &'a Index<'a>,
     column: usize,
+    records: Range<usize>,
     nulls: &'a Nulls,
 }
 
 impl Texts for Cells<'_> {
-    fn len(&self) -> usize {
-        self.index.len()
-    }
-
+    #[inline]
     fn each(&self, mut see: impl FnMut(Option<&[u8]>)) {
-        self.index.column(self.column, |text, quoted| {
+        self.index.column(self.column, self.records.clone(), |text, quoted| {
             see((!self.nulls.contain(text, quoted)).then_some(text));
         });
     }

@@ -170,7 +170,7 @@ proptest! {
         (trim, quote) in prop::sample::select([(false, "\""), (true, "\""), (false, ""), (true, " ")].to_vec()),
         used in prop::sample::select([&[0_usize, 1, 2][..], &[2, 0], &[1]].to_vec()),
         stop in any::<bool>(),
-        chunk in 1..80_usize,
+        chunk in prop_oneof![1..80_usize, 80..400_usize],
         threads in 0..4_usize,
         batch_rows in 1..6_usize,
     ) {
@@ -185,13 +185,51 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_indexed_without_a_panic(
-        bytes in prop::collection::vec(prop::sample::select(b"a,\"\n\r \xff".as_slice()), 0..40),
+    fn the_index_of_any_bytes_is_what_the_scanner_sees(
+        parts in prop::collection::vec(
+            prop::sample::select(vec![
+                "a", ",", "\"", "\n", "\r", "\r\n", " ", "\t", "é", "\",\"", "\"\"", "\"\n\"", "x,\"y\"\n",
+                "long enough to fill a good part of a block, and more", "\u{b}",
+            ]),
+            0..120,
+        ),
+        bad in prop::option::of(0..400_usize),
         trim in any::<bool>(),
+        delimiter in prop::sample::select(b",\t".to_vec()),
+        quote in prop::sample::select(vec![Some(b'"'), Some(b' '), None]),
+        width in 1..4_usize,
     ) {
-        let dialect = Dialect { delimiter: b',', quote: Some(b'"'), trim };
-        let index = Index::of(&bytes, dialect, 2);
-        index.column(1, |_, _| ());
+        let mut bytes = parts.concat().replace(',', &char::from(delimiter).to_string()).into_bytes();
+        if let Some(byte) = bad.and_then(|at| bytes.get_mut(at)) {
+            *byte = 0xff;
+        }
+        let dialect = Dialect { delimiter, quote: super::index::quote_of(Dialect { delimiter, quote, trim }), trim };
+        let index = Index::of(&bytes, dialect, width);
+        let mut scanner = Scanner::new(&bytes[..], dialect);
+        let (mut good, mut odd) = (Vec::new(), Vec::new());
+        let mut columns = vec![Vec::new(); width];
+        while scanner.advance().expect("works") {
+            let record = scanner.record();
+            if record.fault.is_some() || record.len() != width || !record.is_text() {
+                odd.push((good.len(), record.line - 1));
+                continue;
+            }
+            good.push(record.line - 1);
+            for (at, column) in columns.iter_mut().enumerate() {
+                let (text, quoted) = record.cell(at).expect("works");
+                column.push((text.as_bytes().to_vec(), quoted));
+            }
+        }
+        let lines: Vec<u64> = (0..index.len()).map(|record| index.record(record).1).collect();
+        prop_assert_eq!(lines, good);
+        let strange: Vec<_> =
+            index.odd().iter().map(|odd| (odd.after, index.odd_record(odd).1)).collect();
+        prop_assert_eq!(strange, odd);
+        for (at, column) in columns.into_iter().enumerate() {
+            let mut seen = Vec::new();
+            index.column(at, 0..index.len(), |text, quoted| seen.push((text.to_vec(), quoted)));
+            prop_assert_eq!(seen, column);
+        }
     }
 }
 

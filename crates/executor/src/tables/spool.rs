@@ -15,7 +15,7 @@ use tidemill_model::table::SLAB_TABLE_BYTES_MAX;
 use super::{TableStore, table_path};
 
 /// So many bytes are written before the disk is asked to take them.
-const SYNC_EVERY_BYTES: usize = 32 << 20;
+const SYNC_EVERY_BYTES: usize = 8 << 20;
 
 /// Bytes that stay in memory while they are few, hashed on the way.
 pub(super) struct Spool {
