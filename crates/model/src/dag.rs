@@ -10,9 +10,9 @@ use indexmap::IndexMap;
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
-use crate::expr::{Expr, Path};
+use crate::expr::{Expr, Path, Type};
 use crate::id::{DagId, PoolName, TaskIx, TaskName, VarName, Version};
 use crate::retry::RetryPolicy;
 use crate::schedule::Schedule;
@@ -118,6 +118,16 @@ impl ParamKind {
         }
     }
 
+    /// The type that its values have in expressions: days and instants are texts there.
+    pub fn type_in_expr(self) -> Type {
+        match self {
+            Self::String | Self::Timestamp | Self::Date => Type::Text,
+            Self::Integer => Type::Int,
+            Self::Number => Type::Double,
+            Self::Boolean => Type::Bool,
+        }
+    }
+
     /// Whether a value is of this type.
     pub fn admits(self, value: &Value) -> bool {
         match (self, value) {
@@ -132,12 +142,21 @@ impl ParamKind {
         }
     }
 
+    /// A value of this type in the one form that it has: `3` is `3.0` where a number may have a
+    /// fraction, so that expressions and SQL see one type whatever was given.
+    fn settled(self, value: Value) -> Value {
+        match value.as_f64().filter(|_| self == Self::Number).and_then(Number::from_f64) {
+            Some(number) => Value::Number(number),
+            None => value,
+        }
+    }
+
     /// A value from the text of a command line or a form.
     pub fn read(self, text: &str) -> Option<Value> {
         let value = match self {
             Self::String | Self::Timestamp | Self::Date => Value::String(text.to_owned()),
             Self::Integer => text.parse::<i64>().ok()?.into(),
-            Self::Number => serde_json::Number::from_f64(text.parse().ok()?)?.into(),
+            Self::Number => Number::from_f64(text.parse().ok()?)?.into(),
             Self::Boolean => text.parse::<bool>().ok()?.into(),
         };
         self.admits(&value).then_some(value)
@@ -414,7 +433,7 @@ impl Dag {
                 let value = value.to_string();
                 return Err(BadParam::NotAllowed { name: name.clone(), allowed, value });
             }
-            params.insert(name.as_str().to_owned(), value);
+            params.insert(name.as_str().to_owned(), param.kind.settled(value));
         }
         Ok(params)
     }

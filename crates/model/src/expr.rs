@@ -1,87 +1,34 @@
 //! Control expressions: CEL, parsed and checked when a DAG is loaded, evaluated when it runs.
 //!
 //! `cel` stays inside this module. An expression is a pure function of its [`Scope`].
+//!
+//! * [`Expr`], below: parsing and evaluation;
+//! * [`types`], `check`: what can be known of a value before it is there; `place`: where a part
+//!   of an expression stands;
+//! * [`functions`]: the table of all functions; `library`: what ours compute.
+
+mod check;
+pub mod functions;
+mod library;
+mod place;
+pub mod types;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use crate::words::noun;
 use cel::common::ast::{EntryExpr, Expr as Ast, IdedExpr};
 use cel::objects::Key;
 use cel::{Context, Env, Program};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use check::{Checked, TypeOf};
+pub use functions::FUNCTIONS;
+pub use types::Type;
+
 /// What an expression may see: the values of its root names (`params`, `run`, `tasks`, …).
 pub type Scope = Map<String, Value>;
-
-/// A function that expressions may call.
-#[derive(Debug, Clone)]
-pub struct Function {
-    /// Its name.
-    pub name: &'static str,
-    /// How many arguments, the receiver of a method included.
-    pub arity: std::ops::RangeInclusive<usize>,
-    /// For the reference: what it gives.
-    pub doc: &'static str,
-    /// For the reference: how to write it.
-    pub example: &'static str,
-}
-
-const fn function(
-    name: &'static str,
-    min: usize,
-    max: usize,
-    example: &'static str,
-    doc: &'static str,
-) -> Function {
-    Function { name, arity: min..=max, doc, example }
-}
-
-/// Every function that expressions may call, in the order of the reference.
-pub static FUNCTIONS: &[Function] = &[
-    function("size", 1, 1, "size(params.regions)", "the length of a text, list or map"),
-    function("contains", 2, 2, "params.name.contains('eu')", "whether a text holds another"),
-    function(
-        "startsWith",
-        2,
-        2,
-        "params.name.startsWith('eu')",
-        "whether a text starts with another",
-    ),
-    function("endsWith", 2, 2, "params.name.endsWith('.csv')", "whether a text ends with another"),
-    function(
-        "matches",
-        2,
-        2,
-        "params.name.matches('^[a-z]+$')",
-        "whether a text matches a regular expression",
-    ),
-    function("int", 1, 1, "int(params.text)", "a whole number"),
-    function("double", 1, 1, "double(params.text)", "a floating-point number"),
-    function("string", 1, 1, "string(tasks.orders.rows)", "a text"),
-    function("bool", 1, 1, "bool(params.text)", "true or false"),
-    function(
-        "timestamp",
-        1,
-        1,
-        "timestamp(run.interval.start)",
-        "an instant, for comparisons and arithmetic",
-    ),
-    function("duration", 1, 1, "duration('2h')", "a span, to add to an instant"),
-    function("min", 1, 16, "min(params.a, 10)", "the smallest argument"),
-    function("max", 1, 16, "max(params.a, 10)", "the largest argument"),
-    function(
-        "date",
-        1,
-        1,
-        "date(run.interval.start)",
-        "the day of an instant as `2026-01-31`, in UTC",
-    ),
-    function("lower", 1, 1, "lower(params.name)", "a text in lower case"),
-    function("upper", 1, 1, "upper(params.name)", "a text in upper case"),
-];
 
 /// Operators and macro helpers that the parser writes as calls.
 fn is_operator(name: &str) -> bool {
@@ -95,17 +42,44 @@ pub type Path = Vec<String>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ExprError {
+    /// What it is about.
+    pub about: About,
     /// What is wrong, in one line.
     pub message: String,
     /// The byte in the expression's text where it is wrong, if known.
     pub offset: Option<usize>,
+    /// How many bytes from there are wrong, if known.
+    pub length: Option<usize>,
     /// What to do about it.
     pub help: Option<String>,
 }
 
+/// What an error of an expression is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The text is no expression.
+    Syntax,
+    /// There is no such function, or it takes other arguments.
+    Function,
+    /// Values do not go together.
+    Type,
+    /// A value, found when there was one.
+    Value,
+}
+
 impl ExprError {
     fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), offset: None, help: None }
+        Self {
+            about: About::Syntax,
+            message: message.into(),
+            offset: None,
+            length: None,
+            help: None,
+        }
+    }
+
+    fn value(message: impl Into<String>) -> Self {
+        Self { about: About::Value, ..Self::new(message) }
     }
 }
 
@@ -116,7 +90,9 @@ pub struct Expr {
     program: Arc<Program>,
 }
 
-static STDLIB: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+/// CEL with the functions of the table, made once. A test sees to it that it can be made.
+static ENVIRONMENT: LazyLock<Arc<Env>> =
+    LazyLock::new(|| functions::environment().unwrap_or_else(|_| Arc::new(Env::stdlib())));
 
 /// The longest expression, in bytes.
 pub const EXPR_BYTES_MAX: usize = 4_096;
@@ -145,7 +121,7 @@ impl Expr {
     }
 
     fn compile(source: &str) -> Result<Self, ExprError> {
-        match STDLIB.compile(source) {
+        match ENVIRONMENT.compile(source) {
             Ok(program) if is_deeper(program.expression(), EXPR_DEPTH_MAX) => {
                 let mut error = ExprError::new(format!(
                     "the expression is nested too deeply: it has more than {EXPR_DEPTH_MAX} levels"
@@ -157,9 +133,8 @@ impl Expr {
             Ok(program) => Ok(Self { source: source.into(), program: Arc::new(program) }),
             Err(errors) => Err(match errors.errors.into_iter().next() {
                 Some(first) => ExprError {
-                    message: format!("the expression does not parse: {}", tidy(&first.msg)),
                     offset: offset_in(source, (first.pos.0 as i64, first.pos.1 as i64)),
-                    help: None,
+                    ..ExprError::new(format!("the expression does not parse: {}", tidy(&first.msg)))
                 },
                 None => ExprError::new("the expression does not parse"),
             }),
@@ -178,64 +153,34 @@ impl Expr {
         walk.paths
     }
 
-    /// Unknown functions and wrong numbers of arguments.
-    pub fn check_functions(&self) -> Vec<ExprError> {
-        let mut walk = Walk::default();
-        walk.visit(self.program.expression());
-        let info = self.program.source_info();
-        walk.calls
-            .iter()
-            .filter_map(|(id, name, arguments)| {
-                let offset = info
-                    .offset_for(*id)
-                    .and_then(|(line, column)| {
-                        offset_in(&self.source, (line.into(), column.into()))
-                    })
-                    .or_else(|| self.source.find(name.as_str()));
-                let Some(function) = FUNCTIONS.iter().find(|f| f.name == name) else {
-                    return Some(ExprError {
-                        message: format!("there is no function `{name}`"),
-                        offset,
-                        help: Some(format!(
-                            "functions are: {}",
-                            FUNCTIONS.iter().map(|f| f.name).collect::<Vec<_>>().join(", ")
-                        )),
-                    });
-                };
-                (!function.arity.contains(arguments)).then(|| ExprError {
-                    message: format!(
-                        "`{name}` takes {} {}, not {arguments}",
-                        arity_text(&function.arity),
-                        noun(*function.arity.end() as u64, "argument"),
-                    ),
-                    offset,
-                    help: Some(format!("for example `{}`", function.example)),
-                })
-            })
-            .collect()
+    /// Its type, given those of the places that it reads, and what cannot work.
+    pub fn check(&self, type_of: &TypeOf<'_>) -> Checked {
+        check::check(self.program.expression(), self.program.source_info(), type_of)
     }
 
     /// The value in a scope.
     pub fn eval(&self, scope: &Scope) -> Result<Value, ExprError> {
-        let mut context = Context::with_env(STDLIB.clone());
-        add_functions(&mut context)
-            .map_err(|error| ExprError::new(format!("cannot declare the functions: {error}")))?;
+        let mut context = Context::with_env(ENVIRONMENT.clone());
         for (name, value) in scope {
             context.add_variable_from_value(name.as_str(), to_cel(value));
         }
         let value = self.program.execute(&context).map_err(|error| {
-            ExprError::new(format!("`{}` has no value: {}", self.source, tidy(&error.to_string())))
+            ExprError::value(format!(
+                "`{}` has no value: {}",
+                self.source,
+                tidy(&error.to_string())
+            ))
         })?;
-        value
-            .json()
-            .map_err(|_| ExprError::new(format!("`{}` gives a value that is no data", self.source)))
+        from_cel(&value).ok_or_else(|| {
+            ExprError::value(format!("`{}` gives a value that is no data", self.source))
+        })
     }
 
     /// The truth in a scope; anything but true or false is an error.
     pub fn eval_bool(&self, scope: &Scope) -> Result<bool, ExprError> {
         match self.eval(scope)? {
             Value::Bool(truth) => Ok(truth),
-            other => Err(ExprError::new(format!(
+            other => Err(ExprError::value(format!(
                 "`{}` gives {other}, which is neither true nor false",
                 self.source
             ))),
@@ -270,14 +215,6 @@ impl<'de> Deserialize<'de> for Expr {
     }
 }
 
-fn arity_text(arity: &std::ops::RangeInclusive<usize>) -> String {
-    if arity.start() == arity.end() {
-        arity.start().to_string()
-    } else {
-        format!("{} to {}", arity.start(), arity.end())
-    }
-}
-
 fn tidy(message: &str) -> String {
     // The parser's own bound comes out as a debug text.
     if message.contains("ParseError {") && message.contains("Recursion limit") {
@@ -298,21 +235,6 @@ fn offset_in(source: &str, (line, column): (i64, i64)) -> Option<usize> {
     (start + column <= source.len()).then_some(start + column)
 }
 
-fn add_functions(context: &mut Context<'_, '_>) -> Result<(), cel::DeclarationError> {
-    context.add_function(
-        "date",
-        |text: Arc<String>| -> Result<Arc<String>, cel::ExecutionError> {
-            text.parse::<crate::time::Timestamp>()
-                .map(|instant| Arc::new(instant.to_utc().format("%Y-%m-%d").to_string()))
-                .map_err(|error| cel::ExecutionError::function_error("date", error))
-        },
-    )?;
-    context.add_function("lower", |text: Arc<String>| text.to_lowercase())?;
-    context.add_function("upper", |text: Arc<String>| text.to_uppercase())?;
-    context.add_function("min", cel::functions::min)?;
-    context.add_function("max", cel::functions::max)
-}
-
 /// JSON to CEL. Whole numbers become signed, as CEL's literals are.
 fn to_cel(value: &Value) -> cel::Value {
     match value {
@@ -331,11 +253,32 @@ fn to_cel(value: &Value) -> cel::Value {
     }
 }
 
-/// Collects what an expression reads and calls.
+/// CEL to JSON: an instant as text in UTC, a span as text in seconds, as CEL writes it.
+fn from_cel(value: &cel::Value) -> Option<Value> {
+    Some(match value {
+        cel::Value::Timestamp(instant) => {
+            Value::String(crate::time::Timestamp::from(instant.to_utc()).to_string())
+        }
+        cel::Value::Duration(span) => {
+            let seconds = span.as_seconds_f64();
+            Value::String(format!("{seconds}s"))
+        }
+        cel::Value::List(items) => {
+            Value::Array(items.iter().map(from_cel).collect::<Option<Vec<_>>>()?)
+        }
+        cel::Value::Map(map) => {
+            let field =
+                |(key, value): (&Key, &cel::Value)| Some((key.to_string(), from_cel(value)?));
+            Value::Object(map.map.iter().map(field).collect::<Option<Map<_, _>>>()?)
+        }
+        other => other.json().ok()?,
+    })
+}
+
+/// Collects what an expression reads.
 #[derive(Default)]
 struct Walk {
     paths: BTreeSet<Path>,
-    calls: Vec<(u64, String, usize)>,
     bound: Vec<String>,
 }
 
@@ -349,10 +292,6 @@ impl Walk {
         }
         match &node.expr {
             Ast::Call(call) => {
-                if !is_operator(&call.func_name) {
-                    let arguments = call.args.len() + usize::from(call.target.is_some());
-                    self.calls.push((node.id, call.func_name.clone(), arguments));
-                }
                 call.target.iter().for_each(|target| self.visit(target));
                 call.args.iter().for_each(|argument| self.visit(argument));
             }
@@ -428,97 +367,4 @@ fn path_of(node: &IdedExpr) -> Option<Path> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn scope() -> Scope {
-        match json!({
-            "params": {"region": "eu", "n": 3, "list": [1, 2, 3]},
-            "run": {"interval": {"start": "2026-01-31T02:00:00Z"}},
-            "tasks": {"orders": {"rows": 12}},
-        }) {
-            Value::Object(map) => map,
-            _ => Scope::new(),
-        }
-    }
-
-    fn check(source: &str, expected: &Value) {
-        let value = Expr::parse(source).and_then(|expr| expr.eval(&scope()));
-        assert_eq!(value.as_ref(), Ok(expected), "{source}");
-    }
-
-    #[test]
-    fn values_keep_their_types() {
-        check("tasks.orders.rows > 0", &json!(true));
-        check("params.n + 1", &json!(4));
-        check("params.region", &json!("eu"));
-        check("date(run.interval.start)", &json!("2026-01-31"));
-        check("params.list.filter(x, x > 1)", &json!([2, 3]));
-        check("has(tasks.orders.rows) && size(params.list) == 3", &json!(true));
-        check("max(params.n, 10)", &json!(10));
-        check("upper(params.region)", &json!("EU"));
-    }
-
-    #[test]
-    fn references_leave_out_what_the_expression_binds() {
-        let expr = Expr::parse("params.list.exists(x, x > tasks.orders.rows) && run.dag == 'a'");
-        let paths: Vec<String> =
-            expr.map(|e| e.references().iter().map(|p| p.join(".")).collect()).unwrap_or_default();
-        assert_eq!(paths, ["params.list", "run.dag", "tasks.orders.rows"]);
-    }
-
-    #[test]
-    fn deep_expressions_are_refused_shallow_ones_fit_a_small_stack() {
-        for (open, inner, close) in [
-            ("(", "1", ")"),
-            ("[", "1", "]"),
-            ("int(", "1", ")"),
-            ("1+", "1", ""),
-            ("", "a", "[0]"),
-            ("", "a", ".a"),
-        ] {
-            let deep =
-                |levels: usize| format!("{}{inner}{}", open.repeat(levels), close.repeat(levels));
-            let most = deep(EXPR_DEPTH_MAX - 1);
-            assert!(
-                Expr::parse(&most).is_ok_and(|expr| expr.eval(&scope()).is_ok() || inner == "a"),
-                "{most}"
-            );
-            let far = Expr::parse(&deep(600));
-            // Parentheses leave no level; the parser has a bound of its own for them.
-            assert!(far.is_err(), "{open}");
-        }
-    }
-
-    fn problems(source: &str) -> String {
-        match Expr::parse(source) {
-            Ok(expr) => expr
-                .check_functions()
-                .iter()
-                .map(|e| format!("{}@{:?}", e.message, e.offset))
-                .collect::<Vec<_>>()
-                .join("; "),
-            Err(error) => format!("{}@{:?}", error.message, error.offset),
-        }
-    }
-
-    #[test]
-    fn wrong_expressions_say_so() {
-        assert_eq!(problems(""), "the expression is empty@None");
-        assert!(
-            problems("1 +").starts_with("the expression does not parse"),
-            "{}",
-            problems("1 +")
-        );
-        assert!(problems("sizes(params.list)").starts_with("there is no function `sizes`"));
-        assert!(problems("size(params.list, 2)").starts_with("`size` takes 1 argument, not 2"));
-        let nothing = Expr::parse("params.nothing > 1").and_then(|e| e.eval_bool(&scope()));
-        assert!(nothing.is_err_and(|e| e.message.contains("nothing")));
-        let number = Expr::parse("params.n").and_then(|e| e.eval_bool(&scope()));
-        assert_eq!(
-            number.map_err(|e| e.message),
-            Err("`params.n` gives 3, which is neither true nor false".to_owned())
-        );
-    }
-}
+mod tests;

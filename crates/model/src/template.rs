@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::expr::{Expr, ExprError, Path, Scope};
+use crate::expr::{About, Expr, ExprError, Path, Scope};
 
 /// A JSON value in which texts may hold expressions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,8 +53,10 @@ pub fn split(text: &str) -> Result<Vec<RawPiece<'_>>, ExprError> {
         let start = open + 3;
         let Some(end) = close_of(&text[start..]).map(|i| start + i) else {
             return Err(ExprError {
+                about: About::Syntax,
                 message: "`${{` is not closed".to_owned(),
                 offset: Some(open),
+                length: Some(3),
                 help: Some("close it with `}}`".to_owned()),
             });
         };

@@ -81,8 +81,9 @@ codes! {
     // TM02xx: control expressions.
     EXPR_SYNTAX = "TM0201", "expression does not parse", "The text is no CEL expression, or `${{` is not closed.", "Correct it at the place that is marked: texts have quotes, `==` compares, `&&`, `||` and `!` join conditions, and each bracket is closed.";
     EXPR_NAME = "TM0202", "unknown name in an expression", "An expression reads something that does not exist.", "Use a param, a field of `run`, or a field of one of the DAG's tasks.";
-    EXPR_FUNCTION = "TM0203", "unknown function", "An expression calls a function that does not exist, or with another number of arguments than it takes.", "Use one of the functions of `docs/functions.md`.";
+    EXPR_FUNCTION = "TM0203", "wrong call of a function", "An expression calls a function that does not exist, or with other arguments than it takes.", "Use one of the functions of `docs/functions.md`.";
     SECRET_HERE = "TM0204", "secret at a place where it would leak", "Secrets may stand only in `env`, in `bind` and in the settings of a connector: elsewhere they would be kept, logged or shown.", "Put the secret into `env` or `bind`, and use that name.";
+    EXPR_TYPE = "TM0205", "types that do not go together", "An operator or a key is given values of types that it cannot work with. Whole numbers and numbers with a fraction are two types, and instants of a run are texts.", "Bring the values to one type: `double(…)`, `string(…)`, `timestamp(…)`, or write the value in the other form: `2.0`, `'3'`.";
 
     // TM03xx: SQL.
     SQL_SYNTAX = "TM0301", "SQL does not parse", "The text is no SQL.", "Correct the SQL at the place that is marked: most often a comma, a quote, a bracket or a keyword is missing or one too many.";

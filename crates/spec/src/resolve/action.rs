@@ -19,8 +19,8 @@ use crate::spec::{ActionSpec, TaskSpec};
 use crate::yaml::node::{Entry, Node};
 
 /// Where expressions in settings stand.
-const CONNECTOR: Spot<'static> = Spot { why: "expression in the settings", secrets: true };
-const TRANSFORM: Spot<'static> = Spot { why: "expression in the settings", secrets: false };
+const CONNECTOR: Spot<'static> = Spot::with_secrets("expression in the settings");
+const TRANSFORM: Spot<'static> = Spot::of("expression in the settings");
 
 impl<'n> Resolver<'_, 'n, '_, '_> {
     /// The action; a no-op where it cannot be resolved, and the report says why.

@@ -14,7 +14,7 @@ use crate::yaml::node::{Data, Entry, Node};
 
 /// Where expressions in commands stand. Arguments are seen by every user of the machine, so
 /// secrets travel in `env`.
-const COMMAND: Spot<'static> = Spot { why: "expression in the command", secrets: false };
+const COMMAND: Spot<'static> = Spot::of("expression in the command");
 
 impl Resolver<'_, '_, '_, '_> {
     /// Reads a command in one of its two forms.

@@ -1,7 +1,7 @@
 //! Control expressions: parsed, and every name in them looked up.
 
 use tidemill_model::decide::{RUN_FIELDS, TASK_FIELDS};
-use tidemill_model::expr::{Expr, FUNCTIONS, Path};
+use tidemill_model::expr::{About, Checked, Expr, ExprError, Path, Type};
 use tidemill_model::template::{RawPiece, Template, split};
 
 use super::Resolver;
@@ -17,6 +17,25 @@ pub(crate) struct Spot<'s> {
     pub(crate) why: &'s str,
     /// Whether secrets and connections may be used here.
     pub(crate) secrets: bool,
+    /// Whether the value must be true or false.
+    pub(crate) truth: bool,
+}
+
+impl<'s> Spot<'s> {
+    /// A place for values of any type and no secrets.
+    pub(crate) const fn of(why: &'s str) -> Self {
+        Self { why, secrets: false, truth: false }
+    }
+
+    /// A place for secrets too.
+    pub(crate) const fn with_secrets(why: &'s str) -> Self {
+        Self { why, secrets: true, truth: false }
+    }
+
+    /// A place for a condition.
+    pub(crate) const fn truth(why: &'s str) -> Self {
+        Self { why, secrets: false, truth: true }
+    }
 }
 
 /// The roots of names.
@@ -79,25 +98,63 @@ impl Resolver<'_, '_, '_, '_> {
             }
         };
         let mut good = true;
-        for error in expr.check_functions() {
-            good = false;
-            let name = error.message.split('`').nth(1).unwrap_or_default();
-            let (offset, length) = find_name(trimmed, name);
-            let place = node.part(&self.report.source, base + offset, length);
-            let names = FUNCTIONS.iter().map(|function| function.name);
-            let near = self.report.did_you_mean(name, names.filter(|known| *known != name));
-            let help = if error.message.starts_with("there is no") { near } else { None };
-            self.report
-                .error(&codes::EXPR_FUNCTION, place, error.message)
-                .maybe_help(help.or(error.help))
-                .or_help(|| format!("there are {}", listed(FUNCTIONS.iter().map(|f| f.name))));
-        }
         for path in expr.references() {
             let (offset, length) = find_name(trimmed, &path.join("."));
             let place = node.part(&self.report.source, base + offset, length);
             good &= self.reference(&path, trimmed, place, spot, uses);
         }
+        good &= self.types_fit(&expr, node, base, spot);
         good.then_some(expr)
+    }
+
+    /// Reports every call and operator that cannot work; false when there is one.
+    fn types_fit(&mut self, expr: &Expr, node: &Node, base: usize, spot: Spot) -> bool {
+        let Checked { kind, mut errors, .. } = expr.check(&|path| self.type_of(path));
+        let source = expr.source();
+        let lead = source.len() - source.trim_start().len();
+        if spot.truth && errors.is_empty() && !kind.fits(&Type::Bool) {
+            let written = source.trim();
+            errors.push(ExprError {
+                about: About::Type,
+                message: format!("`{}` must be true or false, `{written}` is {kind}", spot.why),
+                offset: Some(lead),
+                length: Some(written.len()),
+                help: kind.truth_help(written),
+            });
+        }
+        for error in &errors {
+            let code = match error.about {
+                About::Function => &codes::EXPR_FUNCTION,
+                _ => &codes::EXPR_TYPE,
+            };
+            let (offset, length) = match error.offset.zip(error.length) {
+                Some((offset, length)) => (offset.saturating_sub(lead), length),
+                None => (0, source.trim().len()),
+            };
+            let place = node.part(&self.report.source, base + offset, length);
+            self.report.error(code, place, error.message.clone()).maybe_help(error.help.clone());
+        }
+        errors.is_empty()
+    }
+
+    /// The type of the value at a path.
+    fn type_of(&self, path: &[String]) -> Type {
+        let names: Vec<&str> = path.iter().map(String::as_str).collect();
+        match names.as_slice() {
+            ["params" | "run" | "tasks" | "secrets" | "connections"]
+            | ["run", "interval"]
+            | ["tasks", _]
+            | ["tasks", _, "outputs"] => Type::map(),
+            ["params", name] => {
+                self.spec.params.get(*name).map_or(Type::Dynamic, |param| param.kind.type_in_expr())
+            }
+            ["run", "number"] => Type::Int,
+            ["run", field] if RUN_FIELDS.contains(field) => Type::Text,
+            ["run", "interval", _] | ["secrets", _] => Type::Text,
+            ["tasks", _, "rows" | "rejected" | "duplicates" | "attempts"] => Type::Int,
+            ["tasks", _, "state"] => Type::Text,
+            _ => Type::Dynamic,
+        }
     }
 
     /// Looks a name up; false when it does not exist.
@@ -199,9 +256,7 @@ impl Resolver<'_, '_, '_, '_> {
             Some(field) if name == "interval" && !INTERVAL_FIELDS.contains(&field) => {
                 self.unknown_field("run.interval", field, INTERVAL_FIELDS, place)
             }
-            Some(field) if name != "interval" => {
-                self.unknown_field(&format!("run.{name}"), field, &[], place)
-            }
+            // What is below a single value is for the types to tell.
             _ => true,
         }
     }
@@ -226,12 +281,9 @@ impl Resolver<'_, '_, '_, '_> {
             return false;
         }
         uses.edge(upstream, name, spot.why.to_owned(), place);
-        match (path.get(2).map(String::as_str), path.get(3)) {
-            (Some(field), _) if !TASK_FIELDS.contains(&field) => {
+        match path.get(2).map(String::as_str) {
+            Some(field) if !TASK_FIELDS.contains(&field) => {
                 self.unknown_field(&format!("tasks.{name}"), field, TASK_FIELDS, place)
-            }
-            (Some(field), Some(below)) if field != "outputs" => {
-                self.unknown_field(&format!("tasks.{name}.{field}"), below, &[], place)
             }
             _ => true,
         }
@@ -239,10 +291,7 @@ impl Resolver<'_, '_, '_, '_> {
 
     fn unknown_field(&mut self, owner: &str, name: &str, fields: &[&str], place: Place) -> bool {
         let near = self.report.did_you_mean(name, fields.iter().copied());
-        let help = near.unwrap_or_else(|| match fields {
-            [] => "it is a single value".to_owned(),
-            fields => format!("it has {}", listed(fields.iter().copied())),
-        });
+        let help = near.unwrap_or_else(|| format!("it has {}", listed(fields.iter().copied())));
         let message = format!("`{owner}` has no {}", quoted(name));
         self.report.error(&codes::EXPR_NAME, place, message).help(help);
         false

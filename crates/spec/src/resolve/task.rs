@@ -27,9 +27,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         let action = self.action(task, &mut uses);
         self.checks(task, &mut uses);
         self.depends_on(task, &mut uses);
-        let when = task
-            .when
-            .and_then(|node| self.bare(node, Spot { why: "when", secrets: false }, &mut uses));
+        let when = task.when.and_then(|node| self.bare(node, Spot::truth("when"), &mut uses));
         let bind = self.bind(task, &mut uses);
         let env = self.env(task, &mut uses);
         self.pool(task);
@@ -117,7 +115,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
                     .help("use another name");
             }
             let why = format!("bind {}", entry.key);
-            let expr = self.bare(&entry.node, Spot { why: &why, secrets: true }, uses);
+            let expr = self.bare(&entry.node, Spot::with_secrets(&why), uses);
             if let (Some(name), Some(expr)) = (name, expr) {
                 bind.insert(name, expr);
             }
@@ -134,7 +132,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             let Some(text) = value::scalar(&what, &entry.node, entry.place, self.report) else {
                 continue;
             };
-            if self.text(&entry.node, Spot { why: &why, secrets: true }, uses)
+            if self.text(&entry.node, Spot::with_secrets(&why), uses)
                 && let Ok(template) = Template::parse_text(&text)
             {
                 env.insert(entry.key.clone(), template);

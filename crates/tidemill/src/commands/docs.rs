@@ -227,11 +227,21 @@ fn one_line(text: &str) -> String {
 
 fn functions() -> String {
     let mut text = format!(
-        "# Functions\n\n{MADE}## In expressions (CEL)\n\n| function | gives | example |\n|---|---|---|\n"
+        "# Functions\n\n{MADE}## In expressions (CEL)\n\nA `time` is an instant or a day, as text \
+         (`2026-01-31T02:00:00Z`, `2026-01-31`) or as `timestamp` gives it. Lists also have the \
+         forms `list.all(x, test)`, `list.exists(x, test)`, `list.filter(x, test)` and \
+         `list.map(x, value)`; `has(name.field)` tells whether a field is there.\n\n\
+         | function | gives | example |\n|---|---|---|\n"
     );
     for function in tidemill_model::expr::FUNCTIONS {
-        let _ =
-            writeln!(text, "| `{}` | {} | `{}` |", function.name, function.doc, function.example);
+        let forms: Vec<String> = function.signatures().map(|form| format!("`{form}`")).collect();
+        let _ = writeln!(
+            text,
+            "| {} | {} | `{}` |",
+            forms.join("<br>"),
+            function.doc,
+            function.example
+        );
     }
     text.push_str(
         "\n## In SQL\n\nAll of DataFusion's functions of strings, numbers, dates, lists, aggregates \
