@@ -40,6 +40,21 @@ def test_the_whole_example_of_the_language(home):
     assert (home.dags / "out" / "totals.parquet").exists()
 
 
+def test_commands_that_leave_tables_and_values(home):
+    yaml = blocks("docs/language.md", "yaml")
+    (scores,) = [text for text in yaml if text.startswith("dag: scores")]
+    (large,) = [text for text in yaml if text.startswith("dag: large_orders")]
+    (program,) = blocks("docs/language.md", "python")
+    home.file("orders.csv", "order_id,customer_id,amount\n1,a,10.5\n2,b,300\n3,a,90\n")
+    home.file("score.py", program)
+    result = home.run(home.dag("scores", scores))
+    assert result.states() == {"orders": "succeeded", "score": "succeeded", "best": "succeeded"}
+    assert result.tasks["best"]["counts"]["out"] == 2
+    result = home.run(home.dag("large_orders", large))
+    assert result.tasks["large"]["counts"] == {
+        "in": 3, "out": 1, "duplicates": 0, "rejected": {}}
+
+
 def test_generated_pages_are_fresh(home):
     home.call("docs", ROOT / "docs", "--check")
 

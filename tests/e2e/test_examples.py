@@ -33,7 +33,7 @@ def test_all_are_valid(home):
 
 def test_all_are_covered_here():
     names = {path.stem for path in (ROOT / "dags").glob("*.yaml")}
-    assert names == {"hello", "orders", "retry", "branches", "nightly", "api", "fan_out"}
+    assert names == {"hello", "orders", "retry", "branches", "nightly", "api", "fan_out", "python"}
 
 
 def test_hello(examples):
@@ -100,6 +100,19 @@ def test_nightly_takes_its_interval(examples):
 def test_fan_out(examples):
     result = examples.run(examples.dags / "fan_out.yaml")
     assert len(succeeded(result)) == 18
+
+
+def test_python(examples):
+    result = examples.run(examples.dags / "python.yaml")
+    assert result.state == "succeeded"
+    orders = pd.concat(map(pd.read_csv, sorted((examples.dags / "data").glob("orders-*.csv"))))
+    totals = orders.fillna({"region": ""}).groupby("region").amount.sum()
+    best = json.loads((examples.dags / "out" / "best.jsonl").read_text())
+    assert best == {"region": totals.idxmax(), "total": round(totals.max(), 2)}
+    shown = examples.call("show", result.run, "--json").json()
+    (score,) = [task for task in shown["tasks"] if task["name"] == "score"]
+    assert score["outputs"] == {"regions": len(totals)}
+    assert f"regions = {len(totals)}" in examples.call("show", result.run).out
 
 
 def pages(path, number):

@@ -1,6 +1,7 @@
 //! What an attempt of each action does.
 
-pub(crate) mod command;
+mod command;
+pub(crate) mod files;
 mod ingest;
 mod inputs;
 mod load;

@@ -14,7 +14,7 @@ use tidemill_sql::Engine;
 use tokio::sync::Notify;
 use tracing::Instrument;
 
-use crate::attempt::command::INPUTS;
+use crate::attempt::files::FILES;
 use crate::attempt::{Attempt, summary};
 use crate::flag::{Stop, StopFlag};
 use crate::logs::{AttemptLog, LogLimits, path_of};
@@ -128,7 +128,7 @@ impl Executor {
         }
         // What a crash left. A home belongs to one process, so nobody writes there now.
         crate::tables::sweep(&home.tables);
-        let _ = std::fs::remove_dir_all(home.spill.join(INPUTS));
+        let _ = std::fs::remove_dir_all(home.spill.join(FILES));
         adopt_orphans();
         let spawner = Spawner::new(config.program, home.processes.clone(), runtime.clone())
             .map_err(ExecutorError::Thread)?;
@@ -175,9 +175,9 @@ impl Executor {
         let span = tracing::info_span!("dag_run", run = %order.id.run).in_scope(
             || tracing::info_span!("task_run", task = %task.name, attempt = order.id.attempt),
         );
-        // A command's inputs are written to files first, and that may take its time.
-        let writes_inputs = !task.reads.is_empty() || task.reads_run_tasks;
-        let blocking = writes_inputs || !matches!(task.action, Action::Run(_));
+        // A command's tables are written to files and read from them, and that may take its time.
+        let has_files = !task.reads.is_empty() || task.reads_run_tasks || !task.outputs.is_empty();
+        let blocking = has_files || !matches!(task.action, Action::Run(_));
         let this = self.clone();
         shared.runtime.spawn(
             async move {

@@ -35,6 +35,7 @@ fn task(name: &str, upstream: impl Iterator<Item = u32>) -> Task {
         checks: Vec::new(),
         pool: "default".parse().unwrap(),
         env: IndexMap::new(),
+        outputs: IndexMap::new(),
     }
 }
 

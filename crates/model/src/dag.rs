@@ -14,6 +14,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::expr::{Expr, Path, Type};
 use crate::id::{DagId, PoolName, TaskIx, TaskName, VarName, Version};
+use crate::outputs::{FileFormat, Output};
 use crate::retry::RetryPolicy;
 use crate::schedule::Schedule;
 use crate::template::Template;
@@ -144,7 +145,7 @@ impl ParamKind {
 
     /// A value of this type in the one form that it has: `3` is `3.0` where a number may have a
     /// fraction, so that expressions and SQL see one type whatever was given.
-    fn settled(self, value: Value) -> Value {
+    pub(crate) fn settled(self, value: Value) -> Value {
         match value.as_f64().filter(|_| self == Self::Number).and_then(Number::from_f64) {
             Some(number) => Value::Number(number),
             None => value,
@@ -206,6 +207,8 @@ pub struct Task {
     pub pool: PoolName,
     /// Environment variables of its command.
     pub env: IndexMap<String, Template>,
+    /// What its command leaves.
+    pub outputs: IndexMap<VarName, Output>,
 }
 
 impl Task {
@@ -248,6 +251,8 @@ pub struct Read {
     pub table: String,
     /// The task that makes it.
     pub task: TaskIx,
+    /// The form in which a command is handed it.
+    pub format: FileFormat,
 }
 
 /// What a task does.

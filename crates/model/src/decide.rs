@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::dag::Dag;
+use crate::dag::{Dag, Task};
 use crate::event::{LostCause, RunEvent};
 use crate::expr::{Path, Scope};
 use crate::id::TaskIx;
+use crate::outputs::Output;
 use crate::retry::asked_wait;
 use crate::run::{DagRun, LOST_ATTEMPTS_MAX};
 use crate::state::{RunState, TaskState};
-use crate::table::{FailureKind, TaskError};
+use crate::table::{FailureKind, TaskError, TaskResult};
 use crate::time::Timestamp;
 use crate::trigger_rule::Verdict;
 
@@ -181,9 +182,20 @@ fn task_value(run: &DagRun, name: &str, path: &Path) -> Option<(String, Value)> 
         "rejected": result.map_or(0, |r| r.counts.rejected_total()),
         "duplicates": result.map_or(0, |r| r.counts.duplicates),
         "attempts": task.attempts,
-        "outputs": result.map_or_else(Map::new, |r| r.outputs.clone()),
+        "outputs": outputs(dag.task(ix), result),
     });
     Some((name.to_owned(), value))
+}
+
+/// The values that a task left; null for each that it says it leaves and did not, because it was
+/// skipped or failed.
+fn outputs(task: &Task, result: Option<&TaskResult>) -> Map<String, Value> {
+    let is_value = |output: &&Output| matches!(output, Output::Value(_));
+    let declared = task.outputs.iter().filter(|(_, output)| is_value(output));
+    let mut values: Map<String, Value> =
+        declared.map(|(name, _)| (name.to_string(), Value::Null)).collect();
+    values.extend(result.map(|result| result.outputs.clone()).unwrap_or_default());
+    values
 }
 
 /// The names below `run.` that expressions may read.

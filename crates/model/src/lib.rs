@@ -4,6 +4,7 @@
 //!
 //! * [`id`], [`time`], [`secret`]: names, instants, values that cannot be printed;
 //! * [`dag`]: the workflow, validated and immutable; [`expr`] and [`template`]: its expressions;
+//! * [`outputs`]: what a command is handed and leaves;
 //! * [`setting`]: why the settings of a task can never work;
 //! * [`schedule`]: when runs are due;
 //! * [`state`]: the states; [`event`]: the facts; [`table`]: what attempts leave behind;
@@ -24,6 +25,7 @@ pub mod event;
 pub mod expr;
 pub mod id;
 pub mod near;
+pub mod outputs;
 pub mod retry;
 pub mod run;
 pub mod schedule;

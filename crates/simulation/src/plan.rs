@@ -108,5 +108,6 @@ fn any_task(draw: &mut Draw, place: u64) -> Option<Task> {
         checks: Vec::new(),
         pool: pool.parse().ok()?,
         env: IndexMap::new(),
+        outputs: IndexMap::new(),
     })
 }

@@ -2,6 +2,7 @@
 //! reference says.
 
 use serde_json::{Value, json};
+use tidemill_model::outputs::FileFormat;
 use tidemill_model::trigger_rule::TriggerRule;
 
 use crate::codes;
@@ -37,6 +38,8 @@ pub static PLACES: &[(&str, &[Key])] = &[
     ("retry", RETRY),
     ("param", PARAM),
     ("check", CHECK),
+    ("input", INPUT),
+    ("output", OUTPUT),
 ];
 
 const fn now(name: &'static str, doc: &'static str, schema: fn() -> Value) -> Key {
@@ -145,7 +148,8 @@ pub(crate) static MODIFIERS: &[Key] = &[
         || {
             json!({"anyOf": [
                 {"type": "string"},
-                {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1}
+                {"type": "object", "minProperties": 1, "additionalProperties": {"anyOf": [
+                    {"type": "string"}, {"$ref": "#/$defs/input"}]}}
             ], "examples": ["rfm", {"profiles": "p", "consent": "c"}]})
         },
     ),
@@ -173,6 +177,16 @@ pub(crate) static MODIFIERS: &[Key] = &[
     ),
     now("pool", "Where the task gets its slot.", pool),
     now("env", "Environment variables of its command.", env),
+    now(
+        "outputs",
+        "What its command leaves, by name: small values for expressions, and tables.",
+        || {
+            json!({"type": "object", "propertyNames": name_schema(false), "minProperties": 1,
+            "additionalProperties": {"anyOf": [
+                {"enum": OUTPUT_TYPES}, {"$ref": "#/$defs/output"}]},
+            "examples": [{"total": "integer", "scores": {"type": "table", "format": "csv"}}]})
+        },
+    ),
     later("queue_timeout", "The longest that it may wait for a slot."),
     later("for_each", "Runs the task once for every item of a list."),
     later("max_parallel", "How many items run at once."),
@@ -182,7 +196,6 @@ pub(crate) static MODIFIERS: &[Key] = &[
     later("rate", "How often it may start."),
     later("cache", "When an earlier result is used again."),
     later("workdir", "Where its command runs."),
-    later("outputs", "Values that it leaves for expressions."),
     later("dataset", "The name of the dataset that it makes."),
     later("engine", "Where its SQL runs."),
     later("worker", "Which machines may run it."),
@@ -235,6 +248,27 @@ pub(crate) static PARAM: &[Key] = &[
     now("description", "What it means.", text),
 ];
 
+/// The keys of a named input of a command.
+pub(crate) static INPUT: &[Key] = &[
+    now("table", "The table.", text),
+    now("format", "The form of the file that the command reads.", file_format),
+];
+
+/// The keys of an output of a command.
+pub(crate) static OUTPUT: &[Key] = &[
+    now("type", "The type of the value; or `table`.", || json!({"enum": OUTPUT_TYPES})),
+    now("format", "The form of the file that the command writes, of a table.", file_format),
+    now(
+        "columns",
+        "The types of columns, by name, where a file of CSV or JSON lines does not tell them.",
+        || {
+            json!({"type": "object", "additionalProperties": {"type": "string"},
+            "examples": [{"customer_id": "int64", "score": "decimal(10,2)"}]})
+        },
+    ),
+    now("description", "What it means.", text),
+];
+
 /// The keys of a check; exactly one besides `on_fail`.
 pub(crate) static CHECK: &[Key] = &[
     now("not_null", "These columns hold no null.", columns),
@@ -255,6 +289,9 @@ pub(crate) static CHECK: &[Key] = &[
 /// The types of params.
 pub(crate) const PARAM_TYPES: &[&str] =
     &["string", "integer", "number", "boolean", "timestamp", "date"];
+/// The types of outputs.
+pub(crate) const OUTPUT_TYPES: &[&str] =
+    &["string", "integer", "number", "boolean", "timestamp", "date", "json", "table"];
 /// The values of `on_fail`.
 pub(crate) const ON_FAIL: &[&str] = &["stop", "quarantine", "warn"];
 /// The most retries of a task.
@@ -290,6 +327,10 @@ fn pool() -> Value {
 fn env() -> Value {
     json!({"type": "object", "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
         "additionalProperties": {"type": ["string", "number", "boolean"]}})
+}
+
+fn file_format() -> Value {
+    json!({"enum": FileFormat::ALL.map(FileFormat::label), "default": "arrow"})
 }
 
 fn duration() -> Value {

@@ -1,10 +1,11 @@
 //! From the tree of a file to a [`DagSpec`]: keys and types.
 //!
 //! * [`value`]: single values; [`head`]: the keys of the DAG; [`task`]: the keys of a task;
-//! * [`check`]: `checks`; [`retry`]: `retry`.
+//! * [`check`]: `checks`; [`output`]: `outputs`; [`retry`]: `retry`.
 
 mod check;
 mod head;
+mod output;
 mod retry;
 mod task;
 pub(crate) mod value;

@@ -17,6 +17,8 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     put("retry", mapping(keys::RETRY));
     put("param", required(mapping(keys::PARAM), &["type"]));
     put("check", check());
+    put("input", required(mapping(keys::INPUT), &["table"]));
+    put("output", required(mapping(keys::OUTPUT), &["type"]));
     for (action, title) in [("ingest", "source"), ("load", "sink")] {
         let mut ends = Map::new();
         for info in &catalog.connectors {

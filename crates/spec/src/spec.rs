@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use indexmap::IndexMap;
 use tidemill_model::dag::{Check, Param};
+use tidemill_model::outputs::{FileFormat, Output};
 use tidemill_model::retry::RetryPolicy;
 use tidemill_model::schedule::Schedule;
 use tidemill_model::trigger_rule::TriggerRule;
@@ -57,6 +58,9 @@ pub(crate) struct TaskSpec<'n> {
     pub(crate) env: Vec<&'n Entry>,
     /// The key of the task's own `env`.
     pub(crate) env_place: Option<Place>,
+    pub(crate) outputs: IndexMap<VarName, Output>,
+    /// The key of `outputs`.
+    pub(crate) outputs_place: Option<Place>,
 }
 
 /// What a task does.
@@ -83,6 +87,8 @@ pub(crate) struct InputSpec<'n> {
     pub(crate) alias: &'n str,
     pub(crate) table: &'n str,
     pub(crate) place: Place,
+    /// The form in which a command wants it, and where that is written.
+    pub(crate) format: Option<(FileFormat, Place)>,
 }
 
 /// A check, and its SQL in the file.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
+use tidemill_model::template::as_text;
 use tidemill_model::words::noun;
 use tidemill_model::{RunState, TaskState, Timestamp};
 
@@ -117,7 +118,11 @@ pub(crate) fn line(task: &Task, now: Timestamp) -> String {
         (Some(error), TaskState::UpForRetry) => {
             text.push_str(&format!("failed: {}", error.message));
         }
-        (_, TaskState::Succeeded) => text.push_str(&counts(task)),
+        (_, TaskState::Succeeded) => {
+            let rows = counts(task);
+            let gap = if rows.is_empty() || task.outputs.is_empty() { "" } else { "; " };
+            text.push_str(&format!("{rows}{gap}{}", outputs(task)));
+        }
         _ => text.push_str(task.reason.as_deref().unwrap_or(label)),
     }
     if task.attempts > 1 {
@@ -135,8 +140,8 @@ pub(crate) fn counts(task: &Task) -> String {
     let Some(counts) = task.counts().filter(|c| c.rows_in + c.rows_out > 0) else {
         return String::new();
     };
-    let mut text = if task.action.as_deref() == Some("run") {
-        // What a command makes of its rows is not counted.
+    let mut text = if task.action.as_deref() == Some("run") && counts.rows_out == 0 {
+        // It may have made of them what is no table.
         format!("{} {} in", number(counts.rows_in), noun(counts.rows_in, "row"))
     } else if counts.rows_in == counts.rows_out {
         format!("{} {}", number(counts.rows_out), noun(counts.rows_out, "row"))
@@ -159,6 +164,20 @@ pub(crate) fn counts(task: &Task) -> String {
         text.push_str(&format!("; rejected: {}", rejected.join(", ")));
     }
     text
+}
+
+/// `customers = 2, day = 2026-01-31`: what a command left, each value cut to what a line can hold.
+fn outputs(task: &Task) -> String {
+    const CHARS_MAX: usize = 40;
+    let shown = task.outputs.iter().map(|(name, value)| {
+        let value = as_text(value);
+        let mut text: String = value.chars().take(CHARS_MAX).collect();
+        if text.len() < value.len() {
+            text.push('…');
+        }
+        format!("{name} = {}", text.replace('\n', " "))
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn style_of(state: TaskState) -> Style {

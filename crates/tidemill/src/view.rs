@@ -37,6 +37,8 @@ pub(crate) struct Task {
     pub(crate) rejected: Vec<Rejected>,
     #[serde(default)]
     pub(crate) warnings: Vec<String>,
+    #[serde(default)]
+    pub(crate) outputs: Map<String, Value>,
     pub(crate) error: Option<TaskError>,
     pub(crate) reason: Option<String>,
     pub(crate) waits_for: Option<String>,

@@ -2,18 +2,17 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidemill_connector::ConnectorError;
 use tidemill_model::dag::Command;
 use tidemill_model::expr::Scope;
 use tidemill_model::template::as_text;
-use tidemill_model::{Counts, FailureKind, TaskError, TaskResult};
+use tidemill_model::{FailureKind, TaskError};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::files::Files;
 use super::{Attempt, Ended};
 use crate::logs::{AttemptLog, Stream};
 use crate::process::spawn::{Order, Started};
@@ -29,11 +28,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Bytes of the last line of the standard error that an error message quotes.
 const QUOTE_BYTES_MAX: usize = 500;
 
-/// The folder of input files, below that of attempts under way.
-pub(crate) const INPUTS: &str = "inputs";
-
 /// Environment variables.
-type Variables = Vec<(String, OsString)>;
+pub(super) type Variables = Vec<(String, OsString)>;
 
 /// What a finished command left.
 struct Finished {
@@ -54,11 +50,11 @@ pub(crate) async fn run(attempt: &Attempt, command: &Command) -> Ended {
         Ok(found) => found,
         Err(error) => return Ended::Failed(error),
     };
-    let inputs = match Inputs::prepare(attempt) {
-        Ok(inputs) => inputs,
+    let files = match Files::prepare(attempt).await {
+        Ok(files) => files,
         Err(error) => return Attempt::failed(&error),
     };
-    env.extend(inputs.variables.iter().cloned());
+    env.extend(files.variables());
     let folder = &attempt.order.dag.folder;
     if !folder.is_dir() {
         let text = format!("the folder `{}` of the DAG is not there", folder.display());
@@ -72,12 +68,16 @@ pub(crate) async fn run(attempt: &Attempt, command: &Command) -> Ended {
             return Ended::Failed(TaskError::new(FailureKind::Internal, text));
         }
     };
-    match watch(attempt, started).await {
-        Ok(finished) => ended(&finished, inputs.rows),
-        Err(error) => Ended::Failed(TaskError::new(
-            FailureKind::Internal,
-            format!("cannot watch the command: {error}"),
-        )),
+    let ended = match watch(attempt, started).await {
+        Ok(finished) => ended(&finished),
+        Err(error) => {
+            let text = format!("cannot watch the command: {error}");
+            return Ended::Failed(TaskError::new(FailureKind::Internal, text));
+        }
+    };
+    match ended {
+        None => files.collect(attempt).await,
+        Some(ended) => ended,
     }
 }
 
@@ -140,51 +140,6 @@ fn own_variables(attempt: &Attempt) -> Variables {
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value.into()))
     .collect()
-}
-
-/// The attempt's input tables as files, named by variables. The files go with it.
-struct Inputs {
-    variables: Variables,
-    folder: Option<PathBuf>,
-    /// Rows that are handed over.
-    rows: u64,
-}
-
-impl Inputs {
-    fn prepare(attempt: &Attempt) -> Result<Self, ConnectorError> {
-        let tables = attempt.inputs()?;
-        let mut inputs = Self { variables: Vec::new(), folder: None, rows: 0 };
-        if tables.is_empty() {
-            return Ok(inputs);
-        }
-        let id = &attempt.order.id;
-        let folder = attempt.shared.home.spill.join(INPUTS).join(format!(
-            "{}.{}.{}",
-            id.run,
-            attempt.task().name,
-            id.attempt
-        ));
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| ConnectorError::io("create the folder", &folder, &error))?;
-        inputs.folder = Some(folder.clone());
-        for (alias, table) in tables {
-            attempt.stop.check()?;
-            let path = folder.join(format!("{alias}.arrow"));
-            crate::tables::export(&*table, &path)?;
-            inputs.rows += table.rows();
-            let name = alias.to_ascii_uppercase().replace('.', "_");
-            inputs.variables.push((format!("TIDEMILL_INPUT_{name}"), path.into()));
-        }
-        Ok(inputs)
-    }
-}
-
-impl Drop for Inputs {
-    fn drop(&mut self) {
-        if let Some(folder) = &self.folder {
-            let _ = std::fs::remove_dir_all(folder);
-        }
-    }
 }
 
 /// Reads the command's output until it has ended, or is ended; then ends what it left.
@@ -269,26 +224,24 @@ async fn read(mut pipe: impl AsyncRead + Unpin, stream: Stream, log: &AttemptLog
     String::from_utf8_lossy(last.trim_ascii()).into_owned()
 }
 
-fn ended(finished: &Finished, rows_in: u64) -> Ended {
+/// How the command ended, unless it is well.
+fn ended(finished: &Finished) -> Option<Ended> {
     if !finished.stubborn.is_empty() {
         let pids: Vec<String> = finished.stubborn.iter().map(ToString::to_string).collect();
         let message = format!("unkillable: processes {} do not end", pids.join(", "));
-        return Ended::Unkillable(TaskError::new(FailureKind::Internal, message).help(Some(
-            "look what they wait for, for example with `ps -o pid,stat,wchan`".to_owned(),
-        )));
+        let help = "look what they wait for, for example with `ps -o pid,stat,wchan`".to_owned();
+        let error = TaskError::new(FailureKind::Internal, message).help(Some(help));
+        return Some(Ended::Unkillable(error));
     }
     if finished.stopped {
-        return Ended::Stopped;
+        return Some(Ended::Stopped);
     }
     let said = |text: String| match finished.last_line.as_str() {
         "" => text,
         line => format!("{text}: {line}"),
     };
-    match (finished.status.code(), finished.status.signal()) {
-        (Some(0), _) => {
-            let counts = Counts { rows_in, ..Counts::default() };
-            Ended::Done(TaskResult { counts, ..TaskResult::default() }, Vec::new())
-        }
+    Some(match (finished.status.code(), finished.status.signal()) {
+        (Some(0), _) => return None,
         (Some(SKIP_CODE), _) => Ended::Skipped(format!("the command ended with code {SKIP_CODE}")),
         (Some(code), _) => Ended::Failed(TaskError::new(
             FailureKind::Exit,
@@ -298,7 +251,7 @@ fn ended(finished: &Finished, rows_in: u64) -> Ended {
             let name = signal.map_or_else(|| "a signal".to_owned(), signal_name);
             Ended::Failed(TaskError::new(FailureKind::Signal, said(format!("was ended by {name}"))))
         }
-    }
+    })
 }
 
 fn signal_name(signal: i32) -> String {

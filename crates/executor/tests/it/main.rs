@@ -4,6 +4,7 @@
 
 mod connectors;
 mod data;
+mod files;
 mod house;
 mod leftovers;
 mod logs;

@@ -16,6 +16,7 @@ use tidemill_executor::{
 use tidemill_model::dag::{Check, Command, DagHead, Param, ParamKind, Read, Task};
 use tidemill_model::effect::RunTask;
 use tidemill_model::expr::Expr;
+use tidemill_model::outputs::{FileFormat, Output};
 use tidemill_model::retry::RetryPolicy;
 use tidemill_model::template::Template;
 use tidemill_model::trigger_rule::TriggerRule;
@@ -38,6 +39,9 @@ pub(crate) struct Job {
     pub(crate) inputs: Vec<(String, TableRef)>,
     pub(crate) run_tasks: Option<Vec<RunTask>>,
     pub(crate) timeout: Option<Duration>,
+    /// The form in which its inputs are handed over.
+    pub(crate) format: FileFormat,
+    pub(crate) outputs: Vec<(&'static str, Output)>,
 }
 
 /// A value that may hold `${{ … }}`.
@@ -75,6 +79,7 @@ impl Job {
                 alias: alias.clone(),
                 table: table.name.clone(),
                 task: TaskIx(0),
+                format: self.format,
             })
             .collect();
         let task = Task {
@@ -94,6 +99,9 @@ impl Job {
             pool: "default".parse().expect("a name"),
             env: (self.env.iter())
                 .map(|(name, value)| ((*name).to_owned(), template(value)))
+                .collect(),
+            outputs: (self.outputs.into_iter())
+                .map(|(name, output)| (name.parse().expect("a name"), output))
                 .collect(),
         };
         let params: IndexMap<_, _> = (self.kinds.iter())

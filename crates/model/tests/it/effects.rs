@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tidemill_model::dag::{Command, Dag, Read, Task};
+use tidemill_model::outputs::FileFormat;
 use tidemill_model::template::Template;
 use tidemill_model::{
     Action, AttemptOrder, Counts, DagRun, Effect, RunEvent, RunState, TableRef, TaskIx, TaskResult,
@@ -87,6 +88,7 @@ fn an_order_holds_the_tables_it_reads_by_their_alias() {
         alias: alias.to_owned(),
         table: table.to_owned(),
         task: TaskIx(0),
+        format: FileFormat::Arrow,
     };
     let order = order_of(|task| {
         task.reads =

@@ -50,6 +50,7 @@ impl Sketch {
             checks: Vec::new(),
             pool: pool.parse().unwrap(),
             env: IndexMap::new(),
+            outputs: IndexMap::new(),
         }
     }
 }

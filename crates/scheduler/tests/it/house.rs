@@ -70,6 +70,7 @@ pub(crate) fn dag(name: &str, text: &str, schedule: Option<&str>, retries: u32) 
             checks: Vec::new(),
             pool: "default".parse().unwrap(),
             env: IndexMap::new(),
+            outputs: IndexMap::new(),
         })
         .collect();
     let zone = chrono_tz::Europe::Zurich;

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures::future::join_all;
 use serde::Deserialize;
+use tidemill_model::outputs::Output;
 use tidemill_model::{RunId, TaskIx, TaskName, TaskState};
 
 use super::graph::kind_of;
@@ -214,9 +215,18 @@ async fn body(app: &App, run: &RunDetail, name: &TaskName, chosen: u32) -> Resul
     })
 }
 
-/// Commands and places where branches meet handle no rows.
+/// Places where branches meet handle no rows, and commands only those of tables that they read or
+/// leave.
 fn has_rows(run: &RunDetail, ix: TaskIx) -> bool {
-    run.dag.as_ref().is_none_or(|dag| !matches!(dag.task(ix).action.key(), "run" | "noop"))
+    let Some(task) = run.dag.as_ref().map(|dag| dag.task(ix)) else { return true };
+    match task.action.key() {
+        "noop" => false,
+        "run" => {
+            let is_table = |output: &Output| matches!(output, Output::Table { .. });
+            !task.reads.is_empty() || task.outputs.values().any(is_table)
+        }
+        _ => true,
+    }
 }
 
 fn counts(counts: &tidemill_model::Counts) -> Counts {

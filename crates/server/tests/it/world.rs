@@ -72,6 +72,7 @@ pub(crate) fn dag(
         checks: vec![],
         pool: "default".parse().expect("a name"),
         env: IndexMap::new(),
+        outputs: IndexMap::new(),
     });
     let param = |kind, default: Value, allowed: Vec<Value>, text: &str| Param {
         kind,

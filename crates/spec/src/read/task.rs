@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use tidemill_model::admission::DEFAULT_POOL;
 use tidemill_model::retry::RetryPolicy;
 use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{PoolName, TaskName};
 
-use super::{check, retry, value};
+use super::{check, output, retry, value};
 use crate::codes;
 use crate::keys::{self, ACTIONS};
 use crate::report::{Place, Report, listed, quoted};
@@ -75,6 +76,8 @@ pub(crate) fn read<'n>(
         pool_place: defaults.pool.as_ref().map(|(_, place)| *place),
         env: defaults.env.iter().collect(),
         env_place: None,
+        outputs: IndexMap::new(),
+        outputs_place: None,
     };
     let owner = format!("task {}", quoted(&entry.key));
     let Some(entries) = entry.node.entries() else {
@@ -124,6 +127,10 @@ fn read_modifier<'n>(task: &mut TaskSpec<'n>, entry: &'n Entry, report: &mut Rep
             task.env.retain(|default| !own.iter().any(|entry| entry.key == default.key));
             task.env.extend(own);
             task.env_place = Some(entry.place);
+        }
+        "outputs" => {
+            task.outputs = output::read_all(entry, report);
+            task.outputs_place = Some(entry.place);
         }
         _ => {}
     }
@@ -230,7 +237,7 @@ fn one_key<'n>(
 fn inputs<'n>(entry: &'n Entry, report: &mut Report) -> Vec<InputSpec<'n>> {
     match &entry.node.data {
         Data::Text(table) => {
-            vec![InputSpec { alias: table, table, place: entry.node.place }]
+            vec![InputSpec { alias: table, table, place: entry.node.place, format: None }]
         }
         Data::Map(inputs) if inputs.is_empty() => {
             let message = "`from` names no table";
@@ -262,8 +269,24 @@ fn inputs<'n>(entry: &'n Entry, report: &mut Report) -> Vec<InputSpec<'n>> {
 fn named_input<'n>(input: &'n Entry, report: &mut Report) -> Option<InputSpec<'n>> {
     value::name::<tidemill_model::VarName>(&input.key, input.place, report)?;
     let what = format!("input {}", quoted(&input.key));
-    let table = value::text(&what, input, report)?;
-    Some(InputSpec { alias: &input.key, table, place: input.node.place })
+    let alias = &input.key;
+    let Some(entries) = input.node.entries() else {
+        let table = value::text(&what, input, report)?;
+        return Some(InputSpec { alias, table, place: input.node.place, format: None });
+    };
+    keys::check(entries, &[keys::INPUT], &what, report);
+    let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+    let format = find("format")
+        .and_then(|entry| output::format(entry, report).map(|format| (format, entry.place)));
+    let Some(entry) = find("table") else {
+        let message = format!("{what} names no table");
+        report
+            .error(&codes::MISSING_KEY, input.place, message)
+            .help(format!("write `{alias}: {{table: NAME, format: csv}}`"));
+        return None;
+    };
+    let table = value::text("`table`", entry, report)?;
+    Some(InputSpec { alias, table, place: entry.node.place, format })
 }
 
 fn trigger_rule(entry: &Entry, report: &mut Report) -> Option<TriggerRule> {

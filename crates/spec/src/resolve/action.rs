@@ -8,7 +8,7 @@ use tidemill_model::time::parse_duration;
 
 use super::Resolver;
 use super::exprs::Spot;
-use super::names::transform_outputs;
+use super::names::{run_outputs, transform_outputs};
 use super::texts::Own;
 use super::uses::Uses;
 use crate::codes;
@@ -239,8 +239,16 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         if matches!(key, "ingest" | "noop") {
             refuse("from", task.from_place, "only to wait for a task, use `depends_on`");
         }
-        if matches!(key, "load" | "run" | "noop") {
-            refuse("checks", task.checks_place, "check the table in the task that makes it");
+        let has_own_table = key == "run" && run_outputs(task).iter().any(String::is_empty);
+        if matches!(key, "load" | "run" | "noop") && !has_own_table {
+            let help = match key {
+                "run" => "give the command a table of the task's name in `outputs`",
+                _ => "check the table in the task that makes it",
+            };
+            refuse("checks", task.checks_place, help);
+        }
+        if key != "run" {
+            refuse("outputs", task.outputs_place, "only a command says what it leaves");
         }
         if key != "run" {
             refuse("env", task.env_place, "only a command has environment variables");

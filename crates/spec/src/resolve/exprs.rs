@@ -2,12 +2,14 @@
 
 use tidemill_model::decide::{RUN_FIELDS, TASK_FIELDS};
 use tidemill_model::expr::{About, Checked, Expr, ExprError, Path, Type};
+use tidemill_model::outputs::Output;
 use tidemill_model::template::{RawPiece, Template, split};
 
 use super::Resolver;
 use super::uses::Uses;
 use crate::codes;
 use crate::report::{Place, listed, quoted};
+use crate::spec::ActionSpec;
 use crate::yaml::node::{Data, Node};
 
 /// Where an expression stands.
@@ -153,6 +155,7 @@ impl Resolver<'_, '_, '_, '_> {
             ["run", "interval", _] | ["secrets", _] => Type::Text,
             ["tasks", _, "rows" | "rejected" | "duplicates" | "attempts"] => Type::Int,
             ["tasks", _, "state"] => Type::Text,
+            ["tasks", task, "outputs", name] => self.type_of_output(task, name),
             _ => Type::Dynamic,
         }
     }
@@ -285,7 +288,43 @@ impl Resolver<'_, '_, '_, '_> {
             Some(field) if !TASK_FIELDS.contains(&field) => {
                 self.unknown_field(&format!("tasks.{name}"), field, TASK_FIELDS, place)
             }
+            Some("outputs") => match path.get(3) {
+                Some(output) => self.output_name(name, upstream, output, place),
+                None => true,
+            },
             _ => true,
+        }
+    }
+
+    /// Looks up a value that a command leaves.
+    fn output_name(&mut self, task: &str, at: usize, name: &str, place: Place) -> bool {
+        let spec = &self.spec.tasks[at];
+        if matches!(spec.action, None | Some(ActionSpec::Later(_) | ActionSpec::Broken(_))) {
+            // Nothing is known of what cannot be read or run.
+            return true;
+        }
+        let is_value = |output: &Output| matches!(output, Output::Value(_));
+        if spec.outputs.get(name).is_some_and(is_value) {
+            return true;
+        }
+        let values = spec.outputs.iter().filter(|(_, output)| is_value(output));
+        let known: Vec<String> = values.map(|(name, _)| name.to_string()).collect();
+        let names = || known.iter().map(String::as_str);
+        let near = self.report.did_you_mean(name, names());
+        let help = near.unwrap_or_else(|| match known.as_slice() {
+            [] => format!("say what `{task}` leaves: `outputs: {{{name}: string}}`"),
+            _ => format!("it has {}", listed(names())),
+        });
+        let message = format!("task `{task}` has no output {}", quoted(name));
+        self.report.error(&codes::EXPR_NAME, place, message).help(help);
+        false
+    }
+
+    fn type_of_output(&self, task: &str, name: &str) -> Type {
+        let task = self.names.task(task).and_then(|at| self.spec.tasks.get(at));
+        match task.and_then(|task| task.outputs.get(name)) {
+            Some(Output::Value(kind)) => kind.type_in_expr(),
+            _ => Type::Dynamic,
         }
     }
 

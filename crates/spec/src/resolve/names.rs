@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 use tidemill_model::dag::OnFail;
+use tidemill_model::outputs::Output;
 
 use crate::catalog::Catalog;
 use crate::report::listed;
@@ -77,7 +78,8 @@ fn outputs_known(task: &TaskSpec, catalog: &Catalog) -> Vec<String> {
         None => both(),
         Some(ActionSpec::Ingest(_)) => ingest_outputs(task),
         Some(ActionSpec::Transform(entry)) => transform_outputs(task, entry, catalog),
-        Some(ActionSpec::Load(_) | ActionSpec::Run(_) | ActionSpec::Noop) => Vec::new(),
+        Some(ActionSpec::Run(_)) => run_outputs(task),
+        Some(ActionSpec::Load(_) | ActionSpec::Noop) => Vec::new(),
         Some(ActionSpec::Later(_)) => both(),
         Some(ActionSpec::Broken(entry)) => match entry.key.as_str() {
             "ingest" | "transform" => both(),
@@ -100,6 +102,18 @@ fn quarantines(task: &TaskSpec) -> bool {
 fn ingest_outputs(task: &TaskSpec) -> Vec<String> {
     let mut outputs = vec![String::new(), BAD_ROWS.to_owned()];
     outputs.extend(quarantines(task).then(|| REJECTS.to_owned()));
+    outputs
+}
+
+/// The tables that a command leaves: one with the name of the task is the task's own.
+pub(crate) fn run_outputs(task: &TaskSpec) -> Vec<String> {
+    let tables = task.outputs.iter().filter(|(_, output)| matches!(output, Output::Table { .. }));
+    let mut outputs: Vec<String> = tables
+        .map(|(name, _)| if name.as_str() == task.name { String::new() } else { name.to_string() })
+        .collect();
+    if quarantines(task) {
+        outputs.push(REJECTS.to_owned());
+    }
     outputs
 }
 

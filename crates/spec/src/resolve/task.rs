@@ -14,7 +14,7 @@ use super::{LATER_VALUES, RUN_VALUES, Resolver};
 use crate::codes;
 use crate::read::value;
 use crate::report::{listed, quoted};
-use crate::spec::TaskSpec;
+use crate::spec::{ActionSpec, TaskSpec};
 
 impl<'n> Resolver<'_, 'n, '_, '_> {
     /// Resolves the task at `at`. Where something is wrong, the report says so and the rest of
@@ -32,7 +32,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         let env = self.env(task, &mut uses);
         self.pool(task);
         let name = task.name.parse().unwrap_or_else(|_| stand_in(at));
-        let reads = std::mem::take(&mut uses.reads).into_iter().collect();
+        let reads = uses.take_reads();
         let task = Task {
             name,
             action,
@@ -47,6 +47,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             checks: task.checks.iter().map(|check| check.check.clone()).collect(),
             pool: task.pool.clone(),
             env,
+            outputs: task.outputs.clone(),
         };
         (task, uses)
     }
@@ -54,6 +55,15 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
     fn inputs(&mut self, task: &TaskSpec<'n>, uses: &mut Uses) {
         for input in &task.from {
             self.table_as(input.alias, input.table, input.place, Own::Refused, uses);
+            let Some((format, place)) = input.format else { continue };
+            if matches!(task.action, Some(ActionSpec::Run(_))) {
+                uses.as_file(input.alias, format);
+            } else {
+                let message = "only a command is handed its tables as files";
+                self.report
+                    .error(&codes::NOT_HERE, place, message)
+                    .help(format!("write `{}: {}`", input.alias, input.table));
+            }
         }
     }
 
@@ -124,7 +134,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
     }
 
     fn env(&mut self, task: &TaskSpec<'n>, uses: &mut Uses) -> IndexMap<String, Template> {
-        let is_command = matches!(task.action, Some(crate::spec::ActionSpec::Run(_)));
+        let is_command = matches!(task.action, Some(ActionSpec::Run(_)));
         let mut env = IndexMap::new();
         for entry in task.env.iter().filter(|_| is_command) {
             let what = format!("variable {}", quoted(&entry.key));

@@ -1,10 +1,11 @@
 //! What a task turns out to use while it is resolved.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 use tidemill_model::TaskIx;
 use tidemill_model::dag::{Edge, Read};
+use tidemill_model::outputs::FileFormat;
 
 use crate::report::Place;
 
@@ -17,6 +18,8 @@ pub(crate) struct Uses {
     /// The tables of other tasks.
     pub(crate) reads: BTreeSet<Read>,
     pub(crate) run_tasks: bool,
+    /// The forms in which inputs are handed over, by alias.
+    formats: BTreeMap<String, FileFormat>,
     edges: IndexMap<usize, Reasons>,
     names: Vec<(usize, String)>,
 }
@@ -33,6 +36,7 @@ impl Uses {
             at,
             reads: BTreeSet::new(),
             run_tasks: false,
+            formats: BTreeMap::new(),
             edges: IndexMap::new(),
             names: Vec::new(),
         }
@@ -55,8 +59,21 @@ impl Uses {
             alias: alias.to_owned(),
             table: table.to_owned(),
             task: TaskIx(upstream as u32),
+            format: FileFormat::default(),
         };
         self.reads.insert(read);
+    }
+
+    /// The task wants an input as a file of this form.
+    pub(crate) fn as_file(&mut self, alias: &str, format: FileFormat) {
+        self.formats.insert(alias.to_owned(), format);
+    }
+
+    /// The tables of other tasks, each in the form that is wanted.
+    pub(crate) fn take_reads(&mut self) -> Vec<Read> {
+        let reads = std::mem::take(&mut self.reads).into_iter();
+        let format = |read: &Read| self.formats.get(&read.alias).copied().unwrap_or_default();
+        reads.map(|read| Read { format: format(&read), ..read }).collect()
     }
 
     /// Why it waits for a task, and where that is written.

@@ -7,7 +7,8 @@
 
 use serde_json::{Value, json};
 use tidemill_model::Version;
-use tidemill_model::dag::{Action, Command, DagHead, Task};
+use tidemill_model::dag::{Action, Command, DagHead, Read, Task};
+use tidemill_model::outputs::FileFormat;
 use tidemill_model::template::Template;
 
 /// The version of a DAG with this head and these tasks.
@@ -35,9 +36,8 @@ fn task_form(task: &Task, tasks: &[Task]) -> Value {
     let mut upstream: Vec<&str> =
         task.upstream.iter().map(|edge| tasks[edge.task.at()].name.as_str()).collect();
     upstream.sort_unstable();
-    let reads: Vec<[&str; 2]> =
-        task.reads.iter().map(|read| [read.alias.as_str(), read.table.as_str()]).collect();
-    json!({
+    let reads: Vec<Vec<&str>> = task.reads.iter().map(read_form).collect();
+    let mut form = json!({
         "action": action_form(&task.action),
         "bind": sorted(&json!(task.bind)),
         "checks": task.checks,
@@ -51,7 +51,20 @@ fn task_form(task: &Task, tasks: &[Task]) -> Value {
         "trigger_rule": task.trigger_rule,
         "upstream": upstream,
         "when": task.when,
-    })
+    });
+    // What came later is left out where it is not used, so that versions stay.
+    if !task.outputs.is_empty() {
+        form["outputs"] = sorted(&json!(task.outputs));
+    }
+    form
+}
+
+fn read_form(read: &Read) -> Vec<&str> {
+    let mut form = vec![read.alias.as_str(), read.table.as_str()];
+    if read.format != FileFormat::default() {
+        form.push(read.format.label());
+    }
+    form
 }
 
 fn action_form(action: &Action) -> Value {

@@ -49,6 +49,7 @@ pub fn chain(id: &str, tasks: usize) -> Arc<Dag> {
         checks: Vec::new(),
         pool: ok("default".parse(), "a pool name"),
         env: IndexMap::new(),
+        outputs: IndexMap::new(),
     });
     match Dag::new(head, tasks.collect()) {
         Ok(dag) => Arc::new(dag),
