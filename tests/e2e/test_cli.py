@@ -446,3 +446,42 @@ def test_logs_survive_backup_and_restore(home):
     other = home.folder / "other"
     home.call("restore", home.folder / "backup", home=other)
     assert [home.call(*w, home=other).out for w in words] == before
+
+
+def test_explain(home):
+    said = home.call("explain", "tm0107").out
+    assert said.startswith("TM0107: unknown task\n") and "What to do: " in said
+    assert home.call("explain", "TM0107", "--json").json()["title"] == "unknown task"
+    codes = home.call("explain", "--json").json()
+    pages = {path.stem for path in (ROOT / "docs" / "errors").glob("TM*.md")}
+    assert {code["code"] for code in codes} == pages
+    listed = home.call("explain").out.splitlines()
+    assert [line[:6] for line in listed] == [code["code"] for code in codes]
+    assert "did you mean `TM0107`" in home.call("explain", "TN0107", code=1).err
+    assert "lists all of them" in home.call("explain", "everything", code=1).err
+
+
+def test_vars(home):
+    path = home.dag("v", """
+params:
+  day: {type: date, default: 2026-01-31}
+  ratio: {type: number, default: 2}
+vars:
+  since: "${{ add_days(params.day, -7) }}"
+  path: "in/${{ vars.since }}/${{ run.dag }}"
+  limits: {eu: 10, us: "${{ 10 * 2 }}"}
+tasks:
+  a:
+    run: [echo, "${{ vars.path }}", "${{ vars.limits.us + 1 }}", "${{ params.ratio * 1.5 }}"]
+    when: vars.limits.eu > 3
+  b:
+    transform: {sql: "select $since as since, $ratio as ratio"}
+    bind: {since: vars.since}
+  c:
+    from: b
+    load: {jsonl: {path: out.jsonl}}
+""")
+    result = home.run(path, "--param", "day=2026-02-28")
+    assert result.state == "succeeded"
+    assert home.call("logs", result.run, "a", "--raw").out == "in/2026-02-21/v 21 3.0\n"
+    assert json.loads((home.dags / "out.jsonl").read_text()) == {"since": "2026-02-21", "ratio": 2.0}

@@ -53,6 +53,7 @@ fn fan(n: u32) -> Arc<Dag> {
         start: None,
         schedule: None,
         params: IndexMap::new(),
+        vars: IndexMap::new(),
         folder: ".".into(),
     };
     Arc::new(Dag::new(head, tasks).unwrap())

@@ -54,6 +54,8 @@ pub struct DagHead {
     pub schedule: Option<Schedule>,
     /// What a run may be told.
     pub params: IndexMap<VarName, Param>,
+    /// Values that its expressions share, each of which may use those before it.
+    pub vars: IndexMap<VarName, Template>,
     /// The folder that relative paths start from.
     pub folder: PathBuf,
 }

@@ -13,6 +13,7 @@ use crate::retry::asked_wait;
 use crate::run::{DagRun, LOST_ATTEMPTS_MAX};
 use crate::state::{RunState, TaskState};
 use crate::table::{FailureKind, TaskError, TaskResult};
+use crate::template::Template;
 use crate::time::Timestamp;
 use crate::trigger_rule::Verdict;
 
@@ -140,6 +141,9 @@ pub fn scope_for<'a>(run: &DagRun, paths: impl IntoIterator<Item = &'a Path>) ->
             Some("run") => {
                 scope.entry("run").or_insert_with(|| run_value(run));
             }
+            Some("vars") => {
+                scope.entry("vars").or_insert_with(|| vars_value(run));
+            }
             Some("tasks") => {
                 if let Some((name, value)) = path.get(1).and_then(|n| task_value(run, n, path)) {
                     tasks.insert(name, value);
@@ -152,6 +156,23 @@ pub fn scope_for<'a>(run: &DagRun, paths: impl IntoIterator<Item = &'a Path>) ->
         scope.insert("tasks".to_owned(), Value::Object(tasks));
     }
     scope
+}
+
+/// The values of `vars`, each seen by those after it. What has no value is left out, and whoever
+/// reads it has none either.
+fn vars_value(run: &DagRun) -> Value {
+    let dag = run.dag();
+    let paths: Vec<Path> = dag.vars.values().flat_map(Template::references).collect();
+    let others = paths.iter().filter(|path| path.first().is_some_and(|root| root != "vars"));
+    let mut scope = scope_for(run, others);
+    let mut vars = Map::new();
+    for (name, template) in &dag.vars {
+        scope.insert("vars".to_owned(), Value::Object(vars.clone()));
+        if let Ok(value) = template.render(&scope) {
+            vars.insert(name.to_string(), value);
+        }
+    }
+    Value::Object(vars)
 }
 
 fn run_value(run: &DagRun) -> Value {

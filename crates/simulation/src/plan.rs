@@ -62,6 +62,7 @@ pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) ->
         start,
         schedule,
         params: IndexMap::new(),
+        vars: IndexMap::new(),
         folder: ".".into(),
     };
     Dag::new(head, tasks).ok().map(Arc::new)

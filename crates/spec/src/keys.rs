@@ -76,6 +76,14 @@ pub(crate) static TOP: &[Key] = &[
             "additionalProperties": {"$ref": "#/$defs/param"}})
     }),
     now(
+        "vars",
+        "Values that expressions share, by name: what they are computed from may be params, values of the run and vars above.",
+        || {
+            json!({"type": "object", "propertyNames": name_schema(false),
+            "examples": [{"day": "${{ date(run.interval.start) }}", "regions": ["eu", "us"]}]})
+        },
+    ),
+    now(
         "defaults",
         "Modifiers that all tasks have unless they give their own.",
         || json!({"$ref": "#/$defs/defaults"}),
@@ -86,7 +94,6 @@ pub(crate) static TOP: &[Key] = &[
     }),
     later("triggers", "What starts runs."),
     later("end", "No run is scheduled after this instant."),
-    later("vars", "Values for expressions."),
     later("concurrency", "How many runs may be active at once."),
     later("deadline", "When a run is late."),
     later("retry", "How often a whole run is tried again."),

@@ -4,7 +4,7 @@
 //! * [`names`]: what a name can mean; [`uses`]: what a task turns out to use;
 //! * [`exprs`]: control expressions; [`texts`]: SQL and message texts;
 //! * [`action`]: the action and its settings; [`command`]: the command of a `run`;
-//! * [`task`]: the whole task; [`version`]: the hash of the canonical form.
+//! * [`vars`]: values that expressions share; [`task`]: the whole task; [`version`]: the hash of the canonical form.
 
 mod action;
 mod command;
@@ -13,12 +13,15 @@ mod names;
 mod task;
 mod texts;
 mod uses;
+mod vars;
 mod version;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use tidemill_model::dag::{Cycle, DagHead, Task};
+use tidemill_model::expr::Type;
 use tidemill_model::{Dag, Version};
 
 use crate::catalog::Catalog;
@@ -46,6 +49,8 @@ pub(crate) struct Resolver<'c, 'n, 'r, 'a> {
     pub(crate) spec: &'c DagSpec<'n>,
     pub(crate) names: Names<'n>,
     pub(crate) patterns: Patterns,
+    /// The types of the vars that were read so far.
+    pub(crate) vars: IndexMap<&'n str, Type>,
     pub(crate) report: &'r mut Report<'a>,
 }
 
@@ -57,8 +62,15 @@ pub(crate) fn dag(
     report: &mut Report,
 ) -> Option<Arc<Dag>> {
     let names = Names::new(&spec, catalog);
-    let mut resolver =
-        Resolver { catalog, spec: &spec, names, patterns: Patterns::default(), report };
+    let mut resolver = Resolver {
+        catalog,
+        spec: &spec,
+        names,
+        patterns: Patterns::default(),
+        vars: IndexMap::new(),
+        report,
+    };
+    let vars = resolver.vars();
     let (tasks, uses): (Vec<Task>, Vec<Uses>) =
         (0..spec.tasks.len()).map(|at| resolver.task(at)).unzip();
     let DagSpec { name, description, owner, tags, timezone, start, schedule, params, .. } = spec;
@@ -77,6 +89,7 @@ pub(crate) fn dag(
         start,
         schedule: None,
         params,
+        vars,
         folder: folder.to_owned(),
     };
     let schedule_text = schedule.as_ref().map(|(_, text)| text.as_str());

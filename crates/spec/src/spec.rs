@@ -29,6 +29,7 @@ pub(crate) struct DagSpec<'n> {
     pub(crate) params: IndexMap<VarName, Param>,
     /// The names of all params, those that cannot be read included.
     pub(crate) param_names: Vec<&'n str>,
+    pub(crate) vars: &'n [Entry],
     pub(crate) tasks: Vec<TaskSpec<'n>>,
 }
 

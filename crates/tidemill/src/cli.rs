@@ -131,6 +131,11 @@ pub(crate) enum Command {
     /// Check what is kept, and say what is wrong and what to do about it.
     #[command(after_help = "Examples:\n  tidemill doctor\n  tidemill doctor --json")]
     Doctor(Doctor),
+    /// Say what a code of a message means, and what to do about it.
+    #[command(
+        after_help = "Examples:\n  tidemill explain TM0107\n  tidemill explain        all codes"
+    )]
+    Explain(Explain),
     /// Print the JSON Schema of DAG files, for editors.
     #[command(after_help = "Example:\n  tidemill schema > dag.schema.json")]
     Schema,
@@ -319,6 +324,15 @@ pub(crate) struct Doctor {
 pub(crate) struct Completions {
     /// The shell.
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The code, as a message has it in brackets; without one, all codes are listed.
+    pub(crate) code: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

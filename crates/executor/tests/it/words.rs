@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 use tidemill_executor::logs::Stream;
-use tidemill_model::{FailureKind, ReportOutcome};
+use tidemill_model::{Action, FailureKind, ReportOutcome};
 
 use crate::house::{House, failure};
-use crate::orders::Job;
+use crate::orders::{Job, template};
 
 /// Texts that a shell, a format or an expression would take for its own.
 fn nasty() -> Vec<String> {
@@ -76,6 +76,25 @@ async fn words_reach_a_program_byte_for_byte() {
     words.extend((0..texts.len()).map(|i| format!("${{{{ params.p{i} }}}}")));
     let (id, _) = house.done(Job { params: params(&texts), ..Job::argv(words) }).await;
     assert_eq!(house.stdout(&id), joined(&texts));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_in_sql_are_never_read_as_sql() {
+    // Some for every way in which SQL quotes, ends and comments.
+    let more =
+        ["' or '1'='1", "'; drop table t; --", "/* ", "--", "$p1", "$$", "E'\\\\'", "u&'\\0027'"];
+    let texts: Vec<String> =
+        nasty().into_iter().chain(more.iter().map(|text| (*text).to_owned())).collect();
+    let house = House::new();
+    for texts in texts.chunks(250) {
+        let names: Vec<String> = (0..texts.len()).map(|i| format!("p{i}")).collect();
+        let columns: Vec<String> = names.iter().map(|name| format!("${name} as {name}")).collect();
+        let config = template(&json!(format!("select {}", columns.join(", "))));
+        let outputs = vec![String::new()];
+        let action = Action::Transform { kind: "sql".to_owned(), config, outputs };
+        let (_, result) = house.done(Job { params: params(texts), ..Job::of(action) }).await;
+        assert_eq!(house.rows(&result.tables[0]), [texts.join(" | ")]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

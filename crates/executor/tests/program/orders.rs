@@ -122,6 +122,7 @@ impl Job {
             start: None,
             schedule: None,
             params,
+            vars: IndexMap::new(),
             folder: folder.to_owned(),
         };
         let scope = Map::from_iter([("params".to_owned(), Value::Object(self.params.clone()))]);

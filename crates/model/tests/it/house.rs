@@ -67,6 +67,7 @@ pub(crate) fn head(name: &str, canonical: &[u8]) -> DagHead {
         start: None,
         schedule: None,
         params: IndexMap::new(),
+        vars: IndexMap::new(),
         folder: ".".into(),
     }
 }

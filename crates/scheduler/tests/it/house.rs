@@ -84,6 +84,7 @@ pub(crate) fn dag(name: &str, text: &str, schedule: Option<&str>, retries: u32) 
         start: None,
         schedule: schedule.map(|text| Schedule::parse(text, zone).unwrap()),
         params: IndexMap::new(),
+        vars: IndexMap::new(),
         folder: ".".into(),
     };
     Arc::new(Dag::new(head, tasks).unwrap())

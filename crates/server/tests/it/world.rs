@@ -106,6 +106,7 @@ pub(crate) fn dag(
         start: None,
         schedule: schedule.map(|text| Schedule::parse(text, Tz::UTC).expect("a schedule")),
         params,
+        vars: IndexMap::new(),
         folder: "dags".into(),
     };
     Arc::new(Dag::new(head, tasks.collect()).expect("no cycle"))

@@ -38,6 +38,7 @@ pub(crate) fn read<'n>(entries: &'n [Entry], stem: &str, report: &mut Report) ->
         param_names: find("params")
             .and_then(|entry| entry.node.entries())
             .map_or_else(Vec::new, |all| all.iter().map(|entry| entry.key.as_str()).collect()),
+        vars: find("vars").map_or(&[], |entry| value::entries("`vars`", entry, report)),
         tasks: Vec::new(),
     }
 }

@@ -41,9 +41,9 @@ impl<'s> Spot<'s> {
 }
 
 /// The roots of names.
-const ROOTS: &[&str] = &["params", "run", "tasks", "secrets", "connections"];
+const ROOTS: &[&str] = &["params", "vars", "run", "tasks", "secrets", "connections"];
 /// Roots of the language that this version has no value for.
-pub(crate) const LATER_ROOTS: &[&str] = &["vars", "item", "trigger", "last_success", "error"];
+pub(crate) const LATER_ROOTS: &[&str] = &["item", "trigger", "last_success", "error"];
 /// The names below `run.interval.`.
 const INTERVAL_FIELDS: &[&str] = &["start", "end"];
 
@@ -140,15 +140,23 @@ impl Resolver<'_, '_, '_, '_> {
     }
 
     /// The type of the value at a path.
-    fn type_of(&self, path: &[String]) -> Type {
+    pub(super) fn type_of(&self, path: &[String]) -> Type {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
         match names.as_slice() {
-            ["params" | "run" | "tasks" | "secrets" | "connections"]
+            ["params" | "vars" | "run" | "tasks" | "secrets" | "connections"]
             | ["run", "interval"]
             | ["tasks", _]
             | ["tasks", _, "outputs"] => Type::map(),
             ["params", name] => {
                 self.spec.params.get(*name).map_or(Type::Dynamic, |param| param.kind.type_in_expr())
+            }
+            ["vars", name] => self.vars.get(*name).cloned().unwrap_or(Type::Dynamic),
+            ["vars", name, fields @ ..] => {
+                let var = self.vars.get(*name).cloned().unwrap_or(Type::Dynamic);
+                fields.iter().fold(var, |of, _| match of {
+                    Type::Map(value) => *value,
+                    _ => Type::Dynamic,
+                })
             }
             ["run", "number"] => Type::Int,
             ["run", field] if RUN_FIELDS.contains(field) => Type::Text,
@@ -173,6 +181,7 @@ impl Resolver<'_, '_, '_, '_> {
         let name = path.get(1).map(String::as_str);
         match (root, name) {
             ("params", Some(name)) => self.param_name(name, place),
+            ("vars", Some(name)) => self.var_name(name, place),
             ("run", Some(name)) => self.run_name(name, path, place),
             ("tasks", Some(_)) => self.task_name(path, place, spot, uses),
             ("secrets" | "connections", _) if !spot.secrets => {
@@ -190,7 +199,7 @@ impl Resolver<'_, '_, '_, '_> {
                     .help("write `tasks.NAME.rows`, so that the dependency can be seen");
                 false
             }
-            ("params" | "run", None) => true,
+            ("params" | "run" | "vars", None) => true,
             ("secrets" | "connections", None) => {
                 let message = format!("`{root}` alone says not which one is meant");
                 self.report
@@ -248,6 +257,24 @@ impl Resolver<'_, '_, '_, '_> {
         };
         let message = format!("there is no param {}", quoted(name));
         self.report.error(&codes::EXPR_NAME, place, message).help(help.unwrap_or(known));
+        false
+    }
+
+    fn var_name(&mut self, name: &str, place: Place) -> bool {
+        if self.vars.contains_key(name) {
+            return true;
+        }
+        let all = || self.spec.vars.iter().map(|entry| entry.key.as_str());
+        let help = if all().any(|known| known == name) {
+            "a var sees those above it: move it up".to_owned()
+        } else {
+            self.report.did_you_mean(name, all()).unwrap_or_else(|| match self.spec.vars {
+                [] => "the DAG has no vars".to_owned(),
+                _ => format!("the DAG has {}", listed(all())),
+            })
+        };
+        let message = format!("there is no var {}", quoted(name));
+        self.report.error(&codes::EXPR_NAME, place, message).help(help);
         false
     }
 

@@ -18,7 +18,7 @@ pub(crate) fn of(head: &DagHead, schedule: Option<&str>, tasks: &[Task]) -> Vers
 
 fn canonical(head: &DagHead, schedule: Option<&str>, tasks: &[Task]) -> Value {
     // The outermost number changes when the language gives an old text a new meaning.
-    json!({
+    let mut form = json!({
         "dag": head.id.as_str(),
         "description": head.description,
         "language": 1,
@@ -29,7 +29,14 @@ fn canonical(head: &DagHead, schedule: Option<&str>, tasks: &[Task]) -> Value {
         "tags": head.tags,
         "tasks": tasks.iter().map(|task| task_form(task, tasks)).collect::<Vec<_>>(),
         "timezone": head.timezone.name(),
-    })
+    });
+    // What came later is left out where it is not used, so that versions stay.
+    if !head.vars.is_empty() {
+        let vars: Vec<Value> =
+            head.vars.iter().map(|(name, template)| json!([name, template])).collect();
+        form["vars"] = json!(vars);
+    }
+    form
 }
 
 fn task_form(task: &Task, tasks: &[Task]) -> Value {
@@ -52,7 +59,6 @@ fn task_form(task: &Task, tasks: &[Task]) -> Value {
         "upstream": upstream,
         "when": task.when,
     });
-    // What came later is left out where it is not used, so that versions stay.
     if !task.outputs.is_empty() {
         form["outputs"] = sorted(&json!(task.outputs));
     }

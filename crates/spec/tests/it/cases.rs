@@ -61,7 +61,7 @@ fn graph() {
 
 #[test]
 fn expressions() {
-    check("expressions.txt", 17);
+    check("expressions.txt", 19);
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub fn chain(id: &str, tasks: usize) -> Arc<Dag> {
         start: None,
         schedule: None,
         params: IndexMap::new(),
+        vars: IndexMap::new(),
         folder: PathBuf::from("."),
     };
     let tasks = (0..tasks).map(|i| Task {

@@ -7,6 +7,7 @@ mod completions;
 mod demo;
 mod docs;
 mod doctor;
+mod explain;
 mod logs;
 mod pause;
 mod plan;
@@ -95,6 +96,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Backup(command) => backup::run(&globals, &command),
         Command::Restore(command) => restore::run(&globals, &command),
         Command::Doctor(command) => doctor::run(&globals, &command),
+        Command::Explain(command) => explain::run(&command),
         Command::Schema => schema::run(&globals),
         Command::Completions(command) => completions::run(&command),
         Command::Docs(command) => docs::run(&globals, &command),
