@@ -485,3 +485,33 @@ tasks:
     assert result.state == "succeeded"
     assert home.call("logs", result.run, "a", "--raw").out == "in/2026-02-21/v 21 3.0\n"
     assert json.loads((home.dags / "out.jsonl").read_text()) == {"since": "2026-02-21", "ratio": 2.0}
+
+
+def test_defaults_of_a_folder(home):
+    home.dag("one", "tasks:\n  a:\n    run: 'echo \"$WHERE\"'\n")
+    home.file("_defaults.yaml", "owner: shop-data\ndefaults: {env: {WHERE: here}}\n")
+    path = home.dags / "one.yaml"
+    result = home.run(path)
+    assert home.call("logs", result.run, "a", "--raw").out == "here\n"
+    server = home.serve()
+    assert server.get("/api/v1/dags/one")["owner"] == "shop-data"
+    first = server.trigger("one")
+    assert server.wait(first)["state"] == "succeeded"
+    # A change of the defaults alone loads the DAG anew.
+    home.file("_defaults.yaml", "owner: others\ndefaults: {env: {WHERE: there}}\n")
+    eventually("the new owner", lambda: server.get("/api/v1/dags/one")["owner"] == "others")
+    second = server.trigger("one")
+    assert server.wait(second)["state"] == "succeeded"
+    assert home.call("logs", second, "a", "--raw").out == "there\n"
+    # What is wrong is shown, and the version before stays.
+    home.file("_defaults.yaml", "ownr: me\n")
+    wrong = home.call("validate", path, code=2).err
+    assert "_defaults.yaml:1:1" in wrong and "did you mean `owner`" in wrong
+    eventually("the error", lambda: "ownr" in json.dumps(server.get("/api/v1/dags/one")))
+    third = server.trigger("one")
+    assert server.wait(third)["state"] == "succeeded"
+    # The versions of runs are loaded again with the defaults that they began with.
+    assert server.stop() == 0
+    server = home.serve()
+    assert server.get(f"/api/v1/runs/{first}")["version"] != server.get(f"/api/v1/runs/{second}")["version"]
+    assert server.get(f"/api/v1/runs/{third}")["tasks"][0]["action"] == "run"

@@ -219,7 +219,8 @@ impl World {
 
     fn deploy(&mut self, dag: &Arc<Dag>) -> Rule {
         // The text is durable before an event names its version.
-        let source = DagSource { path: "dag.yaml".into(), text: dag.version.to_string() };
+        let source =
+            DagSource { path: "dag.yaml".into(), text: dag.version.to_string(), defaults: None };
         self.store.put_version(&dag.version, &source).map_err(|e| e.to_string())?;
         self.kernel.deploy(Arc::clone(dag), self.now);
         Ok(())

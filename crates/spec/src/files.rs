@@ -82,7 +82,7 @@ fn named_entries(report: &mut Report) -> Vec<Entry> {
 }
 
 /// Whether there is nothing but comments.
-fn is_empty(text: &str) -> bool {
+pub(crate) fn is_empty(text: &str) -> bool {
     text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
 }
 

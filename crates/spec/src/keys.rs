@@ -35,6 +35,7 @@ pub static PLACES: &[(&str, &[Key])] = &[
     ("action", ACTIONS),
     ("modifier", MODIFIERS),
     ("defaults", DEFAULTS),
+    ("folder", FOLDER),
     ("retry", RETRY),
     ("param", PARAM),
     ("check", CHECK),
@@ -219,6 +220,18 @@ pub(crate) static DEFAULTS: &[Key] = &[
     now("trigger_rule", "As `trigger_rule` of a task.", trigger_rule),
     now("pool", "As `pool` of a task.", pool),
     now("env", "As `env` of a task, for all commands. A task's own variables are added.", env),
+];
+
+/// The keys of `_defaults.yaml`.
+pub(crate) static FOLDER: &[Key] = &[
+    now("owner", "As `owner` of a DAG.", text),
+    now("tags", "As `tags` of a DAG, which replace these.", texts),
+    now("timezone", "As `timezone` of a DAG.", || json!({"type": "string", "default": "UTC"})),
+    now(
+        "defaults",
+        "As `defaults` of a DAG, whose keys take precedence one by one. Variables hold no expressions.",
+        || json!({"$ref": "#/$defs/defaults"}),
+    ),
 ];
 
 /// The keys of `retry`.

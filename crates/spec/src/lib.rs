@@ -57,24 +57,52 @@ impl Loaded {
     }
 }
 
-/// Reads a DAG file.
+/// The name of the file with what the DAGs of its folder have unless they say otherwise.
+pub const FOLDER_DEFAULTS: &str = "_defaults.yaml";
+
+/// Reads a DAG file in a folder without [`FOLDER_DEFAULTS`].
 pub fn load_dag(source: SourceText, catalog: &Catalog) -> Loaded {
-    // Trees of a hostile file may be deep; they are walked recursively.
-    stacker::maybe_grow(sql::STACK_LEFT_BYTES, sql::STACK_BYTES, || load_here(source, catalog))
+    load_dag_with(source, None, catalog)
 }
 
-fn load_here(source: SourceText, catalog: &Catalog) -> Loaded {
+/// Reads a DAG file, with the [`FOLDER_DEFAULTS`] of its folder. What is wrong with those comes
+/// with the diagnostics of the DAG.
+pub fn load_dag_with(
+    source: SourceText,
+    defaults: Option<SourceText>,
+    catalog: &Catalog,
+) -> Loaded {
+    // Trees of a hostile file may be deep; they are walked recursively.
+    stacker::maybe_grow(sql::STACK_LEFT_BYTES, sql::STACK_BYTES, || {
+        load_here(source, defaults, catalog)
+    })
+}
+
+fn load_here(source: SourceText, defaults: Option<SourceText>, catalog: &Catalog) -> Loaded {
+    let (folder, mut diagnostics) = defaults.map(read_folder).unwrap_or_default();
+    let defaults_are_good = !diagnostics.iter().any(|d| d.severity == Severity::Error);
     let mut report = report::Report::new(source);
     let stem = source.path.file_stem().unwrap_or_default().to_string_lossy();
     // The parent of a bare name is an empty text, which names no folder.
     let parent = source.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let folder = parent.unwrap_or(Path::new("."));
+    let path = parent.unwrap_or(Path::new("."));
     let dag = yaml::parse(&mut report).and_then(|root| {
-        let spec = read::dag(&root, &stem, &mut report)?;
-        resolve::dag(spec, folder, catalog, &mut report)
+        let spec = read::dag(&root, &stem, folder, &mut report)?;
+        resolve::dag(spec, path, catalog, &mut report)
     });
-    let dag = dag.filter(|_| !report.has_errors());
-    Loaded { dag, diagnostics: report.finish() }
+    let dag = dag.filter(|_| defaults_are_good && !report.has_errors());
+    diagnostics.extend(report.finish());
+    Loaded { dag, diagnostics }
+}
+
+fn read_folder<'n>(source: SourceText) -> (read::Folder<'n>, Vec<Diagnostic>) {
+    if files::is_empty(source.text) {
+        return Default::default();
+    }
+    let mut report = report::Report::new(source);
+    let root = yaml::parse(&mut report);
+    let folder = root.map(|root| read::folder(&root, &mut report)).unwrap_or_default();
+    (folder, report.finish())
 }
 
 /// The text of a file, or why it is none.

@@ -10,13 +10,46 @@ mod retry;
 mod task;
 pub(crate) mod value;
 
+use chrono_tz::Tz;
+
 use crate::codes;
 use crate::report::{Place, Report};
 use crate::spec::DagSpec;
-use crate::yaml::node::Node;
+use crate::yaml::node::{Data, Node};
+
+/// What the DAGs of a folder have unless they say otherwise.
+#[derive(Default)]
+pub(crate) struct Folder<'n> {
+    pub(crate) owner: Option<String>,
+    pub(crate) tags: Option<Vec<String>>,
+    pub(crate) timezone: Option<Tz>,
+    pub(crate) defaults: task::Defaults<'n>,
+}
+
+/// Reads `_defaults.yaml`.
+pub(crate) fn folder<'n>(root: &Node, report: &mut Report) -> Folder<'n> {
+    let entries = match &root.data {
+        Data::Map(entries) => entries.as_slice(),
+        // Nothing but comments.
+        Data::Null => &[],
+        _ => {
+            let message = format!("the file is {}, not a mapping", root.kind());
+            report
+                .error(&codes::WRONG_TYPE, root.place, message)
+                .help("write for example `defaults: {retry: 3}`");
+            &[]
+        }
+    };
+    head::folder(entries, report)
+}
 
 /// Reads the whole file.
-pub(crate) fn dag<'n>(root: &'n Node, stem: &str, report: &mut Report) -> Option<DagSpec<'n>> {
+pub(crate) fn dag<'n>(
+    root: &'n Node,
+    stem: &str,
+    folder: Folder<'n>,
+    report: &mut Report,
+) -> Option<DagSpec<'n>> {
     let Some(entries) = root.entries() else {
         let message = format!("a DAG file is a mapping, this one is {}", root.kind());
         report
@@ -24,8 +57,8 @@ pub(crate) fn dag<'n>(root: &'n Node, stem: &str, report: &mut Report) -> Option
             .help("it has at least `tasks:` with one task");
         return None;
     };
-    let head = head::read(entries, stem, report);
-    let defaults = task::defaults(root.entry("defaults"), report);
+    let head = head::read(entries, stem, &folder, report);
+    let defaults = task::defaults(root.entry("defaults"), folder.defaults, report);
     let tasks = match root.entry("tasks") {
         None => {
             report

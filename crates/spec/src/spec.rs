@@ -57,6 +57,8 @@ pub(crate) struct TaskSpec<'n> {
     /// Where the pool is named: by the task, or by `defaults`.
     pub(crate) pool_place: Option<Place>,
     pub(crate) env: Vec<&'n Entry>,
+    /// Variables of the folder, which go after those.
+    pub(crate) folder_env: IndexMap<String, String>,
     /// The key of the task's own `env`.
     pub(crate) env_place: Option<Place>,
     pub(crate) outputs: IndexMap<VarName, Output>,

@@ -72,6 +72,9 @@ pub struct DagSource {
     pub path: PathBuf,
     /// Its text.
     pub text: String,
+    /// The text of the folder's defaults, which it was read with, if there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<String>,
 }
 
 /// A record to write behind the journal. It says what is true at a position, so writing it again,

@@ -23,11 +23,11 @@ use tidemill_server::backend::{
     RunDetail, RunFileRequest, Samples, TableSample, TriggerRequest,
 };
 use tidemill_server::error::{ApiError, ErrorCode};
-use tidemill_spec::{Diagnostic, Severity, SourceText, codes, load_dag};
+use tidemill_spec::{Diagnostic, Severity, codes};
 use tidemill_store::doctor::How;
 use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store, StoreError};
 
-use crate::folder::{DagFile, read_source};
+use crate::folder::{DagFile, read_dag};
 use crate::node::{Mode, Node, SystemClock};
 
 /// Runs that are read at once to find the newest of each DAG.
@@ -437,15 +437,14 @@ fn recent_runs(node: &Node) -> Result<HashMap<DagId, Vec<RunSummary>>, ApiError>
 }
 
 fn load_file(node: &Node, path: PathBuf) -> Result<(Arc<Dag>, DagSource), ApiError> {
-    let text = read_source(&path)
+    let (source, loaded) = read_dag(&path, &node.catalog)
         .map_err(|found| ApiError::invalid(found.message.clone()).diagnostics(vec![*found]))?;
-    let loaded = load_dag(SourceText { path: &path, text: &text }, &node.catalog);
     let blocked = loaded.diagnostics.iter().any(|d| d.blocks_run);
     let Some(dag) = loaded.dag.filter(|_| !blocked) else {
         return Err(ApiError::invalid(format!("`{}` cannot run", path.display()))
             .diagnostics(loaded.diagnostics));
     };
-    Ok((dag, DagSource { path, text }))
+    Ok((dag, source))
 }
 
 fn sample(node: &Node, table: &TableRef, limit: usize) -> Result<TableSample, ApiError> {

@@ -13,7 +13,9 @@ use std::time::SystemTime;
 
 use tidemill_model::{Dag, DagId};
 use tidemill_spec::codes::{self, Code};
-use tidemill_spec::{Catalog, Diagnostic, Severity, SourceText, load_dag};
+use tidemill_spec::{
+    Catalog, Diagnostic, FOLDER_DEFAULTS, Loaded, Severity, SourceText, load_dag_with,
+};
 use tidemill_store::DagSource;
 
 /// DAG files in a folder at most; further ones are left out, with a warning.
@@ -22,12 +24,15 @@ const FILES_MAX: usize = 100_000;
 /// Files beside DAGs that are no DAGs.
 const NO_DAGS: [&str; 3] = ["connections", "pools", "secrets"];
 
-/// What a file looked like.
+/// What a file looked like, and the defaults of its folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
-    modified: SystemTime,
-    bytes: u64,
+    own: Look,
+    defaults: Option<Look>,
 }
+
+/// When a file was changed last, and its size.
+type Look = (SystemTime, u64);
 
 /// A DAG file and what came of it.
 #[derive(Debug, Clone)]
@@ -155,24 +160,43 @@ impl DagFolder {
 
 fn read(path: &Path, stamp: Stamp, catalog: &Catalog) -> DagFile {
     let mut file = DagFile {
-        source: DagSource { path: path.to_owned(), text: String::new() },
+        source: DagSource { path: path.to_owned(), text: String::new(), defaults: None },
         dag: None,
         id: None,
         diagnostics: Vec::new(),
         trouble: None,
         stamp,
     };
-    match read_source(path) {
+    match read_dag(path, catalog) {
         Err(found) => file.diagnostics.push(*found),
-        Ok(text) => {
-            let loaded = load_dag(SourceText { path, text: &text }, catalog);
+        Ok((source, loaded)) => {
             file.id = loaded.dag.as_ref().map(|dag| dag.id.clone());
             file.dag = loaded.dag;
             file.diagnostics = loaded.diagnostics;
-            file.source.text = text;
+            file.source = source;
         }
     }
     file
+}
+
+/// Reads a DAG file and the defaults of its folder, if there are any.
+pub(crate) fn read_dag(
+    path: &Path,
+    catalog: &Catalog,
+) -> Result<(DagSource, Loaded), Box<Diagnostic>> {
+    let text = read_source(path)?;
+    let defaults = path.with_file_name(FOLDER_DEFAULTS);
+    let defaults = if defaults.exists() { Some(read_source(&defaults)?) } else { None };
+    let source = DagSource { path: path.to_owned(), text, defaults };
+    let loaded = load(&source, catalog);
+    Ok((source, loaded))
+}
+
+/// Loads what was read.
+pub(crate) fn load(source: &DagSource, catalog: &Catalog) -> Loaded {
+    let path = source.path.with_file_name(FOLDER_DEFAULTS);
+    let defaults = source.defaults.as_ref().map(|text| SourceText { path: &path, text });
+    load_dag_with(SourceText { path: &source.path, text: &source.text }, defaults, catalog)
 }
 
 /// The longest DAG file, in bytes; the language's own limit is checked by its reader.
@@ -249,6 +273,10 @@ fn find(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
             Err(_) if folder != root => continue,
             Err(error) => return Err(error),
         };
+        let look = |meta: &std::fs::Metadata| {
+            (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len())
+        };
+        let defaults = std::fs::metadata(folder.join(FOLDER_DEFAULTS)).ok().map(|m| look(&m));
         for entry in entries.flatten() {
             let name = entry.file_name();
             let Some(name) = name.to_str().filter(|n| !n.starts_with(['.', '_'])) else { continue };
@@ -258,8 +286,7 @@ fn find(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
                     folders.push(entry.path());
                 }
             } else if meta.is_file() && is_dag_file(name) && found.len() < FILES_MAX {
-                let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                found.insert(entry.path(), Stamp { modified, bytes: meta.len() });
+                found.insert(entry.path(), Stamp { own: look(&meta), defaults });
             }
         }
     }

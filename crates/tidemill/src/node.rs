@@ -10,7 +10,7 @@ use tidemill_executor::{ExecLimits, Executor, ExecutorConfig, HomePaths, SmallTa
 use tidemill_model::{Dag, Effect, Limits, RunId, Timestamp, Version};
 use tidemill_profile::ProfileStore;
 use tidemill_scheduler::{Carry, Clock, Live, Outlets, Resolver, Scheduler, Settings, Started};
-use tidemill_spec::{Catalog, SourceText, load_dag};
+use tidemill_spec::Catalog;
 use tidemill_sql::{Engine, EngineConfig};
 use tidemill_store::kv::{Kv, MemoryKv, SledKv};
 use tidemill_store::projector::{self, Projector};
@@ -388,8 +388,7 @@ fn look_beside(mode: &Mode) -> Option<PathBuf> {
 /// Loads a stored version again.
 pub(crate) fn resolver(catalog: Catalog) -> Resolver {
     Arc::new(move |version: &Version, source: &DagSource| -> Option<Arc<Dag>> {
-        let text = SourceText { path: &source.path, text: &source.text };
-        load_dag(text, &catalog).dag.filter(|dag| dag.version == *version)
+        crate::folder::load(source, &catalog).dag.filter(|dag| dag.version == *version)
     })
 }
 

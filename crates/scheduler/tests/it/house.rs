@@ -92,7 +92,7 @@ pub(crate) fn dag(name: &str, text: &str, schedule: Option<&str>, retries: u32) 
 
 /// A DAG and its text, which here is its version.
 pub(crate) fn with_source(dag: &Arc<Dag>) -> (Arc<Dag>, DagSource) {
-    let source = DagSource { path: "a.yaml".into(), text: dag.version.to_string() };
+    let source = DagSource { path: "a.yaml".into(), text: dag.version.to_string(), defaults: None };
     (Arc::clone(dag), source)
 }
 

@@ -7,30 +7,60 @@ use tidemill_model::dag::{Param, ParamKind};
 use tidemill_model::schedule::Schedule;
 use tidemill_model::{DagId, Timestamp, VarName};
 
-use super::value;
+use super::{Folder, task, value};
 use crate::codes;
 use crate::keys;
 use crate::report::{Place, Report, quoted};
 use crate::spec::DagSpec;
 use crate::yaml::node::{Data, Entry};
 
+/// Reads what the DAGs of a folder have unless they say otherwise.
+pub(crate) fn folder<'n>(entries: &[Entry], report: &mut Report) -> Folder<'n> {
+    keys::check(entries.iter().filter(|e| !notes(e)), &[keys::FOLDER], "`_defaults.yaml`", report);
+    let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+    let defaults = task::defaults(find("defaults"), task::Defaults::default(), report);
+    Folder {
+        owner: find("owner")
+            .and_then(|entry| value::text("`owner`", entry, report))
+            .map(str::to_owned),
+        tags: find("tags").map(|entry| tags(entry, report)),
+        timezone: find("timezone").and_then(|entry| timezone(entry, report)),
+        defaults: defaults.for_folder(report),
+    }
+}
+
+/// Top-level keys that are free to hold anchors.
+fn notes(entry: &Entry) -> bool {
+    entry.key.starts_with("x-")
+}
+
+fn tags(entry: &Entry, report: &mut Report) -> Vec<String> {
+    let tags = value::texts("`tags`", entry, report);
+    tags.into_iter().map(|(tag, _)| tag.to_owned()).collect()
+}
+
 /// Reads everything but the tasks, which are left empty.
-pub(crate) fn read<'n>(entries: &'n [Entry], stem: &str, report: &mut Report) -> DagSpec<'n> {
-    let notes = |entry: &&Entry| entry.key.starts_with("x-");
+pub(crate) fn read<'n>(
+    entries: &'n [Entry],
+    stem: &str,
+    folder: &Folder<'n>,
+    report: &mut Report,
+) -> DagSpec<'n> {
     keys::check(entries.iter().filter(|e| !notes(e)), &[keys::TOP], "a DAG file", report);
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
     let words = |key: &str, report: &mut Report| {
         find(key).and_then(|e| value::text(&format!("`{key}`"), e, report)).map(str::to_owned)
     };
-    let timezone = find("timezone").and_then(|e| timezone(e, report)).unwrap_or(Tz::UTC);
+    let timezone = find("timezone").and_then(|e| timezone(e, report));
+    let timezone = timezone.or(folder.timezone).unwrap_or(Tz::UTC);
     DagSpec {
         name: name(find("dag"), stem, report),
         description: words("description", report),
-        owner: words("owner", report),
-        tags: find("tags").map_or_else(Vec::new, |entry| {
-            let tags = value::texts("`tags`", entry, report);
-            tags.into_iter().map(|(tag, _)| tag.to_owned()).collect()
-        }),
+        owner: words("owner", report).or_else(|| folder.owner.clone()),
+        tags: match find("tags") {
+            Some(entry) => tags(entry, report),
+            None => folder.tags.clone().unwrap_or_default(),
+        },
         timezone,
         start: find("start").and_then(|entry| start(entry, timezone, report)),
         schedule: find("schedule").and_then(|entry| schedule(entry, timezone, report)),

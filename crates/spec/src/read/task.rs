@@ -16,35 +16,66 @@ use crate::spec::{ActionSpec, InputSpec, TaskSpec};
 use crate::yaml::node::{Data, Entry, Node};
 
 /// What tasks have unless they say otherwise.
+#[derive(Clone, Default)]
 pub(crate) struct Defaults<'n> {
     retry: RetryPolicy,
     timeout: Option<Duration>,
     trigger_rule: TriggerRule,
-    pool: Option<(PoolName, Place)>,
-    env: &'n [Entry],
+    /// The pool, and where it is named in the DAG's own file.
+    pool: Option<(PoolName, Option<Place>)>,
+    env: Vec<&'n Entry>,
+    /// Variables of the folder, which hold no expressions.
+    folder_env: IndexMap<String, String>,
 }
 
-/// Reads `defaults`.
-pub(crate) fn defaults<'n>(entry: Option<&'n Entry>, report: &mut Report) -> Defaults<'n> {
-    let mut defaults = Defaults {
-        retry: RetryPolicy::default(),
-        timeout: None,
-        trigger_rule: TriggerRule::default(),
-        pool: None,
-        env: &[],
-    };
+impl Defaults<'_> {
+    /// What these mean for another file, in which their places are none: variables must then be
+    /// plain texts.
+    pub(crate) fn for_folder<'other>(self, report: &mut Report) -> Defaults<'other> {
+        let mut folder_env = IndexMap::new();
+        for entry in self.env {
+            let what = format!("variable {}", quoted(&entry.key));
+            if entry.node.holds_expr() {
+                let message = format!("{what} holds an expression, which only a DAG can");
+                report
+                    .error(&codes::NOT_HERE, entry.node.place, message)
+                    .help("write it into `defaults` of the DAG files");
+            } else if let Some(text) = value::scalar(&what, &entry.node, entry.place, report) {
+                folder_env.insert(entry.key.clone(), text);
+            }
+        }
+        let pool = self.pool.map(|(pool, _)| (pool, None));
+        let Self { retry, timeout, trigger_rule, .. } = self;
+        Defaults { retry, timeout, trigger_rule, pool, env: Vec::new(), folder_env }
+    }
+}
+
+/// Reads `defaults`, which go before those of the folder.
+pub(crate) fn defaults<'n>(
+    entry: Option<&'n Entry>,
+    of_folder: Defaults<'n>,
+    report: &mut Report,
+) -> Defaults<'n> {
+    let mut defaults = of_folder;
     let Some(entry) = entry else { return defaults };
     let entries = value::entries("`defaults`", entry, report);
     keys::check(entries, &[keys::DEFAULTS], "`defaults`", report);
     for entry in entries {
         match entry.key.as_str() {
             "retry" => defaults.retry = retry::read(entry, defaults.retry, report),
-            "timeout" => defaults.timeout = value::duration("`timeout`", entry, report),
-            "trigger_rule" => {
-                defaults.trigger_rule = trigger_rule(entry, report).unwrap_or_default();
+            "timeout" => {
+                defaults.timeout = value::duration("`timeout`", entry, report).or(defaults.timeout);
             }
-            "pool" => defaults.pool = pool(entry, report),
-            "env" => defaults.env = env(entry, report),
+            "trigger_rule" => {
+                defaults.trigger_rule =
+                    trigger_rule(entry, report).unwrap_or(defaults.trigger_rule);
+            }
+            "pool" => {
+                if let Some((pool, place)) = pool(entry, report) {
+                    defaults.pool = Some((pool, Some(place)));
+                }
+            }
+            "env" => defaults.env = env(entry, report).iter().collect(),
             _ => {}
         }
     }
@@ -73,8 +104,9 @@ pub(crate) fn read<'n>(
         checks: Vec::new(),
         checks_place: None,
         pool: defaults.pool.as_ref().map_or_else(default_pool, |(pool, _)| pool.clone()),
-        pool_place: defaults.pool.as_ref().map(|(_, place)| *place),
-        env: defaults.env.iter().collect(),
+        pool_place: defaults.pool.as_ref().and_then(|(_, place)| *place),
+        env: defaults.env.clone(),
+        folder_env: defaults.folder_env.clone(),
         env_place: None,
         outputs: IndexMap::new(),
         outputs_place: None,

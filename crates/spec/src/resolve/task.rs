@@ -136,6 +136,10 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
     fn env(&mut self, task: &TaskSpec<'n>, uses: &mut Uses) -> IndexMap<String, Template> {
         let is_command = matches!(task.action, Some(ActionSpec::Run(_)));
         let mut env = IndexMap::new();
+        if is_command {
+            let literal = |text: &String| Template::Literal(text.clone().into());
+            env.extend(task.folder_env.iter().map(|(name, text)| (name.clone(), literal(text))));
+        }
         for entry in task.env.iter().filter(|_| is_command) {
             let what = format!("variable {}", quoted(&entry.key));
             let why = format!("env {}", entry.key);

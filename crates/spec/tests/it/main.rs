@@ -5,6 +5,7 @@
 
 mod big;
 mod cases;
+mod defaults;
 mod files;
 mod schema;
 mod support;

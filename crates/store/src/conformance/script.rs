@@ -61,7 +61,7 @@ pub fn chain(id: &str, tasks: usize) -> Arc<Dag> {
 /// The source from which [`resolver`] makes a [`chain`] again.
 pub fn source_of(dag: &Dag) -> DagSource {
     let text = format!("{} {}", dag.id, dag.tasks().len());
-    DagSource { path: PathBuf::from("chain.yaml"), text }
+    DagSource { path: PathBuf::from("chain.yaml"), text, defaults: None }
 }
 
 /// Loads the DAGs of this suite.

@@ -154,7 +154,7 @@ impl Stand<'_> {
         let loaded = load_dag(SourceText { path: &path, text: yaml }, &node.catalog);
         let dag =
             loaded.dag.ok_or_else(|| Failure::said("the benchmark's own DAG does not load"))?;
-        let source = DagSource { path, text: yaml.to_owned() };
+        let source = DagSource { path, text: yaml.to_owned(), defaults: None };
         node.scheduler.deploy(vec![(dag, source)]).map_err(Failure::said)?;
         Ok(node)
     }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tidemill_model::schedule::Schedule;
 use tidemill_model::{Dag, Timestamp};
-use tidemill_spec::{SourceText, load_dag};
 
 use crate::beside::Beside;
 use crate::catalog::{catalog, folder_of};
 use crate::cli::Plan;
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, invalid, print_diagnostics};
-use crate::folder::read_source;
+use crate::folder::read_dag;
 use crate::node::{SystemClock, Toolbox};
 use crate::print::{Align, table};
 use crate::schemas::{Schemas, of_dag};
@@ -25,9 +24,8 @@ pub(crate) fn run(globals: &Globals, command: &Plan) -> Result<(), Failure> {
     let toolbox = Toolbox::open(globals)?;
     let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
     let beside = Beside::read(&folder_of(&command.file), Arc::new(secrets));
-    let text = read_source(&command.file).map_err(invalid)?;
-    let source = SourceText { path: &command.file, text: &text };
-    let loaded = load_dag(source, &catalog(&toolbox.registry, Some(&beside)));
+    let catalog = catalog(&toolbox.registry, Some(&beside));
+    let (_, loaded) = read_dag(&command.file, &catalog).map_err(invalid)?;
     print_diagnostics(&beside.diagnostics);
     print_diagnostics(&loaded.diagnostics);
     let dag = loaded.dag.ok_or(Failure::Invalid)?;

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tidemill_model::time::BadInterval;
 use tidemill_model::{Dag, DataInterval, RunState};
-use tidemill_spec::{SourceText, load_dag};
 
 use crate::access::Access;
 use crate::catalog::folder_of;
 use crate::cli::{Run, RunInput};
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, invalid, print_diagnostics};
-use crate::folder::read_source;
+use crate::folder::read_dag;
 use crate::node::{Mode, SystemClock};
 use crate::progress::{Show, follow, verdict};
 use crate::view;
@@ -52,8 +51,7 @@ pub(crate) async fn submit(
     file: &Path,
     input: &RunInput,
 ) -> Result<String, Failure> {
-    let text = read_source(file).map_err(invalid)?;
-    let loaded = load_dag(SourceText { path: file, text: &text }, &access.catalog());
+    let (_, loaded) = read_dag(file, &access.catalog()).map_err(invalid)?;
     print_diagnostics(&loaded.diagnostics);
     let blocked = loaded.diagnostics.iter().any(|d| d.blocks_run);
     let dag = loaded.dag.filter(|_| !blocked).ok_or(Failure::Invalid)?;

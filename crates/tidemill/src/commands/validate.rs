@@ -1,18 +1,19 @@
 //! `tidemill validate`: check DAG files; nothing is run.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
 use tidemill_model::words::counted;
-use tidemill_spec::{Diagnostic, Severity, SourceText, load_dag};
+use tidemill_spec::{Diagnostic, Severity};
 
 use crate::beside::Beside;
 use crate::catalog::{catalog, folder_of};
 use crate::cli::Validate;
 use crate::commands::Globals;
 use crate::failure::{Failure, print_diagnostics};
-use crate::folder::{find_files, read_source};
+use crate::folder::{find_files, read_dag};
 use crate::node::Toolbox;
 use crate::secrets::SecretStore;
 
@@ -28,17 +29,14 @@ pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> 
         let beside = Beside::read(&folder, Arc::new(secrets));
         diagnostics.extend(beside.diagnostics.iter().cloned());
         troubles.extend(beside.trouble.iter().cloned());
-        match read_source(&path) {
+        match read_dag(&path, &catalog(&toolbox.registry, Some(&beside))) {
             Err(found) => diagnostics.push(*found),
-            Ok(text) => {
-                let catalog = catalog(&toolbox.registry, Some(&beside));
-                let source = SourceText { path: &path, text: &text };
-                diagnostics.extend(load_dag(source, &catalog).diagnostics);
-            }
+            Ok((_, loaded)) => diagnostics.extend(loaded.diagnostics),
         }
     }
     // A file beside several DAGs is read once for each of them.
-    diagnostics.dedup();
+    let mut seen = HashSet::new();
+    diagnostics.retain(|d| seen.insert((d.file.clone(), d.line, d.column, d.message.clone())));
     let is_error = |d: &&Diagnostic| d.severity == Severity::Error;
     let warnings = diagnostics.iter().filter(|d| !is_error(d)).count();
     let errors = diagnostics.iter().filter(is_error).count() + troubles.len();
