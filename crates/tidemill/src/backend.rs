@@ -177,7 +177,7 @@ impl Backend for NodeBackend {
 
     async fn run_file(&self, request: RunFileRequest) -> Result<RunId, ApiError> {
         let RunFileRequest { path, params, interval, who } = request;
-        let (dag, source) = self.blocking(move |node| load_file(node, path)).await?;
+        let (dag, source) = self.blocking(move |node| load_file(node, &path)).await?;
         let request =
             tidemill_scheduler::TriggerRequest { dag: dag.id.clone(), params, interval, who };
         self.run_version(dag, source, request).await
@@ -436,8 +436,8 @@ fn recent_runs(node: &Node) -> Result<HashMap<DagId, Vec<RunSummary>>, ApiError>
     Ok(recent)
 }
 
-fn load_file(node: &Node, path: PathBuf) -> Result<(Arc<Dag>, DagSource), ApiError> {
-    let (source, loaded) = read_dag(&path, &node.catalog)
+fn load_file(node: &Node, path: &Path) -> Result<(Arc<Dag>, DagSource), ApiError> {
+    let (source, loaded) = read_dag(path, &node.catalog)
         .map_err(|found| ApiError::invalid(found.message.clone()).diagnostics(vec![*found]))?;
     let blocked = loaded.diagnostics.iter().any(|d| d.blocks_run);
     let Some(dag) = loaded.dag.filter(|_| !blocked) else {
