@@ -515,3 +515,23 @@ def test_defaults_of_a_folder(home):
     server = home.serve()
     assert server.get(f"/api/v1/runs/{first}")["version"] != server.get(f"/api/v1/runs/{second}")["version"]
     assert server.get(f"/api/v1/runs/{third}")["tasks"][0]["action"] == "run"
+
+
+def test_plan_tells_what_would_change(home):
+    path = home.dag("p", "tasks:\n  a: {run: [echo, one], retry: 1}\n")
+    assert "deployed" not in home.call("plan", path).out
+    home.run(path)
+    assert "this is the deployed version" in home.call("plan", path).out
+    path.write_text("owner: me\ntasks:\n  a: {run: [echo, two], retry: 3}\n  b: {noop: {}, depends_on: [a]}\n")
+    said = home.call("plan", path).out
+    changes = said[said.index("changes against the deployed version"):].splitlines()[1:]
+    assert changes[:3] == [
+        "  + owner: me", '  ~ tasks.a.run: ["echo","one"] → ["echo","two"]',
+        "  ~ tasks.a.retry.limit: 1 → 3"], changes
+    assert changes[3].startswith("  + tasks.b: {"), changes
+    plan = home.call("plan", path, "--json").json()
+    assert [change["path"] for change in plan["deployed"]["changes"]] == [
+        "owner", "tasks.a.run", "tasks.a.retry.limit", "tasks.b"]
+    # A server deploys what is in the folder, and is asked while it works.
+    home.serve()
+    assert "this is the deployed version" in home.call("plan", path).out

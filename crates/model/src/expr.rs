@@ -3,13 +3,14 @@
 //! `cel` stays inside this module. An expression is a pure function of its [`Scope`].
 //!
 //! * [`Expr`], below: parsing and evaluation;
-//! * [`types`], `check`: what can be known of a value before it is there; `place`: where a part
-//!   of an expression stands;
+//! * [`types`], `check`, `operators`: what can be known of a value before it is there; `place`:
+//!   where a part of an expression stands;
 //! * [`functions`]: the table of all functions; `library`: what ours compute.
 
 mod check;
 pub mod functions;
 mod library;
+mod operators;
 mod place;
 pub mod types;
 

@@ -3,7 +3,8 @@
 //! Read in this order:
 //!
 //! * [`id`], [`time`], [`secret`]: names, instants, values that cannot be printed;
-//! * [`dag`]: the workflow, validated and immutable; [`expr`] and [`template`]: its expressions;
+//! * [`dag`]: the workflow, validated and immutable; `params`: what a run may be told; [`expr`] and
+//!   [`template`]: its expressions;
 //! * [`outputs`]: what a command is handed and leaves;
 //! * [`setting`]: why the settings of a task can never work;
 //! * [`schedule`]: when runs are due;
@@ -26,6 +27,7 @@ pub mod expr;
 pub mod id;
 pub mod near;
 pub mod outputs;
+mod params;
 pub mod retry;
 pub mod run;
 pub mod schedule;

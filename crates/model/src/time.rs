@@ -198,6 +198,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
     Ok(Duration::from_millis(millis))
 }
 
+/// A span as the language writes it: `90s`, `10m`, `1d`.
+pub fn written_duration(span: Duration) -> String {
+    let millis = span.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    let whole = units.into_iter().find(|(_, unit)| millis.is_multiple_of(*unit));
+    whole.map_or_else(String::new, |(name, unit)| format!("{}{name}", millis / unit))
+}
+
 /// A span as a person says it: `5.3 s`, `2 min 10 s`, `340 ms`.
 pub fn human_duration(span: Duration) -> String {
     let micros = span.as_micros();
@@ -288,5 +296,15 @@ mod tests {
             [say(340), say(5_340), say(130_000), say(7_260_000), say(90_000_000)],
             ["340 ms", "5.3 s", "2 min 10 s", "2 h 1 min", "1 d 1 h"]
         );
+    }
+
+    #[test]
+    fn spans_are_written_as_they_are_read() {
+        for text in ["1ms", "1500ms", "90s", "10m", "25h", "2d", "3660d"] {
+            let span = parse_duration(text).expect(text);
+            assert_eq!(written_duration(span), text);
+        }
+        assert_eq!(written_duration(Duration::from_hours(1)), "1h");
+        assert_eq!(written_duration(Duration::ZERO), "0d");
     }
 }

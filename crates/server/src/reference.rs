@@ -139,6 +139,10 @@ pub static SHAPES: &[Shape] = &[
                 "definition",
                 "its tasks: `{name, action, kind, upstream, pool, timeout_ms}`; `upstream` holds `{task, why}`",
             ),
+            (
+                "meaning",
+                "the DAG in the words of the language: every key with its value, defaults applied, dependencies found; or null",
+            ),
             ("source", "the text of its file"),
         ],
     },

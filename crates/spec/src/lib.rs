@@ -8,7 +8,8 @@
 //! * `read`: the tree to a `DagSpec`, as written; `resolve`: the `DagSpec` to a [`Dag`], as meant;
 //! * `settings`: settings against their schemas; [`sql`]: what a query reads; `shell`: scripts;
 //! * [`catalog`]: what an installation offers; `schema`: the JSON Schema for editors;
-//! * `files`: connections and pools.
+//! * `files`: connections and pools; `meaning`: a DAG in the words of the language, and what
+//!   changed between two.
 //!
 //! **Invariants.** Pure: no IO, no clock, no environment; the same text gives the same answer.
 //! Nothing panics on any text. `serde_yaml` and `granit-parser` stay inside `yaml`, `sqlparser`
@@ -19,6 +20,7 @@ pub mod codes;
 pub mod diagnostic;
 mod files;
 pub mod keys;
+mod meaning;
 mod read;
 mod report;
 mod resolve;
@@ -37,6 +39,7 @@ use tidemill_model::Dag;
 pub use catalog::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
 pub use files::{ConnectionSpec, parse_connections, parse_pools};
+pub use meaning::{Change, changes, meaning};
 pub use report::SourceText;
 pub use resolve::RESERVED_NAMES;
 pub use schema::json_schema;

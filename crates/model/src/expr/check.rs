@@ -5,10 +5,10 @@
 
 use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr as Ast, IdedEntryExpr, IdedExpr, SourceInfo,
-    operators as op,
 };
 
 use super::functions::{ARGUMENTS_MAX, FUNCTIONS, Form, Function, Kind, function};
+use super::operators::quoted;
 use super::types::Type;
 use super::{About, ExprError, is_operator, path_of, place};
 use crate::near::nearest;
@@ -34,7 +34,7 @@ pub(super) fn check(node: &IdedExpr, info: &SourceInfo, type_of: &TypeOf<'_>) ->
     Checked { kind, errors: checker.errors, is_certain: checker.is_certain }
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     info: &'a SourceInfo,
     type_of: &'a TypeOf<'a>,
     /// The variables of the loops around, innermost last.
@@ -45,7 +45,7 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     /// Says what is wrong at a node; its type is not known then.
-    fn wrong(&mut self, node: &IdedExpr, message: String, help: Option<String>) -> Type {
+    pub(super) fn wrong(&mut self, node: &IdedExpr, message: String, help: Option<String>) -> Type {
         self.error(About::Type, node, message, help)
     }
 
@@ -74,7 +74,7 @@ impl Checker<'_> {
     }
 
     /// How a node is written.
-    fn text(&self, node: &IdedExpr) -> String {
+    pub(super) fn text(&self, node: &IdedExpr) -> String {
         match self.place(node) {
             Some((start, end)) => format!("`{}`", self.info.source[start..end].trim()),
             None => "it".to_owned(),
@@ -82,11 +82,11 @@ impl Checker<'_> {
     }
 
     /// A node with its type, in words: `` `params.n` is a whole number``.
-    fn is(&self, node: &IdedExpr, kind: &Type) -> String {
+    pub(super) fn is(&self, node: &IdedExpr, kind: &Type) -> String {
         format!("{} is {kind}", self.text(node))
     }
 
-    fn visit(&mut self, node: &IdedExpr) -> Type {
+    pub(super) fn visit(&mut self, node: &IdedExpr) -> Type {
         let kind = self.kind_of(node);
         self.is_certain &= kind.is_certain();
         kind
@@ -179,202 +179,12 @@ impl Checker<'_> {
         }
     }
 
-    fn truth(&mut self, node: &IdedExpr) {
+    pub(super) fn truth(&mut self, node: &IdedExpr) {
         let kind = self.visit(node);
         if !kind.fits(&Type::Bool) {
             let message = format!("{}, where true or false is needed", self.is(node, &kind));
             let help = kind.truth_help(&self.text(node));
             self.wrong(node, message, help);
-        }
-    }
-
-    fn operator(&mut self, node: &IdedExpr, call: &CallExpr) -> Type {
-        match (call.func_name.as_str(), call.args.as_slice()) {
-            (op::CONDITIONAL, [test, yes, no]) => {
-                self.truth(test);
-                let yes = self.visit(yes);
-                yes.or(self.visit(no))
-            }
-            (op::LOGICAL_AND | op::LOGICAL_OR, sides) => {
-                for side in sides {
-                    self.truth(side);
-                }
-                Type::Bool
-            }
-            (op::LOGICAL_NOT | op::NOT_STRICTLY_FALSE, [side]) => {
-                self.truth(side);
-                Type::Bool
-            }
-            (op::NEGATE, [side]) => {
-                let kind = self.visit(side);
-                if kind.is_open() || kind.is_number() {
-                    return kind;
-                }
-                let message = format!("{}, which has no negative", self.is(side, &kind));
-                self.wrong(node, message, None)
-            }
-            (name, [left, right]) => {
-                let kinds = (self.visit(left), self.visit(right));
-                self.binary(node, name, (left, right), kinds)
-            }
-            _ => Type::Dynamic,
-        }
-    }
-
-    fn binary(
-        &mut self,
-        node: &IdedExpr,
-        name: &str,
-        sides: (&IdedExpr, &IdedExpr),
-        (left, right): (Type, Type),
-    ) -> Type {
-        use Type::{Bool, Double, Instant, Int, List, Map, Span, Text};
-        match name {
-            op::EQUALS | op::NOT_EQUALS => {
-                if !left.may_equal(&right) {
-                    return self.unlike(node, "are never equal", sides, (&left, &right));
-                }
-                Bool
-            }
-            op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS => {
-                let like = left.fits(&right) || (left.is_number() && right.is_number());
-                if !(like && left.has_order() && right.has_order()) {
-                    return self.unlike(node, "cannot be compared", sides, (&left, &right));
-                }
-                Bool
-            }
-            op::IN => match &right {
-                List(item) if item.may_equal(&left) => Bool,
-                List(item) => {
-                    let message = format!(
-                        "{}, which is never in a list whose items are {}",
-                        self.is(sides.0, &left),
-                        plural(item)
-                    );
-                    self.wrong(node, message, None)
-                }
-                Map(_) if left.fits(&Text) => Bool,
-                Map(_) => {
-                    let message =
-                        format!("{}, and a name in a map is a string", self.is(sides.0, &left));
-                    self.wrong(node, message, None)
-                }
-                open if open.is_open() => Bool,
-                other => {
-                    let message = format!("{}, not a list or a map", self.is(sides.1, other));
-                    let help = (other == &Text)
-                        .then(|| "for a text in a text write `text.contains(part)`".to_owned());
-                    self.wrong(node, message, help)
-                }
-            },
-            op::INDEX => self.index(node, sides, left, &right),
-            op::ADD => match (&left, &right) {
-                (List(_), List(_)) => left.or(right),
-                (Text, Text) | (Int, Int) | (Double, Double) | (Span, Span) => left,
-                (Instant, Span) | (Span, Instant) => Instant,
-                (one, other) if one.is_open() || other.is_open() => Type::Dynamic,
-                _ => self.unlike(node, "cannot be added", sides, (&left, &right)),
-            },
-            op::SUBSTRACT => match (&left, &right) {
-                (Int, Int) | (Double, Double) | (Span, Span) => left,
-                (Instant, Span) => Instant,
-                (Instant, Instant) => Span,
-                (one, other) if one.is_open() || other.is_open() => Type::Dynamic,
-                _ => self.unlike(node, "cannot be subtracted", sides, (&left, &right)),
-            },
-            op::MULTIPLY | op::DIVIDE | op::MODULO => match (&left, &right) {
-                (Int, Int) => Int,
-                (Double, Double) if name != op::MODULO => Double,
-                (one, other) if one.is_open() || other.is_open() => Type::Dynamic,
-                _ => {
-                    let what = match name {
-                        op::MULTIPLY => "cannot be multiplied",
-                        op::DIVIDE => "cannot be divided",
-                        _ => "have no remainder",
-                    };
-                    self.unlike(node, what, sides, (&left, &right))
-                }
-            },
-            _ => Type::Dynamic,
-        }
-    }
-
-    fn index(
-        &mut self,
-        node: &IdedExpr,
-        (of, at): (&IdedExpr, &IdedExpr),
-        left: Type,
-        right: &Type,
-    ) -> Type {
-        match left {
-            Type::List(item) if right.fits(&Type::Int) => *item,
-            Type::List(_) => {
-                let message =
-                    format!("{}, and a place in a list is a whole number", self.is(at, right));
-                self.wrong(node, message, Some("places count from 0: `list[0]`".to_owned()))
-            }
-            Type::Map(value) if right.fits(&Type::Text) => *value,
-            Type::Map(_) => {
-                let message = format!("{}, and a name in a map is a string", self.is(at, right));
-                self.wrong(node, message, None)
-            }
-            open if open.is_open() => Type::Dynamic,
-            other => {
-                let message = format!("{}, and has no places or names", self.is(of, &other));
-                let help = (other == Type::Text)
-                    .then(|| "for a part of a text write `text.substring(0, 1)`".to_owned());
-                self.wrong(node, message, help)
-            }
-        }
-    }
-
-    /// Two values that do not go together, and what to do about it.
-    fn unlike(
-        &mut self,
-        node: &IdedExpr,
-        what: &str,
-        (one, other): (&IdedExpr, &IdedExpr),
-        (left, right): (&Type, &Type),
-    ) -> Type {
-        let message =
-            format!("{} and {} {right}, which {what}", self.is(one, left), self.text(other));
-        let help = self.common_ground(one, left, other, right);
-        self.wrong(node, message, help)
-    }
-
-    /// How to bring two values to one type.
-    fn common_ground(
-        &self,
-        one: &IdedExpr,
-        left: &Type,
-        other: &IdedExpr,
-        right: &Type,
-    ) -> Option<String> {
-        use Type::{Double, Instant, Int, Span, Text};
-        let wrap = |function: &str, node: &IdedExpr| {
-            format!("write `{function}({})`", self.text(node).trim_matches('`'))
-        };
-        let literal = |node: &IdedExpr| matches!(node.expr, Ast::Literal(_));
-        match (left, right) {
-            (Int, Double) if literal(one) => {
-                Some(format!("write `{}.0`", self.text(one).trim_matches('`')))
-            }
-            (Double, Int) if literal(other) => {
-                Some(format!("write `{}.0`", self.text(other).trim_matches('`')))
-            }
-            (Int, Double) => Some(wrap("double", one)),
-            (Double, Int) => Some(wrap("double", other)),
-            (Text, Instant | Span) => Some(wrap(time_function(&self.text(one)), one)),
-            (Instant | Span, Text) => Some(wrap(time_function(&self.text(other)), other)),
-            (Text, Int | Double) if literal(other) => Some(quoted(&self.text(other))),
-            (Int | Double, Text) if literal(one) => Some(quoted(&self.text(one))),
-            (Text, Int | Double | Type::Bool) => {
-                unquoted(&self.text(one)).or_else(|| Some(wrap("string", other)))
-            }
-            (Int | Double | Type::Bool, Text) => {
-                unquoted(&self.text(other)).or_else(|| Some(wrap("string", one)))
-            }
-            _ => None,
         }
     }
 
@@ -504,55 +314,4 @@ fn counts(forms: &[&Form]) -> String {
     let more = if forms.iter().any(|form| form.repeats) { " or more" } else { "" };
     let noun = if counts == [1] && more.is_empty() { "argument" } else { "arguments" };
     format!("{}{more} {noun}", words.join(" or "))
-}
-
-/// What reads a text as a time: a literal such as `'1h'` is a span.
-fn time_function(text: &str) -> &'static str {
-    let inner = text.trim_matches('`').trim_matches(['\'', '"']);
-    match crate::time::parse_duration(inner) {
-        Ok(_) => "duration",
-        Err(_) => "timestamp",
-    }
-}
-
-/// How to write a number as a text.
-fn quoted(number: &str) -> String {
-    format!("write `'{}'`", number.trim_matches('`'))
-}
-
-/// How to write a text as the number that it looks like.
-fn unquoted(text: &str) -> Option<String> {
-    let inner = text.trim_matches('`').trim_matches(['\'', '"']);
-    inner.parse::<f64>().is_ok().then(|| format!("write `{inner}`"))
-}
-
-/// Values of a type, in words.
-fn plural(kind: &Type) -> &'static str {
-    match kind {
-        Type::Bool => "true or false",
-        Type::Int => "whole numbers",
-        Type::Double => "numbers with a fraction",
-        Type::Text => "strings",
-        Type::Instant => "instants",
-        Type::Span => "spans of time",
-        Type::List(_) => "lists",
-        Type::Map(_) => "maps",
-        Type::Null => "null",
-        Type::Dynamic | Type::Nothing => "of any type",
-    }
-}
-
-impl Type {
-    /// How to make true or false of a value of this type that is written so.
-    pub fn truth_help(&self, text: &str) -> Option<String> {
-        let text = text.trim_matches('`');
-        let written = match self {
-            Self::Int => format!("{text} > 0"),
-            Self::Double => format!("{text} > 0.0"),
-            Self::Text => format!("{text} != ''"),
-            Self::List(_) | Self::Map(_) => format!("size({text}) > 0"),
-            _ => return None,
-        };
-        Some(format!("compare it: `{written}`"))
-    }
 }

@@ -80,6 +80,19 @@ impl Type {
             || matches!(self, Self::Bool | Self::Text | Self::Instant | Self::Span)
     }
 
+    /// How to make true or false of a value of this type that is written so.
+    pub fn truth_help(&self, text: &str) -> Option<String> {
+        let text = text.trim_matches('`');
+        let written = match self {
+            Self::Int => format!("{text} > 0"),
+            Self::Double => format!("{text} > 0.0"),
+            Self::Text => format!("{text} != ''"),
+            Self::List(_) | Self::Map(_) => format!("size({text}) > 0"),
+            _ => return None,
+        };
+        Some(format!("compare it: `{written}`"))
+    }
+
     /// Whether a value of this type may stand where one of `wanted` must.
     pub fn fits(&self, wanted: &Self) -> bool {
         match (self, wanted) {
@@ -99,6 +112,22 @@ impl Type {
                 own.may_equal(other)
             }
             _ => self.fits(other) || (self.is_number() && other.is_number()),
+        }
+    }
+
+    /// Values of this type, in words: `whole numbers`.
+    pub(super) fn plural(&self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::Int => "whole numbers",
+            Self::Double => "numbers with a fraction",
+            Self::Text => "strings",
+            Self::Instant => "instants",
+            Self::Span => "spans of time",
+            Self::List(_) => "lists",
+            Self::Map(_) => "maps",
+            Self::Null => "null",
+            Self::Dynamic | Self::Nothing => "of any type",
         }
     }
 

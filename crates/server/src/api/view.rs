@@ -337,6 +337,7 @@ pub(crate) struct DagWithTasks {
     deployed_at: Option<At>,
     params: Map<String, Value>,
     definition: Vec<Step>,
+    meaning: Option<Value>,
     source: String,
 }
 
@@ -364,6 +365,7 @@ impl From<&DagDetail> for DagWithTasks {
             deployed_at: at(detail.deployed_at),
             params: dag.map(params).unwrap_or_default(),
             definition: dag.map(steps).unwrap_or_default(),
+            meaning: dag.map(tidemill_spec::meaning),
             source: detail.source.clone(),
         }
     }

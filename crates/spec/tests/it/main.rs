@@ -7,6 +7,7 @@ mod big;
 mod cases;
 mod defaults;
 mod files;
+mod meaning;
 mod schema;
 mod support;
 mod survive;

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tidemill_model::schedule::Schedule;
-use tidemill_model::{Dag, Timestamp};
+use tidemill_model::{Dag, Timestamp, Version};
+use tidemill_spec::{Change, changes, meaning};
 
+use crate::access::Access;
 use crate::beside::Beside;
 use crate::catalog::{catalog, folder_of};
 use crate::cli::Plan;
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, invalid, print_diagnostics};
 use crate::folder::read_dag;
-use crate::node::{SystemClock, Toolbox};
+use crate::node::{Mode, SystemClock, Toolbox};
 use crate::print::{Align, table};
 use crate::schemas::{Schemas, of_dag};
 use crate::secrets::SecretStore;
@@ -30,13 +33,75 @@ pub(crate) fn run(globals: &Globals, command: &Plan) -> Result<(), Failure> {
     print_diagnostics(&loaded.diagnostics);
     let dag = loaded.dag.ok_or(Failure::Invalid)?;
     let ticks = next_ticks(&dag, tidemill_scheduler::Clock::now(&SystemClock));
-    let schemas = runtime()?.block_on(of_dag(&dag, &toolbox));
+    let runtime = runtime()?;
+    let schemas = runtime.block_on(of_dag(&dag, &toolbox));
+    let deployed = runtime.block_on(Deployed::of(globals, &dag)).unwrap_or_else(|trouble| {
+        eprintln!("the deployed version cannot be looked at: {trouble}\n");
+        None
+    });
     if command.json {
-        println!("{:#}", as_json(&dag, &ticks, &schemas));
+        let mut plan = as_json(&dag, &ticks, &schemas);
+        plan["deployed"] = json!(deployed);
+        println!("{plan:#}");
     } else {
         print!("{}", as_text(&dag, &ticks, &schemas));
+        if let Some(deployed) = deployed {
+            print!("{}", deployed.to_text(&dag));
+        }
     }
     Ok(())
+}
+
+/// The version that new runs take, and what the file would change.
+#[derive(Debug, Serialize)]
+struct Deployed {
+    version: Version,
+    changes: Vec<Change>,
+}
+
+impl Deployed {
+    /// What is deployed under the name of this DAG, if there is a home and it is there.
+    async fn of(globals: &Globals, dag: &Dag) -> Result<Option<Self>, Failure> {
+        if globals.must_be_a_home().is_err() {
+            return Ok(None);
+        }
+        let access = Access::open(globals, None, Mode::Look).await?;
+        let known = access.get(&format!("/api/v1/dags/{}", dag.id)).await;
+        access.close().await;
+        // A DAG that is not known is new, which needs no words.
+        let Ok(known) = known else { return Ok(None) };
+        let version = serde_json::from_value(known["version"].clone()).ok();
+        let changes = changes(&known["meaning"], &meaning(dag));
+        Ok(version.filter(|_| !known["meaning"].is_null()).map(|version| Self { version, changes }))
+    }
+
+    fn to_text(&self, dag: &Dag) -> String {
+        if self.version == dag.version {
+            return format!("\nthis is the deployed version, {}\n", self.version.short());
+        }
+        let mut text =
+            format!("\nchanges against the deployed version, {}:\n", self.version.short());
+        for Change { path, before, after } in &self.changes {
+            text.push_str(&match (before.as_ref().map(shown), after.as_ref().map(shown)) {
+                (None, Some(after)) => format!("  + {path}: {after}\n"),
+                (Some(before), None) => format!("  - {path}: {before}\n"),
+                (Some(before), Some(after)) => format!("  ~ {path}: {before} → {after}\n"),
+                (None, None) => continue,
+            });
+        }
+        text
+    }
+}
+
+/// A value in a line.
+fn shown(value: &Value) -> String {
+    const CHARS_MAX: usize = 60;
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut line: String = text.chars().take(CHARS_MAX).collect();
+    if line.len() < text.len() {
+        line.push('…');
+    }
+    line.replace('\n', "⏎")
 }
 
 fn next_ticks(dag: &Dag, now: Timestamp) -> Vec<Timestamp> {

@@ -1,0 +1,154 @@
+//! What a run may be told.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value};
+
+use crate::dag::Dag;
+use crate::expr::Type;
+use crate::id::VarName;
+use crate::time::Timestamp;
+
+/// A value that a run may be given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Param {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: ParamKind,
+    /// Its value when none is given; without one, a run must give it.
+    pub default: Option<Value>,
+    /// The only values allowed; empty = all of the type.
+    #[serde(rename = "enum")]
+    pub allowed: Vec<Value>,
+    /// What it means.
+    pub description: Option<String>,
+}
+
+/// The type of a param.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ParamKind {
+    String,
+    Integer,
+    Number,
+    Boolean,
+    Timestamp,
+    Date,
+}
+
+impl ParamKind {
+    /// The word of the language.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Timestamp => "timestamp",
+            Self::Date => "date",
+        }
+    }
+
+    /// What its values are, for messages.
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::String => "a string",
+            Self::Integer => "an integer of 64 bits",
+            Self::Number => "a number",
+            Self::Boolean => "`true` or `false`",
+            Self::Timestamp => "an instant such as `2026-01-31T02:00:00Z`",
+            Self::Date => "a date such as `2026-01-31`",
+        }
+    }
+
+    /// The type that its values have in expressions: days and instants are texts there.
+    pub fn type_in_expr(self) -> Type {
+        match self {
+            Self::String | Self::Timestamp | Self::Date => Type::Text,
+            Self::Integer => Type::Int,
+            Self::Number => Type::Double,
+            Self::Boolean => Type::Bool,
+        }
+    }
+
+    /// Whether a value is of this type.
+    pub fn admits(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::String, Value::String(_)) | (Self::Boolean, Value::Bool(_)) => true,
+            (Self::Integer, Value::Number(n)) => n.is_i64(),
+            (Self::Number, Value::Number(_)) => true,
+            (Self::Timestamp, Value::String(text)) => text.parse::<Timestamp>().is_ok(),
+            (Self::Date, Value::String(text)) => {
+                chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()
+            }
+            _ => false,
+        }
+    }
+
+    /// A value of this type in the one form that it has: `3` is `3.0` where a number may have a
+    /// fraction, so that expressions and SQL see one type whatever was given.
+    pub(crate) fn settled(self, value: Value) -> Value {
+        match value.as_f64().filter(|_| self == Self::Number).and_then(Number::from_f64) {
+            Some(number) => Value::Number(number),
+            None => value,
+        }
+    }
+
+    /// A value from the text of a command line or a form.
+    pub fn read(self, text: &str) -> Option<Value> {
+        let value = match self {
+            Self::String | Self::Timestamp | Self::Date => Value::String(text.to_owned()),
+            Self::Integer => text.parse::<i64>().ok()?.into(),
+            Self::Number => Number::from_f64(text.parse().ok()?)?.into(),
+            Self::Boolean => text.parse::<bool>().ok()?.into(),
+        };
+        self.admits(&value).then_some(value)
+    }
+}
+
+/// A param that a run was given wrongly, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum BadParam {
+    #[error("there is no param `{name}`; {known}")]
+    Unknown { name: String, known: String },
+    #[error("param `{name}` must be {kind}, not `{value}`")]
+    Type { name: VarName, kind: &'static str, value: String },
+    #[error("param `{name}` must be one of {allowed}, not `{value}`")]
+    NotAllowed { name: VarName, allowed: String, value: String },
+    #[error("param `{name}` has no default, so the run must give it")]
+    Missing { name: VarName },
+}
+
+impl Dag {
+    /// The params of a run: what was given, checked, and defaults for the rest.
+    pub fn params_of(&self, given: &Map<String, Value>) -> Result<Map<String, Value>, BadParam> {
+        if let Some(name) = given.keys().find(|name| !self.params.contains_key(name.as_str())) {
+            let known: Vec<&str> = self.params.keys().map(VarName::as_str).collect();
+            let known = match known.as_slice() {
+                [] => format!("`{}` has none", self.id),
+                names => format!("`{}` has: {}", self.id, names.join(", ")),
+            };
+            return Err(BadParam::Unknown { name: name.clone(), known });
+        }
+        let mut params = Map::new();
+        for (name, param) in &self.params {
+            let value = match given.get(name.as_str()).or(param.default.as_ref()) {
+                None => return Err(BadParam::Missing { name: name.clone() }),
+                Some(value) => value.clone(),
+            };
+            if !param.kind.admits(&value) {
+                let (kind, value) = (param.kind.value(), value.to_string());
+                return Err(BadParam::Type { name: name.clone(), kind, value });
+            }
+            if !param.allowed.is_empty() && !param.allowed.contains(&value) {
+                let allowed =
+                    param.allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let value = value.to_string();
+                return Err(BadParam::NotAllowed { name: name.clone(), allowed, value });
+            }
+            params.insert(name.as_str().to_owned(), param.kind.settled(value));
+        }
+        Ok(params)
+    }
+}
