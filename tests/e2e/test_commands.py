@@ -165,9 +165,10 @@ tasks:
     transform:
       sql: select 1 as n
   say:
-    run: [env]
+    run: env; cp "$TIDEMILL_INPUT_NUMBERS" "$TIDEMILL_OUTPUT_SCORES"
     from: numbers
     env: {OWN: x}
+    outputs: {scores: table}
 """)
     result = home.run(path, "--interval", "2026-01-01/2026-01-02")
     said = dict(line.split("=", 1) for line in home.call(
@@ -176,7 +177,7 @@ tasks:
     chapter = page[page.index("## Commands"):page.index("## Checks")]
     named = {name for name in re.findall(r"`(TIDEMILL_[A-Z_]+)`", chapter)}
     given = {name for name in said if name.startswith("TIDEMILL_")}
-    assert {name.replace("_NUMBERS", "_NAME") for name in given} == named
+    assert {re.sub("_(NUMBERS|SCORES)$", "_NAME", name) for name in given} == named
     assert (said["TIDEMILL_TASK"], said["TIDEMILL_ATTEMPT"], said["OWN"]) == ("say", "1", "x")
     assert said["TIDEMILL_INTERVAL_END"].startswith("2026-01-02")
     for name in said.keys() - given - {"OWN", "PWD", "SHLVL", "_"}:
