@@ -457,6 +457,8 @@ def test_explain(home):
     assert {code["code"] for code in codes} == pages
     listed = home.call("explain").out.splitlines()
     assert [line[:6] for line in listed] == [code["code"] for code in codes]
+    for form in ("107", "tm107", "error[TM0107]:"):
+        assert home.call("explain", form).out == said
     assert "did you mean `TM0107`" in home.call("explain", "TN0107", code=1).err
     assert "lists all of them" in home.call("explain", "everything", code=1).err
 
@@ -535,3 +537,28 @@ def test_plan_tells_what_would_change(home):
     # A server deploys what is in the folder, and is asked while it works.
     home.serve()
     assert "this is the deployed version" in home.call("plan", path).out
+
+
+def test_values_of_params_have_one_form(home):
+    """A day without its zero was refused by SQL, and compared as another one."""
+    path = home.dag("f", """
+params:
+  day: {type: date, default: 2026-2-3}
+  at: {type: timestamp, default: "2026-01-31T10:00:00+02:00"}
+tasks:
+  a:
+    run: [echo, "${{ params.day }}", "${{ params.at }}"]
+    when: params.at < '2026-01-31T09:00:00Z' && timestamp(params.day) > timestamp(params.at)
+  b: {transform: {sql: "select $day as day, $at as at"}}
+""")
+    result = home.run(path)
+    assert result.states() == {"a": "succeeded", "b": "succeeded"}
+    assert home.call("logs", result.run, "a", "--raw").out == "2026-02-03 2026-01-31T08:00:00Z\n"
+
+
+def test_validate_takes_what_a_shell_gives_it(home):
+    home.dag("d", GOOD)
+    home.file("_defaults.yaml", "owner: me\n")
+    home.file("pools.yaml", "slow: 1\n")
+    done = home.call("validate", *sorted(home.dags.glob("*.yaml")), "--json").json()
+    assert (done["files"], done["errors"]) == (1, 0)

@@ -1,5 +1,6 @@
 //! What a run may be told.
 
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
@@ -79,19 +80,30 @@ impl ParamKind {
             (Self::Number, Value::Number(_)) => true,
             (Self::Timestamp, Value::String(text)) => text.parse::<Timestamp>().is_ok(),
             (Self::Date, Value::String(text)) => {
-                chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()
+                NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()
             }
             _ => false,
         }
     }
 
-    /// A value of this type in the one form that it has: `3` is `3.0` where a number may have a
-    /// fraction, so that expressions and SQL see one type whatever was given.
+    /// A value of this type in the one form that it has, so that values can be compared whatever
+    /// was given: `3` is `3.0` where a number may have a fraction, a day has all its digits, and an
+    /// instant is in UTC.
     pub(crate) fn settled(self, value: Value) -> Value {
-        match value.as_f64().filter(|_| self == Self::Number).and_then(Number::from_f64) {
-            Some(number) => Value::Number(number),
-            None => value,
-        }
+        let settled = match (self, &value) {
+            (Self::Number, Value::Number(number)) => {
+                number.as_f64().and_then(Number::from_f64).map(Value::Number)
+            }
+            (Self::Date, Value::String(text)) => {
+                let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
+                day.map(|day| Value::String(day.format("%Y-%m-%d").to_string()))
+            }
+            (Self::Timestamp, Value::String(text)) => {
+                text.parse::<Timestamp>().ok().map(|instant| Value::String(instant.to_string()))
+            }
+            _ => None,
+        };
+        settled.unwrap_or(value)
     }
 
     /// A value from the text of a command line or a form.

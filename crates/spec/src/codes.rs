@@ -20,9 +20,13 @@ impl Code {
     }
 }
 
-/// The entry of a code, for example of `TM0107`; letters may be small.
+/// The entry of a code: of `TM0107`, `tm107`, `107`, or of `error[TM0107]` as a message has it.
 pub fn find(id: &str) -> Option<&'static Code> {
-    CODES.iter().copied().find(|code| code.id.eq_ignore_ascii_case(id))
+    let inner = id.split_once('[').map_or(id, |(_, rest)| rest.trim_end_matches([']', ':']));
+    let digits = inner.trim().trim_start_matches(['t', 'T', 'm', 'M']);
+    let number: u32 = digits.parse().ok()?;
+    let id = format!("TM{number:04}");
+    CODES.iter().copied().find(|code| code.id == id)
 }
 
 macro_rules! codes {

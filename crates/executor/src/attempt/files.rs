@@ -209,7 +209,7 @@ async fn tables_in(
             Some(connector) => take(attempt, &*connector, (&path, columns), own, outputs).await,
         }
         .map_err(|error| {
-            let text = format!("the file of table `{name}` cannot be read: {error}");
+            let text = format!("the file of table `{name}` cannot be read: {}", error.message);
             ConnectorError { message: text, ..error }
         })?;
     }

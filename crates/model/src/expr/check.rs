@@ -7,7 +7,7 @@ use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr as Ast, IdedEntryExpr, IdedExpr, SourceInfo,
 };
 
-use super::functions::{ARGUMENTS_MAX, FUNCTIONS, Form, Function, Kind, function};
+use super::functions::{ARGUMENTS_MAX, FUNCTIONS, Form, Function, INSTEAD, Kind, function};
 use super::operators::quoted;
 use super::types::Type;
 use super::{About, ExprError, is_operator, path_of, place};
@@ -220,7 +220,7 @@ impl Checker<'_> {
         let target = call.target.iter().map(|target| &**target);
         let nodes: Vec<&IdedExpr> = target.chain(&call.args).collect();
         let given: Vec<Type> = nodes.iter().map(|node| self.visit(node)).collect();
-        let name = call.func_name.as_str();
+        let name = call.func_name.strip_prefix(INSTEAD).unwrap_or(&call.func_name);
         let Some(function) = function(name) else {
             let near = nearest(name, FUNCTIONS.iter().map(|f| f.name));
             let help = near.map_or_else(

@@ -4,8 +4,10 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use cel::common::ast::{CallExpr, Expr as Ast};
 use cel::common::types::{DYN_TYPE, Type as CelType};
 use cel::common::value::CowVal;
+use cel::parser::Macro;
 use cel::{DeclarationError, Env, ExecutionError, Value};
 
 use super::library as own;
@@ -25,6 +27,10 @@ pub struct Function {
     /// What computes it, where CEL does not.
     run: Option<Run>,
 }
+
+/// What stands before the names of our functions that take the place of CEL's own: those read less
+/// than the rest of the language does.
+pub(super) const INSTEAD: &str = "tidemill_";
 
 type Run = for<'b, 'v> fn(Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError>;
 
@@ -220,6 +226,7 @@ impl Function {
 
 /// The function of this name.
 pub fn function(name: &str) -> Option<&'static Function> {
+    let name = name.strip_prefix(INSTEAD).unwrap_or(name);
     FUNCTIONS.iter().find(|function| function.name == name)
 }
 
@@ -295,7 +302,7 @@ pub static FUNCTIONS: &[Function] = &[
             method(List, &[], INT),
             method(Map, &[], INT),
         ],
-        "size(params.regions)",
+        "size(vars.regions)",
         "The length of a text, a list or a map.",
     ),
     theirs(
@@ -454,20 +461,22 @@ pub static FUNCTIONS: &[Function] = &[
         "sum",
         &[call(&[Numbers], Item)],
         run!(sum),
-        "sum(params.weights)",
+        "sum(vars.weights)",
         "The sum of a list of numbers; 0 of an empty one.",
     ),
-    theirs(
+    ours(
         "timestamp",
         &[call(&[Time], INSTANT), call(&[Int], INSTANT)],
+        run!(timestamp),
         "timestamp(run.interval.start)",
         "A text as an instant, for comparisons and arithmetic.",
     ),
-    theirs(
+    ours(
         "duration",
         &[call(&[Text], Gives::Kind(Span)), call(&[Span], Gives::Kind(Span))],
+        run!(duration),
         "timestamp(run.interval.start) - duration('90m')",
-        "A span, to add to an instant: hours `h`, minutes `m`, seconds `s`, `ms`.",
+        "A span, to add to an instant: `1d`, `2h`, `90m`, `30s`, `100ms`.",
     ),
     ours(
         "date",
@@ -514,14 +523,14 @@ pub static FUNCTIONS: &[Function] = &[
     theirs(
         "distinct",
         &[method(List, &[], Same)],
-        "params.regions.distinct()",
+        "vars.regions.distinct()",
         "A list with each value once.",
     ),
-    theirs("sort", &[method(Ordered, &[], Same)], "params.regions.sort()", "A list in order."),
+    theirs("sort", &[method(Ordered, &[], Same)], "vars.regions.sort()", "A list in order."),
     theirs(
         "reverse",
         &[method(List, &[], Same), method(Text, &[], TEXT)],
-        "params.regions.reverse()",
+        "vars.regions.reverse()",
         "A list or a text from its end.",
     ),
     theirs(
@@ -533,21 +542,21 @@ pub static FUNCTIONS: &[Function] = &[
     theirs(
         "slice",
         &[method(List, &[Int, Int], Same)],
-        "params.regions.slice(0, 2)",
+        "vars.regions.slice(0, 2)",
         "The items from a place up to another, counted from 0.",
     ),
     ours(
         "zip",
         &[call(&[List, List], Gives::Kind(List))],
         run!(zip),
-        "zip(params.regions, params.files)",
+        "zip(vars.regions, vars.files)",
         "Pairs of the items of two lists that stand at the same place; the lists are of one length.",
     ),
     ours(
         "cross",
         &[call(&[List, List], Gives::Kind(List))],
         run!(cross),
-        "cross(params.regions, range(7))",
+        "cross(vars.regions, range(7))",
         "Pairs of each item of one list with each of another.",
     ),
     ours(
@@ -575,7 +584,7 @@ pub static FUNCTIONS: &[Function] = &[
         "to_json",
         &[call(&[Any], TEXT)],
         run!(to_json),
-        "to_json(params.regions)",
+        "to_json(vars.regions)",
         "A value as JSON.",
     ),
     ours(
@@ -589,6 +598,14 @@ pub static FUNCTIONS: &[Function] = &[
 
 /// The most arguments of a function whose last may come again.
 pub(super) const ARGUMENTS_MAX: usize = 16;
+
+/// Functions of CEL whose place is taken by ours.
+const REPLACED: [&str; 2] = ["timestamp", "duration"];
+
+/// The name by which CEL knows a function of ours.
+fn called(name: &str) -> String {
+    if REPLACED.contains(&name) { format!("{INSTEAD}{name}") } else { name.to_owned() }
+}
 
 /// Adds the functions to an environment of CEL.
 pub(super) fn declare(env: &mut Env) -> Result<(), DeclarationError> {
@@ -605,7 +622,8 @@ pub(super) fn declare(env: &mut Env) -> Result<(), DeclarationError> {
         counts.dedup();
         for count in counts {
             let types: Vec<CelType> = (0..count).map(|_| DYN_TYPE).collect();
-            env.add_overload(function.name, &format!("{}_{count}", function.name), types, run)?;
+            let name = called(function.name);
+            env.add_overload(&name, &format!("{name}_{count}"), types, run)?;
         }
     }
     Ok(())
@@ -617,5 +635,12 @@ pub(super) fn environment() -> Result<Arc<Env>, DeclarationError> {
     cel::extensions::strings(&mut env)?;
     cel::extensions::lists(&mut env)?;
     declare(&mut env)?;
+    for name in REPLACED {
+        env.add_macro(Macro::global(name, 1, move |helper, _, arguments| {
+            let call =
+                CallExpr { func_name: called(name), target: None, args: std::mem::take(arguments) };
+            Ok(Some(helper.next_expr(Ast::Call(call))))
+        }))?;
+    }
     Ok(Arc::new(env))
 }

@@ -11,7 +11,7 @@ use chrono::{DateTime, Datelike, Duration, NaiveDate, NaiveTime, TimeZone, Timel
 use chrono_tz::Tz;
 use sha2::{Digest, Sha256};
 
-use crate::time::Timestamp;
+use crate::time::{Timestamp, parse_duration};
 
 type Given = Result<Value, String>;
 
@@ -186,6 +186,29 @@ pub(super) fn sum(given: &[Value]) -> Given {
         }
     }
     Ok(if is_whole { Value::Int(whole) } else { Value::Float(broken) })
+}
+
+pub(super) fn timestamp(given: &[Value]) -> Given {
+    let instant = match given {
+        [Value::Int(seconds)] => DateTime::from_timestamp_secs(*seconds)
+            .ok_or_else(|| format!("has no instant for {seconds} seconds"))?,
+        _ => instant(given, 0)?,
+    };
+    Ok(Value::Timestamp(instant.fixed_offset()))
+}
+
+pub(super) fn duration(given: &[Value]) -> Given {
+    if let [span @ Value::Duration(_)] = given {
+        return Ok(span.clone());
+    }
+    let text = text(given, 0)?;
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text),
+    };
+    let span = parse_duration(rest).map_err(|error| error.to_string())?;
+    let span = Duration::from_std(span).map_err(|_| format!("cannot hold `{text}`"))?;
+    Ok(Value::Duration(span * sign))
 }
 
 pub(super) fn date(given: &[Value]) -> Given {

@@ -182,6 +182,10 @@ impl Checker<'_> {
             }
             (Int, Double) => Some(wrap("double", one)),
             (Double, Int) => Some(wrap("double", other)),
+            (Span, Int) if literal(other) => {
+                let seconds = self.text(other).trim_matches('`').to_owned();
+                Some(format!("write `duration('{seconds}s')`"))
+            }
             (Text, Instant | Span) => Some(wrap(time_function(&self.text(one)), one)),
             (Instant | Span, Text) => Some(wrap(time_function(&self.text(other)), other)),
             (Text, Int | Double) if literal(other) => Some(quoted(&self.text(other))),

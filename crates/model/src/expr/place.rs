@@ -5,6 +5,7 @@
 
 use cel::common::ast::{CallExpr, Expr as Ast, IdedExpr, SourceInfo};
 
+use super::functions::INSTEAD;
 use super::is_operator;
 
 /// The bytes of a node, from the first to the one after the last.
@@ -24,7 +25,10 @@ pub(super) fn of(node: &IdedExpr, info: &SourceInfo) -> Option<(usize, usize)> {
         Ast::Call(call) => {
             let start = match &call.target {
                 Some(target) => of(target, info)?.0,
-                None => source.get(..at)?.trim_end().len().checked_sub(call.func_name.len())?,
+                None => {
+                    let name = call.func_name.strip_prefix(INSTEAD).unwrap_or(&call.func_name);
+                    source.get(..at)?.trim_end().len().checked_sub(name.len())?
+                }
             };
             (start, closing(source, at)?)
         }

@@ -134,9 +134,9 @@ fn every_function_does_what_its_example_says() {
     let scope = match json!({
         "params": {
             "name": "eu-Shop", "names": "a,b", "text": "12", "a": 3, "b": 5, "share": 0.256,
-            "regions": ["us", "eu", "us"], "files": ["x", "y", "z"], "weights": [1, 2.5],
             "since": "2026-01-01", "customer": "c17",
         },
+        "vars": {"regions": ["us", "eu", "us"], "files": ["x", "y", "z"], "weights": [1, 2.5]},
         "run": {"dag": "orders", "interval": {
             "start": "2026-03-28T23:30:00Z", "end": "2026-03-29T23:30:00Z"}},
         "tasks": {
@@ -164,6 +164,8 @@ fn functions_refuse_what_they_cannot_take() {
         let message = error.map_or_else(|e| e.message, |value| value.to_string());
         assert!(message.contains(expected), "{source}: {message}");
     };
+    check("timestamp('soon')", "`soon` is not a date or an instant");
+    check("duration('5x')", "`5x` is not a duration");
     check("date('soon')", "`soon` is not a date or an instant");
     check("date('2026-01-01', 'Mars')", "knows no zone `Mars`");
     check("start_of('fortnight', '2026-01-01')", "knows no `fortnight`");
@@ -205,6 +207,10 @@ fn time_is_told_in_zones() {
         "start_of('hour', '2026-01-01T05:45:59.5Z', 'Asia/Kolkata')",
         &json!("2026-01-01T05:30:00Z"),
     );
+    check("timestamp('2026-01-31') == timestamp('2026-01-31T01:00:00+01:00')", &json!(true));
+    check("timestamp('2026-01-31') + duration('1d')", &json!("2026-02-01T00:00:00Z"));
+    check("timestamp('2026-01-31') - duration('-90m')", &json!("2026-01-31T01:30:00Z"));
+    check("timestamp(0)", &json!("1970-01-01T00:00:00Z"));
     check("days_between('2026-03-01', '2026-02-01T23:00:00Z')", &json!(-28));
     check("add_days('2024-02-28', 1)", &json!("2024-02-29"));
     check("date('2026-01-31T23:30:00Z', 'Europe/Zurich')", &json!("2026-02-01"));

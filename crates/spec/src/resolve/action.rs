@@ -253,6 +253,16 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         if key != "run" {
             refuse("env", task.env_place, "only a command has environment variables");
         }
+        if let Some(place) = task.outputs_place.filter(|_| {
+            let quarantines = task.checks.iter().any(|c| c.check.on_fail == OnFail::Quarantine);
+            quarantines && task.outputs.contains_key("rejects")
+        }) {
+            let message =
+                format!("the checks of `{}` make the table `{}.rejects`", task.name, task.name);
+            self.report
+                .error(&codes::NAME_TAKEN, place, message)
+                .help("give the output another name");
+        }
         if let ActionSpec::Transform(entry) = action {
             let outputs = transform_outputs(task, entry, self.catalog);
             if let Some(place) = task.checks_place.filter(|_| !outputs.contains(&String::new())) {

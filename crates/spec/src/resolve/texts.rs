@@ -190,13 +190,26 @@ impl Resolver<'_, '_, '_, '_> {
 
     fn unknown_table(&mut self, name: &str, place: Place, uses: &Uses) {
         if self.names.task(name).is_some() {
-            let message = format!("task {} makes no table", quoted(name));
-            self.report.error(&codes::UNKNOWN_TABLE, place, message).help(
-                "tables come from `ingest` and `transform`; only to wait for it, use `depends_on`",
-            );
+            let prefix = format!("{name}.");
+            let others: Vec<&str> =
+                self.names.tables().filter(|table| table.starts_with(&prefix)).collect();
+            let (message, help) = match others.as_slice() {
+                [] => (
+                    format!("task {} makes no table", quoted(name)),
+                    "tables come from `ingest`, `transform` and the `outputs` of `run`; only to \
+                     wait for it, use `depends_on`"
+                        .to_owned(),
+                ),
+                others => (
+                    format!("task {} makes no table of its own name", quoted(name)),
+                    format!("it makes {}", listed(others.iter().copied())),
+                ),
+            };
+            self.report.error(&codes::UNKNOWN_TABLE, place, message).help(help);
             return;
         }
         let inputs = self.spec.tasks[uses.at].from.iter().map(|input| input.alias);
+        let inputs = inputs.filter(|alias| *alias != name);
         let own = table_name(&uses.name, "");
         let known = self.names.tables().filter(|table| *table != own).chain(inputs);
         let near = self.report.did_you_mean(name, known.chain([RUN_TASKS]));

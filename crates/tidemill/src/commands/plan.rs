@@ -85,7 +85,10 @@ impl Deployed {
             text.push_str(&match (before.as_ref().map(shown), after.as_ref().map(shown)) {
                 (None, Some(after)) => format!("  + {path}: {after}\n"),
                 (Some(before), None) => format!("  - {path}: {before}\n"),
-                (Some(before), Some(after)) => format!("  ~ {path}: {before} → {after}\n"),
+                (Some(_), Some(_)) => {
+                    let (before, after) = beside(before.as_ref(), after.as_ref());
+                    format!("  ~ {path}: {before} → {after}\n")
+                }
                 (None, None) => continue,
             });
         }
@@ -93,10 +96,31 @@ impl Deployed {
     }
 }
 
+/// Two values in a line each, both from a little before the first place where they differ.
+fn beside(before: Option<&Value>, after: Option<&Value>) -> (String, String) {
+    const CHARS_BEFORE: usize = 12;
+    let text = |value: Option<&Value>| value.map(whole).unwrap_or_default();
+    let (before, after) = (text(before), text(after));
+    let same = before.chars().zip(after.chars()).take_while(|(a, b)| a == b).count();
+    let skipped = same.saturating_sub(CHARS_BEFORE);
+    let cut = |text: &str| {
+        let dots = if skipped > 0 { "…" } else { "" };
+        format!("{dots}{}", line(&text.chars().skip(skipped).collect::<String>()))
+    };
+    (cut(&before), cut(&after))
+}
+
+fn whole(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// A value in a line.
 fn shown(value: &Value) -> String {
+    line(&whole(value))
+}
+
+fn line(text: &str) -> String {
     const CHARS_MAX: usize = 60;
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut line: String = text.chars().take(CHARS_MAX).collect();
     if line.len() < text.len() {
         line.push('…');

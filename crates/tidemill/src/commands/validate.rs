@@ -13,7 +13,7 @@ use crate::catalog::{catalog, folder_of};
 use crate::cli::Validate;
 use crate::commands::Globals;
 use crate::failure::{Failure, print_diagnostics};
-use crate::folder::{find_files, read_dag};
+use crate::folder::{find_files, is_companion, read_dag};
 use crate::node::Toolbox;
 use crate::secrets::SecretStore;
 
@@ -67,7 +67,8 @@ fn paths(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
                 Failure::Said(format!("cannot read `{}`: {error}", path.display()))
             })?;
             files.extend(found);
-        } else {
+        } else if !is_companion(path) {
+            // What stands beside DAGs is read with them, and a shell's `*.yaml` names it too.
             files.push(path.clone());
         }
     }
