@@ -296,15 +296,17 @@ fn find(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
 /// Whether a file stands beside DAGs and is none.
 pub(crate) fn is_companion(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| name == FOLDER_DEFAULTS || (is_yaml(name) && !is_dag_file(name)))
+    name.is_some_and(|name| {
+        name == FOLDER_DEFAULTS || (stem_of(name).is_some() && !is_dag_file(name))
+    })
 }
 
-fn is_yaml(name: &str) -> bool {
-    name.ends_with(".yaml") || name.ends_with(".yml")
+/// The name of a YAML file without its extension.
+fn stem_of(name: &str) -> Option<&str> {
+    name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml"))
 }
 
 fn is_dag_file(name: &str) -> bool {
-    let stem = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml"));
     let is_test = |stem: &str| stem.strip_suffix(".test").is_some();
-    stem.is_some_and(|stem| !NO_DAGS.contains(&stem) && !is_test(stem))
+    stem_of(name).is_some_and(|stem| !NO_DAGS.contains(&stem) && !is_test(stem))
 }
