@@ -510,6 +510,8 @@ def test_defaults_of_a_folder(home):
     wrong = home.call("validate", path, code=2).err
     assert "_defaults.yaml:1:1" in wrong and "did you mean `owner`" in wrong
     eventually("the error", lambda: "ownr" in json.dumps(server.get("/api/v1/dags/one")))
+    eventually("a line in the log",
+               lambda: "has no key `ownr`" in (home.folder / "serve.log").read_text())
     third = server.trigger("one")
     assert server.wait(third)["state"] == "succeeded"
     # The versions of runs are loaded again with the defaults that they began with.

@@ -51,6 +51,25 @@ pub(crate) struct DagFile {
 }
 
 impl DagFile {
+    /// What is wrong with it, in one line.
+    fn complaint(&self) -> String {
+        if let Some(trouble) = &self.trouble {
+            return trouble.clone();
+        }
+        let blocking = || self.diagnostics.iter().filter(|d| d.blocks_run);
+        let more = match blocking().count() {
+            0 | 1 => String::new(),
+            all => format!(" (and {} more)", all - 1),
+        };
+        let path = self.source.path.display();
+        match blocking().next() {
+            Some(Diagnostic { code, message, file, line, column, .. }) => {
+                format!("`{path}` cannot run: {message} [{code}] at {file}:{line}:{column}{more}")
+            }
+            None => format!("`{path}` cannot run"),
+        }
+    }
+
     /// Whether it can run.
     pub(crate) fn runs(&self) -> bool {
         self.dag.is_some() && !self.diagnostics.iter().any(|d| d.blocks_run)
@@ -64,6 +83,8 @@ pub(crate) struct Changes {
     pub(crate) deploy: Vec<(Arc<Dag>, DagSource)>,
     /// DAGs whose file is gone.
     pub(crate) retire: Vec<DagId>,
+    /// What is wrong with files that cannot be loaded, a line for each.
+    pub(crate) wrong: Vec<String>,
 }
 
 /// A folder of DAG files.
@@ -152,7 +173,10 @@ impl DagFolder {
                 }
             }
             // The version before stays deployed while the new text is wrong.
-            _ => file.id = file.id.or(known),
+            _ => {
+                file.id = file.id.or(known);
+                changes.wrong.push(file.complaint());
+            }
         }
         self.files.insert(path, file);
     }

@@ -298,7 +298,12 @@ impl Node {
             None => return Ok(()),
         };
         match changes {
-            Ok(changes) => self.carry_out(changes),
+            Ok(changes) => {
+                for line in &changes.wrong {
+                    tracing::warn!("{line}; a version that was deployed before stays");
+                }
+                self.carry_out(changes)
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot read the folder of DAGs");
                 Ok(())
