@@ -5,6 +5,8 @@
 //! its parent is still found.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions};
@@ -226,12 +228,28 @@ enum Carries {
     Bare,
 }
 
+/// The bytes of an environment that are read at once; few are longer.
+const ENVIRON_BYTES: usize = 256 << 10;
+
+/// Reads a file of `/proc` in as few calls as can be. Between two calls a process may become another
+/// program; the second then finds nothing, and what the first one gave would be taken for all.
+fn at_once(path: &str) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut bytes = vec![0; ENVIRON_BYTES];
+    let length = file.read(&mut bytes)?;
+    bytes.truncate(length);
+    if length == ENVIRON_BYTES {
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
 /// Whether a process has the needle in its environment.
 fn carries(pid: i32, needle: &str) -> Carries {
-    let read = |what: &str| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
-    let environ = read("environ");
+    let environ = at_once(&format!("/proc/{pid}/environ")).unwrap_or_default();
     if environ.is_empty() {
-        return if read("cmdline").is_empty() { Carries::Changing } else { Carries::Bare };
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        return if arguments.is_empty() { Carries::Changing } else { Carries::Bare };
     }
     let found = environ.split(|byte| *byte == 0).any(|entry| entry == needle.as_bytes());
     if found { Carries::Yes } else { Carries::No }
