@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::dag::ParamKind;
 use crate::expr::Type;
 use crate::id::VarName;
+use crate::words::cut;
 
 /// The most bytes of the values that a task leaves, as JSON. They are kept with the run; what is
 /// larger is a table.
@@ -228,11 +229,7 @@ fn wrong(outputs: &IndexMap<VarName, Output>, name: &str, value: String) -> BadO
 /// A text as it can be shown in a message.
 fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 80;
-    let mut cut: String = text.chars().take(CHARS_MAX).collect();
-    if cut.len() < text.len() {
-        cut.push('…');
-    }
-    cut
+    cut(text, CHARS_MAX)
 }
 
 impl fmt::Display for FileFormat {

@@ -38,6 +38,10 @@ pub enum ParamKind {
 }
 
 impl ParamKind {
+    /// Every type, in the order of the reference.
+    pub const ALL: [Self; 6] =
+        [Self::String, Self::Integer, Self::Number, Self::Boolean, Self::Timestamp, Self::Date];
+
     /// The word of the language.
     pub fn label(self) -> &'static str {
         match self {

@@ -19,6 +19,14 @@ pub fn a(word: &str) -> String {
     format!("{article} {word}")
 }
 
+/// The first letters of a text, with a sign that there are more.
+pub fn cut(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Names for a message: all of a few, the first of many.
 pub fn listed<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
     const NAMES_MAX: usize = 30;
@@ -42,6 +50,11 @@ mod tests {
         assert!(listed(&names).ends_with("c29 and 2 more"));
         assert_eq!(listed(["a", "b"]), "a, b");
         assert_eq!(listed::<&str>([]), "nothing");
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_letters() {
+        assert_eq!([cut("", 2), cut("éa", 2), cut("éab", 2), cut("a", 0)], ["", "éa", "éa…", "…"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! reference says.
 
 use serde_json::{Value, json};
+use tidemill_model::dag::ParamKind;
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::trigger_rule::TriggerRule;
 
@@ -191,7 +192,7 @@ pub(crate) static MODIFIERS: &[Key] = &[
         || {
             json!({"type": "object", "propertyNames": name_schema(false), "minProperties": 1,
             "additionalProperties": {"anyOf": [
-                {"enum": OUTPUT_TYPES}, {"$ref": "#/$defs/output"}]},
+                {"enum": output_types()}, {"$ref": "#/$defs/output"}]},
             "examples": [{"total": "integer", "scores": {"type": "table", "format": "csv"}}]})
         },
     ),
@@ -258,7 +259,7 @@ pub(crate) static RETRY: &[Key] = &[
 
 /// The keys of a param.
 pub(crate) static PARAM: &[Key] = &[
-    now("type", "The type of its values.", || json!({"enum": PARAM_TYPES})),
+    now("type", "The type of its values.", || json!({"enum": param_types()})),
     now(
         "default",
         "Its value when a run gives none; without a default, a run must give one.",
@@ -276,7 +277,7 @@ pub(crate) static INPUT: &[Key] = &[
 
 /// The keys of an output of a command.
 pub(crate) static OUTPUT: &[Key] = &[
-    now("type", "The type of the value; or `table`.", || json!({"enum": OUTPUT_TYPES})),
+    now("type", "The type of the value; or `table`.", || json!({"enum": output_types()})),
     now("format", "The form of the file that the command writes, of a table.", file_format),
     now(
         "columns",
@@ -307,11 +308,15 @@ pub(crate) static CHECK: &[Key] = &[
 ];
 
 /// The types of params.
-pub(crate) const PARAM_TYPES: &[&str] =
-    &["string", "integer", "number", "boolean", "timestamp", "date"];
+pub(crate) fn param_types() -> [&'static str; 6] {
+    ParamKind::ALL.map(ParamKind::label)
+}
+
 /// The types of outputs.
-pub(crate) const OUTPUT_TYPES: &[&str] =
-    &["string", "integer", "number", "boolean", "timestamp", "date", "json", "table"];
+fn output_types() -> Vec<&'static str> {
+    param_types().into_iter().chain(["json", "table"]).collect()
+}
+
 /// The values of `on_fail`.
 pub(crate) const ON_FAIL: &[&str] = &["stop", "quarantine", "warn"];
 /// The most retries of a task.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use tidemill_model::template::as_text;
-use tidemill_model::words::noun;
+use tidemill_model::words::{cut, noun};
 use tidemill_model::{RunState, TaskState, Timestamp};
 
 use crate::access::Access;
@@ -170,12 +170,7 @@ pub(crate) fn counts(task: &Task) -> String {
 fn outputs(task: &Task) -> String {
     const CHARS_MAX: usize = 40;
     let shown = task.outputs.iter().map(|(name, value)| {
-        let value = as_text(value);
-        let mut text: String = value.chars().take(CHARS_MAX).collect();
-        if text.len() < value.len() {
-            text.push('…');
-        }
-        format!("{name} = {}", text.replace('\n', " "))
+        format!("{name} = {}", cut(&as_text(value), CHARS_MAX).replace('\n', " "))
     });
     shown.collect::<Vec<_>>().join(", ")
 }

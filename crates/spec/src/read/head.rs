@@ -197,10 +197,9 @@ fn param(entry: &Entry, report: &mut Report) -> Option<Param> {
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
     let Some(kind) = find("type") else {
         let message = format!("{owner} has no `type`");
-        report.error(&codes::MISSING_KEY, entry.place, message).help(format!(
-            "it is one of {}",
-            crate::report::listed(keys::PARAM_TYPES.iter().copied())
-        ));
+        report
+            .error(&codes::MISSING_KEY, entry.place, message)
+            .help(format!("it is one of {}", crate::report::listed(keys::param_types())));
         return None;
     };
     let kind = param_kind(kind, report)?;
@@ -239,15 +238,7 @@ fn written(value: &serde_json::Value) -> String {
 }
 
 fn param_kind(entry: &Entry, report: &mut Report) -> Option<ParamKind> {
-    let kinds = [
-        ParamKind::String,
-        ParamKind::Integer,
-        ParamKind::Number,
-        ParamKind::Boolean,
-        ParamKind::Timestamp,
-        ParamKind::Date,
-    ];
-    let choices: Vec<(&str, ParamKind)> = kinds.iter().map(|k| (k.label(), *k)).collect();
+    let choices = ParamKind::ALL.map(|kind| (kind.label(), kind));
     value::choice("`type`", entry, &choices, report)
 }
 

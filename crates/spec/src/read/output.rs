@@ -83,15 +83,7 @@ fn output(kind: Kind, format: FileFormat) -> Output {
 }
 
 fn kind(what: &str, entry: &Entry, report: &mut Report) -> Option<Kind> {
-    let kinds = [
-        ParamKind::String,
-        ParamKind::Integer,
-        ParamKind::Number,
-        ParamKind::Boolean,
-        ParamKind::Timestamp,
-        ParamKind::Date,
-    ];
-    let scalars = kinds.map(|kind| (kind.label(), Kind::Value(ValueKind::Scalar(kind))));
+    let scalars = ParamKind::ALL.map(|kind| (kind.label(), Kind::Value(ValueKind::Scalar(kind))));
     let others = [("json", Kind::Value(ValueKind::Json)), ("table", Kind::Table)];
     let choices: Vec<(&str, Kind)> = scalars.into_iter().chain(others).collect();
     value::choice(what, entry, &choices, report)

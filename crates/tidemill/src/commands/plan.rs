@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tidemill_model::schedule::Schedule;
+use tidemill_model::words::cut;
 use tidemill_model::{Dag, Timestamp, Version};
 use tidemill_spec::{Change, changes, meaning};
 
@@ -121,11 +122,7 @@ fn shown(value: &Value) -> String {
 
 fn line(text: &str) -> String {
     const CHARS_MAX: usize = 60;
-    let mut line: String = text.chars().take(CHARS_MAX).collect();
-    if line.len() < text.len() {
-        line.push('…');
-    }
-    line.replace('\n', "⏎")
+    cut(text, CHARS_MAX).replace('\n', "⏎")
 }
 
 fn next_ticks(dag: &Dag, now: Timestamp) -> Vec<Timestamp> {
