@@ -33,7 +33,8 @@ def test_all_are_valid(home):
 
 def test_all_are_covered_here():
     names = {path.stem for path in (ROOT / "dags").glob("*.yaml")}
-    assert names == {"hello", "orders", "retry", "branches", "nightly", "api", "fan_out", "python"}
+    assert names == {"hello", "orders", "retry", "branches", "nightly", "api", "fan_out", "python",
+                     "mapping", "groups"}
 
 
 def test_hello(examples):
@@ -113,6 +114,34 @@ def test_python(examples):
     (score,) = [task for task in shown["tasks"] if task["name"] == "score"]
     assert score["outputs"] == {"regions": len(totals)}
     assert f"regions = {len(totals)}" in examples.call("show", result.run).out
+
+
+def test_mapping(examples):
+    result = examples.run(examples.dags / "mapping.yaml")
+    assert result.state == "succeeded"
+    shown = examples.call("show", result.run, "--json").json()
+    orders = next(task for task in shown["tasks"] if task["name"] == "orders")
+    assert orders["items"] == {
+        "total": 3, "begun": 3, "tolerated": 1, "by_state": {"succeeded": 2, "failed": 1}}
+    assert orders["warnings"] == ["1 of 3 items failed, which is tolerated"]
+    log = examples.call("logs", result.run, "report", "--raw")
+    assert log.out == "2 of 3 days\n"
+    failed = examples.call("show", result.run, "orders", "--state", "failed").out
+    assert "orders[2]" in failed and "orders[1]" not in failed
+    assert "orders-2026-01-03.csv" in examples.call("logs", result.run, "orders[2]").out
+    # Two missing days are too many.
+    days = json.dumps(["2026-01-01", "2026-02-01", "2026-02-02"])
+    result = examples.run(examples.dags / "mapping.yaml", "--param", f"days={days}", code=1)
+    assert "2 of 3 items failed, 1 is tolerated" in result.error("orders")
+
+
+def test_groups(examples):
+    result = examples.run(examples.dags / "groups.yaml")
+    assert succeeded(result) == {
+        "orders", "publish", "publish.good", "publish.file", "publish.finally", "report"}
+    assert examples.call("logs", result.run, "report", "--raw").out == "4 of 5 rows\n"
+    number = result.run.rpartition(".")[2]
+    assert not (examples.dags / "out" / f"groups-{number}.csv").exists()
 
 
 def pages(path, number):

@@ -65,11 +65,25 @@ tasks:
     checks:
       - rows: {min: 1}
 
+  parts:
+    for_each: "['a', 'b', 'c', 'd', 'e']"
+    max_parallel: 2
+    tasks:
+      part:
+        transform: {sql: "select $part as b, sum(a) as share from rows where b = $part"}
+        bind: {part: item}
+      look:
+        run: [sleep, "0.01"]
+        depends_on: [part]
+    finally: [{run: ["true"]}]
+    outputs: part
+
   joined:
     transform:
       sql: |
-        select sums.b, sums.total, sums.lines, max(wide.c) as top, count(*) as pairs
-        from sums join wide on wide.b = sums.b
+        select sums.b, sums.total, sums.lines, max(wide.c) as top, count(*) as pairs,
+          max(parts.share) as share, max(parts._item) as item
+        from sums join wide on wide.b = sums.b left join parts on parts.b = sums.b
         group by sums.b, sums.total, sums.lines
         order by sums.b
     depends_on: [slow]
@@ -166,7 +180,16 @@ def test_kill_9(home, request):
         assert entry["state"] == "succeeded", server.run(run)
         file = home.dags / "out" / f"run-{run.rpartition('.')[2]}.jsonl"
         assert file.read_bytes() == expected[entry["params"]["n"]], run
-    hit = sum(task["lost"] > 0 for run in runs for task in server.run(run)["tasks"])
+    tasks = [task for run in runs for task in server.run(run)["tasks"]]
+    for task in tasks:
+        if task["items"]:
+            assert task["items"]["by_state"] == {"succeeded": 5}, task
+    items = [item for run in runs
+             for item in server.get(f"/api/v1/runs/{run}/tasks/parts/items")["items"]]
+    assert len(items) == 5 * len(runs)
+    inside = [member for item in items for member in item["members"]]
+    assert any(member["lost"] for member in inside), "no item was hit"
+    hit = sum(task["lost"] > 0 for task in tasks + inside)
     assert hit > 10, "the kills hit nothing"
     print(f"{kills} kills, {len(runs)} runs, {len(acknowledged)} acknowledged, "
           f"{hit} tasks lost an attempt")

@@ -2,6 +2,7 @@
 
 mod command;
 pub(crate) mod files;
+mod gather;
 mod ingest;
 mod inputs;
 mod load;
@@ -50,16 +51,22 @@ pub(crate) enum Ended {
 impl Attempt {
     /// The task.
     pub(crate) fn task(&self) -> &Task {
-        self.order.dag.task(self.order.id.task)
+        self.order.dag.task(self.order.id.task.task)
     }
 
     /// Does the work, from the first note of the log to the report.
     pub(crate) async fn run(self) -> AttemptReport {
         let task = self.task();
-        let action = format!("{} {}", task.action.key(), task.action.kind());
-        self.log.note(&format!("attempt {} of `{}`: {action}", self.order.id.attempt, task.name));
+        let action = match &self.order.gather {
+            Some(gather) => format!("puts together {}", counted(gather.items.len(), "item")),
+            None => format!("{} {}", task.action.key(), task.action.kind()),
+        };
+        let name = self.order.dag.name_of(self.order.id.task);
+        self.log.note(&format!("attempt {} of `{name}`: {action}", self.order.id.attempt));
         let ended = match &task.action {
-            Action::Noop => Ended::Done(TaskResult::default(), Vec::new()),
+            _ if self.order.gather.is_some() => self.gather(),
+            // The kernel does not order these: a group is nothing but its members.
+            Action::Noop | Action::Group(_) => Ended::Done(TaskResult::default(), Vec::new()),
             Action::Run(command) => command::run(&self, command).await,
             Action::Ingest { connector, config } => {
                 self.ingest(connector, config).instrument(self.span()).await

@@ -159,8 +159,8 @@ impl Executor {
     /// Starts an attempt. Never blocks; its end is reported.
     pub fn start(&self, order: Arc<AttemptOrder>) {
         let shared = &self.shared;
-        let task = order.dag.task(order.id.task);
-        if matches!(task.action, Action::Noop) {
+        let task = order.dag.task(order.id.task.task);
+        if matches!(task.action, Action::Noop) && order.gather.is_none() {
             let outcome = ReportOutcome::Succeeded(TaskResult::default());
             let id = order.id.clone();
             (shared.report)(AttemptReport { id, outcome, small_tables: Vec::new() });
@@ -173,11 +173,12 @@ impl Executor {
             return;
         }
         let span = tracing::info_span!("dag_run", run = %order.id.run).in_scope(
-            || tracing::info_span!("task_run", task = %task.name, attempt = order.id.attempt),
+            || tracing::info_span!("task_run", task = %order.dag.name_of(order.id.task), attempt = order.id.attempt),
         );
         // A command's tables are written to files and read from them, and that may take its time.
         let has_files = !task.reads.is_empty() || task.reads_run_tasks || !task.outputs.is_empty();
-        let blocking = has_files || !matches!(task.action, Action::Run(_));
+        let is_command = matches!(task.action, Action::Run(_)) && order.gather.is_none();
+        let blocking = has_files || !is_command;
         let this = self.clone();
         shared.runtime.spawn(
             async move {
@@ -199,7 +200,9 @@ impl Executor {
         order: &AttemptOrder,
         stop: &StopFlag,
     ) -> Option<tokio::task::JoinHandle<()>> {
-        let limit = order.dag.task(order.id.task).timeout?;
+        // A mapped task's time limit is that of each of its items.
+        let task = order.dag.task(order.id.task.task);
+        let limit = task.timeout.filter(|_| order.gather.is_none())?;
         let stop = stop.clone();
         Some(self.shared.runtime.spawn(async move {
             tokio::time::sleep(limit).await;
@@ -216,8 +219,7 @@ impl Executor {
     ) -> AttemptReport {
         let shared = Arc::clone(&self.shared);
         let id = order.id.clone();
-        let task = order.dag.task(order.id.task).name.clone();
-        let path = path_of(&shared.home.logs, &order.id, task.as_str());
+        let path = path_of(&shared.home.logs, &order.id, &order.dag.name_of(order.id.task));
         let clock = Arc::clone(&shared.clock);
         let log = AttemptLog::create(&path, shared.limits.log, &*shared.secrets, clock);
         let work = Attempt { shared, order, stop, log: log.clone() }.run();

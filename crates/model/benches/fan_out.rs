@@ -11,31 +11,17 @@ use std::time::Instant;
 use indexmap::IndexMap;
 use serde_json::Map;
 use tidemill_model::dag::{DagHead, Edge, Task};
-use tidemill_model::retry::RetryPolicy;
-use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{
-    Action, Admission, Dag, DagRun, Event, Limits, RunEvent, RunId, TaskIx, TaskResult, Timestamp,
-    Trigger, Version, decide,
+    Action, Admission, Dag, DagRun, Event, Instance, Limits, RunEvent, RunId, TaskIx, TaskResult,
+    Timestamp, Trigger, Version, decide,
 };
 
 fn task(name: &str, upstream: impl Iterator<Item = u32>) -> Task {
+    let edge = |up| Edge { task: TaskIx(up), why: vec!["depends_on".to_owned()] };
+    let pool = "default".parse().unwrap();
     Task {
-        name: name.parse().unwrap(),
-        action: Action::Noop,
-        upstream: upstream
-            .map(|up| Edge { task: TaskIx(up), why: vec!["depends_on".to_owned()] })
-            .collect(),
-        reads: Vec::new(),
-        reads_run_tasks: false,
-        bind: IndexMap::new(),
-        when: None,
-        trigger_rule: TriggerRule::AllSuccess,
-        retry: RetryPolicy::default(),
-        timeout: None,
-        checks: Vec::new(),
-        pool: "default".parse().unwrap(),
-        env: IndexMap::new(),
-        outputs: IndexMap::new(),
+        upstream: upstream.map(edge).collect(),
+        ..Task::new(name.parse().unwrap(), pool, Action::Noop)
     }
 }
 
@@ -62,7 +48,7 @@ fn fan(n: u32) -> Arc<Dag> {
 struct World {
     run: DagRun,
     admission: Admission,
-    open: Vec<(TaskIx, u32)>,
+    open: Vec<(Instance, u32)>,
     events: u64,
 }
 

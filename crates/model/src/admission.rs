@@ -13,7 +13,7 @@ use std::collections::btree_map::Iter;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Event, RunEvent};
-use crate::id::{PoolName, RunId, TaskIx};
+use crate::id::{Instance, PoolName, RunId};
 use crate::run::DagRun;
 use crate::state::{RunState, TaskState};
 use crate::time::Timestamp;
@@ -71,9 +71,10 @@ pub enum WaitReason {
     },
 }
 
-/// Oldest run first; inside a run, the order of the DAG.
+/// Oldest run first; inside a run, the order of the DAG, and of mapped groups one item after the
+/// other.
 type RunKey = (Timestamp, RunId);
-type TaskKey = (Reverse<i32>, Timestamp, RunId, TaskIx);
+type TaskKey = (Reverse<i32>, Timestamp, RunId, Instance);
 
 #[derive(Debug, Clone, Default)]
 struct Pool {
@@ -119,11 +120,10 @@ impl Admission {
             }
             RunState::Running => {
                 self.running_runs += 1;
-                for (i, task) in run.tasks().iter().enumerate() {
-                    let ix = TaskIx(i as u32);
-                    match task.state {
-                        TaskState::Queued => self.enqueue(run, ix),
-                        TaskState::Running => self.take(run, ix),
+                for at in run.open_instances().filter(|at| !run.is_container(*at)) {
+                    match run.instance(at).map(|task| task.state) {
+                        Some(TaskState::Queued) => self.enqueue(run, at),
+                        Some(TaskState::Running) => self.take(run, at),
                         _ => {}
                     }
                 }
@@ -134,6 +134,10 @@ impl Admission {
 
     /// Records that `event` happened to `run`, which has it applied.
     pub fn apply(&mut self, run: &DagRun, event: &RunEvent) {
+        if event.task().is_some_and(|at| run.is_container(at)) {
+            // Groups and mapped tasks take no slots; what they hold does.
+            return;
+        }
         match event {
             RunEvent::Created { .. } | RunEvent::Reopened { .. } => {
                 self.queued_runs.insert(run_key(run));
@@ -171,6 +175,8 @@ impl Admission {
             | RunEvent::TaskUpstreamFailed { .. }
             | RunEvent::TaskFailed { .. }
             | RunEvent::TaskRemoved { .. }
+            | RunEvent::GroupStopped { .. }
+            | RunEvent::AttemptGathers { .. }
             | RunEvent::CancelRequested { .. } => {}
         }
     }
@@ -187,7 +193,7 @@ impl Admission {
         let free = self.limits.running_attempts_max.saturating_sub(self.running_attempts);
         events.extend(self.next_tasks().take(free as usize).map(|(key, attempt)| {
             let (_, _, run, task) = key;
-            let started = RunEvent::AttemptStarted { task: *task, attempt, at: now };
+            let started = RunEvent::AttemptStarted { task: *task, attempt, map: None, at: now };
             Event::Run(run.clone(), started)
         }));
         events
@@ -256,25 +262,25 @@ impl Admission {
         self.limits
     }
 
-    fn pool(&mut self, run: &DagRun, task: TaskIx) -> &mut Pool {
-        self.pools.entry(run.dag().task(task).pool.clone()).or_default()
+    fn pool(&mut self, run: &DagRun, task: Instance) -> &mut Pool {
+        self.pools.entry(run.dag().task(task.task).pool.clone()).or_default()
     }
 
-    fn enqueue(&mut self, run: &DagRun, task: TaskIx) {
-        let attempt = run.task(task).attempts + 1;
+    fn enqueue(&mut self, run: &DagRun, task: Instance) {
+        let attempt = run.instance(task).map_or(0, |state| state.attempts) + 1;
         self.pool(run, task).queue.insert(task_key(run, task), attempt);
     }
 
-    fn dequeue(&mut self, run: &DagRun, task: TaskIx) {
+    fn dequeue(&mut self, run: &DagRun, task: Instance) {
         self.pool(run, task).queue.remove(&task_key(run, task));
     }
 
-    fn take(&mut self, run: &DagRun, task: TaskIx) {
+    fn take(&mut self, run: &DagRun, task: Instance) {
         self.pool(run, task).used += 1;
         self.running_attempts += 1;
     }
 
-    fn give_back(&mut self, run: &DagRun, task: TaskIx) {
+    fn give_back(&mut self, run: &DagRun, task: Instance) {
         let pool = self.pool(run, task);
         pool.used = pool.used.saturating_sub(1);
         self.running_attempts = self.running_attempts.saturating_sub(1);
@@ -285,6 +291,6 @@ fn run_key(run: &DagRun) -> RunKey {
     (run.head.created_at, run.head.id.clone())
 }
 
-fn task_key(run: &DagRun, task: TaskIx) -> TaskKey {
+fn task_key(run: &DagRun, task: Instance) -> TaskKey {
     (Reverse(0), run.head.created_at, run.head.id.clone(), task)
 }

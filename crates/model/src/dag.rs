@@ -12,7 +12,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde::{Deserialize, Serialize};
 
 use crate::expr::{Expr, Path};
-use crate::id::{DagId, PoolName, TaskIx, TaskName, VarName, Version};
+use crate::id::{DagId, Instance, PoolName, TaskIx, TaskName, VarName, Version};
 use crate::outputs::{FileFormat, Output};
 pub use crate::params::{BadParam, Param, ParamKind};
 use crate::retry::RetryPolicy;
@@ -31,6 +31,20 @@ pub struct Dag {
     index: HashMap<TaskName, TaskIx>,
     downstream: Vec<Vec<TaskIx>>,
     order: Vec<TaskIx>,
+    families: Vec<Family>,
+}
+
+/// What a task has to do with groups and mapping.
+#[derive(Debug, Clone, Default)]
+struct Family {
+    /// The mapped task that it is, or whose member it is.
+    root: Option<TaskIx>,
+    /// Its place among what its root repeats for each item: the root itself is 0.
+    ordinal: usize,
+    /// The members of a group.
+    members: Vec<TaskIx>,
+    /// Its ends that decide how a group ended.
+    leaves: Vec<TaskIx>,
 }
 
 /// The parts of a DAG besides its tasks.
@@ -99,9 +113,68 @@ pub struct Task {
     pub env: IndexMap<String, Template>,
     /// What its command leaves.
     pub outputs: IndexMap<VarName, Output>,
+    /// The group that it is a member of.
+    pub group: Option<TaskIx>,
+    /// It runs once for each item of a list.
+    pub mapping: Option<Mapping>,
+    /// It comes after all other members of its group, however they ended, and has no say in how the
+    /// group did.
+    pub is_finally: bool,
 }
 
+/// What is mapped over, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mapping {
+    /// Gives the list.
+    pub list: Expr,
+    /// Items under way at once, at least 1. One that waits for its retry is under way.
+    pub max_parallel: u32,
+    /// How many items may fail.
+    pub tolerate: Tolerance,
+}
+
+/// Items that may fail before a mapped task has failed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tolerance {
+    /// So many.
+    Items(Expr),
+    /// At most this share of all items, in percent.
+    Percent(f64),
+    /// None.
+    Nothing,
+}
+
+/// Items under way at once, where `max_parallel` does not say otherwise: half of the slots of the
+/// default pool, so that other DAGs find some.
+pub const MAX_PARALLEL_DEFAULT: u32 = 16;
+
+/// The longest list that can be mapped over.
+pub const ITEMS_MAX: usize = 1_000_000;
+
 impl Task {
+    /// A task that does this and has no modifiers.
+    pub fn new(name: TaskName, pool: PoolName, action: Action) -> Self {
+        Self {
+            name,
+            action,
+            upstream: Vec::new(),
+            reads: Vec::new(),
+            reads_run_tasks: false,
+            bind: IndexMap::new(),
+            when: None,
+            trigger_rule: TriggerRule::default(),
+            retry: RetryPolicy::default(),
+            timeout: None,
+            checks: Vec::new(),
+            pool,
+            env: IndexMap::new(),
+            outputs: IndexMap::new(),
+            group: None,
+            mapping: None,
+            is_finally: false,
+        }
+    }
+
     /// Every place that its expressions read while an attempt runs. Its `when` is read before that,
     /// so it is not among them.
     pub fn references(&self) -> BTreeSet<Path> {
@@ -117,9 +190,21 @@ impl Task {
             Action::Run(Command::Shell { variables, .. }) => {
                 paths.extend(variables.iter().flat_map(|(_, expr)| expr.references()));
             }
-            Action::Noop => {}
+            // What a group gives is put together when its members have ended.
+            Action::Group(_) | Action::Noop => {}
         }
         paths
+    }
+
+    /// Whether it is nothing but what it holds: a group, or a mapped task as a whole. Such a task
+    /// takes no slot.
+    pub fn is_container(&self) -> bool {
+        self.mapping.is_some() || self.is_group()
+    }
+
+    /// Whether it is a group of tasks.
+    pub fn is_group(&self) -> bool {
+        matches!(self.action, Action::Group(_))
     }
 }
 
@@ -175,6 +260,17 @@ pub enum Action {
     Run(Command),
     /// Does nothing: a place where branches meet.
     Noop,
+    /// Holds other tasks, its members.
+    Group(Group),
+}
+
+/// What a group gives to those outside.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Group {
+    /// The member whose table is the group's, and that table's name in the DAG.
+    pub table: Option<(TaskIx, String)>,
+    /// Values, from expressions that see the members.
+    pub outputs: IndexMap<VarName, Expr>,
 }
 
 impl Action {
@@ -186,6 +282,7 @@ impl Action {
             Self::Load { .. } => "load",
             Self::Run(_) => "run",
             Self::Noop => "noop",
+            Self::Group(_) => "tasks",
         }
     }
 
@@ -197,6 +294,7 @@ impl Action {
             Self::Run(Command::Argv(_)) => "command",
             Self::Run(Command::Shell { .. }) => "shell",
             Self::Noop => "noop",
+            Self::Group(_) => "group",
         }
     }
 }
@@ -274,7 +372,8 @@ impl Dag {
         }
         let index =
             tasks.iter().enumerate().map(|(i, t)| (t.name.clone(), TaskIx(i as u32))).collect();
-        Ok(Self { head, tasks, index, downstream, order })
+        let families = families_of(&tasks, &downstream);
+        Ok(Self { head, tasks, index, downstream, order, families })
     }
 
     /// The tasks, in the order of the file.
@@ -297,10 +396,98 @@ impl Dag {
         &self.downstream[ix.at()]
     }
 
-    /// Every task after its upstreams; ties in the order of the file.
+    /// Every task after its upstreams and its group; ties in the order of the file.
     pub fn order(&self) -> &[TaskIx] {
         &self.order
     }
+
+    /// The members of a group, in the order of the file.
+    pub fn members(&self, ix: TaskIx) -> &[TaskIx] {
+        &self.families[ix.at()].members
+    }
+
+    /// The members of a group that decide how it ended: those that no other waits for.
+    pub fn leaves(&self, ix: TaskIx) -> &[TaskIx] {
+        &self.families[ix.at()].leaves
+    }
+
+    /// The mapped task that a task is, or whose member it is: what has instances for items.
+    pub fn root(&self, ix: TaskIx) -> Option<TaskIx> {
+        self.families[ix.at()].root
+    }
+
+    /// The place of a task among what its [`Dag::root`] repeats for each item: 0 for the root, then
+    /// its members in order.
+    pub fn ordinal(&self, ix: TaskIx) -> usize {
+        self.families[ix.at()].ordinal
+    }
+
+    /// Whether a task exists for each item alone: it is a member of a mapped group.
+    pub fn is_repeated(&self, ix: TaskIx) -> bool {
+        self.families[ix.at()].ordinal > 0
+    }
+
+    /// The name of an instance: `load`, `load[17]`, `regions[3].fetch`.
+    pub fn name_of(&self, at: Instance) -> String {
+        let task = self.task(at.task);
+        match (at.item, self.root(at.task)) {
+            (None, _) | (_, None) => task.name.to_string(),
+            (Some(item), Some(root)) => {
+                let root = &self.task(root).name;
+                let member = task.name.as_str().strip_prefix(root.as_str()).unwrap_or_default();
+                format!("{root}[{item}]{member}")
+            }
+        }
+    }
+
+    /// The instance that is written like that: the other way round than [`Dag::name_of`]. Whether
+    /// the item exists is for the run to say.
+    pub fn find_instance(&self, written: &str) -> Option<Instance> {
+        let Some((root, rest)) = written.split_once('[') else {
+            return self.find(written).map(Instance::from);
+        };
+        let (item, member) = rest.split_once(']')?;
+        let is_number =
+            item.bytes().all(|b| b.is_ascii_digit()) && (item == "0" || !item.starts_with('0'));
+        let item = item.parse().ok().filter(|_| is_number)?;
+        let task = self.find(&format!("{root}{member}"))?;
+        let mapped = self.root(task)?;
+        (self.task(mapped).name.as_str() == root).then(|| Instance::of_item(task, item))
+    }
+
+    /// The task that a name means for one in this group, or for one outside of all: members of the
+    /// group go before other tasks.
+    pub fn find_from(&self, group: Option<TaskIx>, name: &str) -> Option<TaskIx> {
+        let member = group.and_then(|group| self.find(&member_name(&self.task(group).name, name)));
+        member.or_else(|| self.find(name))
+    }
+}
+
+/// The whole name of a member of a group.
+pub fn member_name(group: &TaskName, member: &str) -> String {
+    format!("{group}.{member}")
+}
+
+fn families_of(tasks: &[Task], downstream: &[Vec<TaskIx>]) -> Vec<Family> {
+    let mut families = vec![Family::default(); tasks.len()];
+    for (i, task) in tasks.iter().enumerate() {
+        let ix = TaskIx(i as u32);
+        if let Some(group) = task.group {
+            let family = &mut families[group.at()];
+            family.members.push(ix);
+            let ends = downstream[i].iter().all(|down| tasks[down.at()].is_finally);
+            family.leaves.extend((ends && !task.is_finally).then_some(ix));
+            let ordinal = family.members.len();
+            if tasks[group.at()].mapping.is_some() {
+                families[i].root = Some(group);
+                families[i].ordinal = ordinal;
+            }
+        }
+        if task.mapping.is_some() {
+            families[i].root = Some(ix);
+        }
+    }
+    families
 }
 
 /// Every task after its upstreams, or a whole cycle. Linear in tasks and edges, and no recursion: a
@@ -311,12 +498,14 @@ fn order_of(tasks: &[Task]) -> Result<Vec<TaskIx>, Cycle> {
         graph.add_node(());
     }
     for (i, task) in tasks.iter().enumerate() {
-        for edge in &task.upstream {
-            graph.add_edge(NodeIndex::new(edge.task.at()), NodeIndex::new(i), ());
+        let upstream = task.upstream.iter().map(|edge| edge.task).chain(task.group);
+        for before in upstream {
+            graph.add_edge(NodeIndex::new(before.at()), NodeIndex::new(i), ());
         }
     }
     // Kahn's algorithm with a sorted set, so that ties keep the order of the file.
-    let mut missing: Vec<usize> = tasks.iter().map(|t| t.upstream.len()).collect();
+    let missing = |task: &Task| task.upstream.len() + usize::from(task.group.is_some());
+    let mut missing: Vec<usize> = tasks.iter().map(missing).collect();
     let mut ready: BTreeSet<usize> = (0..tasks.len()).filter(|i| missing[*i] == 0).collect();
     let mut order = Vec::with_capacity(tasks.len());
     while let Some(i) = ready.pop_first() {

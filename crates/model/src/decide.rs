@@ -1,21 +1,26 @@
-//! What should happen next inside one run.
+//! What should happen next inside one run; of groups and mapped tasks, in [`container`].
+
+mod container;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::dag::{Dag, Task};
-use crate::event::{LostCause, RunEvent};
-use crate::expr::{Path, Scope};
-use crate::id::TaskIx;
+use crate::dag::{Action, Dag, Task};
+use crate::event::{LostCause, MapPlan, RunEvent};
+use crate::expr::{Expr, ExprError, Path, Scope};
+use crate::id::{Instance, TaskIx, VarName};
 use crate::outputs::Output;
 use crate::retry::asked_wait;
-use crate::run::{DagRun, LOST_ATTEMPTS_MAX};
+use crate::run::{DagRun, LOST_ATTEMPTS_MAX, MapRun};
 use crate::state::{RunState, TaskState};
 use crate::table::{FailureKind, TaskError, TaskResult};
 use crate::template::Template;
 use crate::time::Timestamp;
 use crate::trigger_rule::Verdict;
+use container::{plan_of, settle_container};
+
+pub(crate) use container::{items_of, tolerated};
 
 /// The events that follow from the state of a run and the time. Apply them, then ask again: an
 /// empty answer means that the run waits for an attempt, a slot or a timer.
@@ -26,38 +31,62 @@ pub fn decide(run: &DagRun, now: Timestamp) -> Vec<RunEvent> {
     if run.head.state.is_final() {
         return Vec::new();
     }
+    // What a group that is to end holds does not begin any more, so that comes first.
+    let stopped: Vec<RunEvent> = run.due(now).filter_map(|at| stop_late(run, at, now)).collect();
+    if !stopped.is_empty() {
+        return stopped;
+    }
     if run.head.cancel_requested {
         return wind_down(run, now);
     }
     if run.head.state == RunState::Queued {
         return Vec::new();
     }
-    let mut events: Vec<RunEvent> =
-        run.due(now).map(|task| RunEvent::TaskQueued { task, at: now }).collect();
-    events.extend(run.ready().filter_map(|task| settle_pending(run, task, now)));
+    let again = run.due(now).filter(|at| !run.is_stopping(*at));
+    let mut events: Vec<RunEvent> = again.map(|at| try_again(run, at, now)).collect();
+    events.extend(run.ready().filter_map(|at| settle_pending(run, at, now)));
+    events.extend(run.stirred().flat_map(|at| settle_container(run, at, now)));
     if events.is_empty() && run.unfinished() == 0 {
         events.push(RunEvent::Finished { state: final_state(run), at: now });
     }
     events
 }
 
-/// Ends what is not running; running attempts end by their own report.
+/// Ends what is not running; running attempts end by their own report, and groups when all that
+/// they hold has ended.
 fn wind_down(run: &DagRun, now: Timestamp) -> Vec<RunEvent> {
     if run.unfinished() == 0 {
         return vec![RunEvent::Finished { state: final_state(run), at: now }];
     }
-    if run.unfinished() as usize == run.running().len() {
-        return Vec::new();
+    if run.idle() > 0 {
+        let idle =
+            |at: &Instance| run.instance(*at).is_some_and(|task| task.state != TaskState::Running);
+        let cancelled = |task| RunEvent::TaskCancelled { task, at: now };
+        return run.open_instances().filter(idle).map(cancelled).collect();
     }
-    run.tasks()
-        .iter()
-        .enumerate()
-        .filter(|(_, task)| !task.state.is_final() && task.state != TaskState::Running)
-        .map(|(i, _)| RunEvent::TaskCancelled { task: TaskIx(i as u32), at: now })
-        .collect()
+    run.stirred().flat_map(|at| settle_container(run, at, now)).collect()
 }
 
-fn settle_pending(run: &DagRun, task: TaskIx, now: Timestamp) -> Option<RunEvent> {
+/// A group that has taken longer than it may is to end.
+fn stop_late(run: &DagRun, task: Instance, now: Timestamp) -> Option<RunEvent> {
+    let state = run.instance(task).filter(|state| state.state == TaskState::Running)?;
+    Some(RunEvent::GroupStopped { task, attempt: state.attempts, at: now })
+}
+
+/// A retry is due.
+fn try_again(run: &DagRun, task: Instance, now: Timestamp) -> RunEvent {
+    if run.is_container(task) {
+        let attempt = run.instance(task).map_or(0, |state| state.attempts) + 1;
+        RunEvent::AttemptStarted { task, attempt, map: None, at: now }
+    } else {
+        RunEvent::TaskQueued { task, at: now }
+    }
+}
+
+fn settle_pending(run: &DagRun, task: Instance, now: Timestamp) -> Option<RunEvent> {
+    if run.is_stopping(task) {
+        return None;
+    }
     let event = match run.verdict(task) {
         Verdict::Wait => return None,
         Verdict::Skip => RunEvent::TaskSkipped {
@@ -66,71 +95,137 @@ fn settle_pending(run: &DagRun, task: TaskIx, now: Timestamp) -> Option<RunEvent
             at: now,
         },
         Verdict::UpstreamFailed => RunEvent::TaskUpstreamFailed { task, at: now },
-        Verdict::Run => match run.dag().task(task).when.as_ref() {
-            None => RunEvent::TaskQueued { task, at: now },
-            Some(when) => match when.eval_bool(&scope_for(run, &when.references())) {
-                Ok(true) => RunEvent::TaskQueued { task, at: now },
-                Ok(false) => RunEvent::TaskSkipped {
-                    task,
-                    reason: format!("`when: {}` is false", when.source()),
-                    at: now,
-                },
-                Err(error) => RunEvent::TaskFailed {
-                    task,
-                    error: TaskError::new(FailureKind::Expression, error.message)
-                        .at(Some(format!("`when` of task `{}`", run.dag().task(task).name))),
-                    at: now,
-                },
-            },
-        },
+        Verdict::Run => begin(run, task, now),
     };
     Some(event)
 }
 
+/// What begins an instance whose turn it is: unless its `when` says no.
+pub(crate) fn begin(run: &DagRun, task: Instance, now: Timestamp) -> RunEvent {
+    let dag = run.dag();
+    let spec = dag.task(task.task);
+    let failed = |key: &str, error: ExprError| RunEvent::TaskFailed {
+        task,
+        error: TaskError::new(FailureKind::Expression, error.message)
+            .at(Some(format!("`{key}` of task `{}`", dag.name_of(task)))),
+        at: now,
+    };
+    let skipped = |reason: String| RunEvent::TaskSkipped { task, reason, at: now };
+    if let Some(when) = spec.when.as_ref().filter(|when| is_asked(run, task, when)) {
+        match when.eval_bool(&scope_for(run, task, &when.references())) {
+            Ok(true) => {}
+            Ok(false) => return skipped(format!("`when: {}` is false", when.source())),
+            Err(error) => return failed("when", error),
+        }
+    }
+    let attempt = run.instance(task).map_or(0, |state| state.attempts) + 1;
+    let started = |map| RunEvent::AttemptStarted { task, attempt, map, at: now };
+    if run.is_map(task) {
+        return match plan_of(run, task.task) {
+            Ok(MapPlan { items: 0, .. }) => skipped("the list of `for_each` is empty".to_owned()),
+            Ok(plan) => started(Some(plan)),
+            Err((key, error)) => failed(key, error),
+        };
+    }
+    if run.is_container(task) { started(None) } else { RunEvent::TaskQueued { task, at: now } }
+}
+
+/// Whether a `when` is asked for this instance: of a mapped task for each item if it reads the
+/// item, and else once for the whole.
+fn is_asked(run: &DagRun, task: Instance, when: &Expr) -> bool {
+    let is_root = run.dag().task(task.task).mapping.is_some();
+    let reads_item = || when.references().iter().any(|path| path[0] == "item");
+    !is_root || reads_item() == task.item.is_some()
+}
+
 /// The state of a run in which nothing is unfinished: its leaves decide. A leaf is a task that
-/// nothing waits for; what a rerun removed waits for nothing.
+/// nothing waits for; what a rerun removed waits for nothing. Members of groups speak through their
+/// group.
 fn final_state(run: &DagRun) -> RunState {
+    let dag = run.dag();
     let states = || run.tasks().iter().map(|task| task.state);
     if run.head.cancel_requested && states().any(|state| state == TaskState::Cancelled) {
         return RunState::Cancelled;
     }
     let removed = |ix: &TaskIx| run.task(*ix).state == TaskState::Removed;
     let failed = states().enumerate().any(|(i, state)| {
-        matches!(state, TaskState::Failed | TaskState::UpstreamFailed | TaskState::Cancelled)
-            && run.dag().downstream(TaskIx(i as u32)).iter().all(removed)
+        is_bad(state)
+            && dag.tasks()[i].group.is_none()
+            && dag.downstream(TaskIx(i as u32)).iter().all(removed)
     });
     if failed { RunState::Failed } else { RunState::Succeeded }
 }
 
+/// Whether a task in this state is to blame for what depends on it.
+pub(crate) fn is_bad(state: TaskState) -> bool {
+    matches!(state, TaskState::Failed | TaskState::UpstreamFailed | TaskState::Cancelled)
+}
+
 /// The event for an attempt that failed: with a retry while the policy allows one.
-pub fn settle_failure(run: &DagRun, task: TaskIx, error: TaskError, now: Timestamp) -> RunEvent {
-    let spec = run.dag().task(task);
-    let state = run.task(task);
-    let retry_at = (error.kind.is_retryable()
-        && state.retries < spec.retry.limit
-        && !run.head.cancel_requested)
-        .then(|| {
-            let own = spec.retry.wait(&run.head.id, &spec.name, state.retries + 1);
-            now.plus(asked_wait(own, error.retry_after))
-        });
-    RunEvent::AttemptFailed { task, attempt: state.attempts, error, retry_at, at: now }
+pub fn settle_failure(
+    run: &DagRun,
+    task: impl Into<Instance>,
+    error: TaskError,
+    now: Timestamp,
+) -> RunEvent {
+    let task = task.into();
+    let again = error.kind.is_retryable();
+    fail(run, task, error, again, now)
+}
+
+/// The event for a failed attempt that may be made again, if the policy allows it.
+pub(crate) fn fail(
+    run: &DagRun,
+    task: Instance,
+    error: TaskError,
+    again: bool,
+    now: Timestamp,
+) -> RunEvent {
+    let spec = run.dag().task(task.task);
+    let (attempt, retries) =
+        run.instance(task).map_or((0, 0), |state| (state.attempts, state.retries));
+    let retry_at = (again
+        && retries < spec.retry.limit
+        && !run.is_map(task)
+        && !run.head.cancel_requested
+        && !run.is_stopping(task))
+    .then(|| {
+        let own = spec.retry.wait(&run.head.id, &run.dag().name_of(task), retries + 1);
+        now.plus(asked_wait(own, error.retry_after))
+    });
+    RunEvent::AttemptFailed { task, attempt, error, retry_at, at: now }
 }
 
 /// The event for an attempt that was under way when the server ended.
-pub fn settle_lost(run: &DagRun, task: TaskIx, cause: LostCause, now: Timestamp) -> RunEvent {
-    let state = run.task(task);
-    let budget = cause == LostCause::Shutdown || state.lost < LOST_ATTEMPTS_MAX;
-    RunEvent::AttemptLost {
-        task,
-        attempt: state.attempts,
-        cause,
-        again: budget && !run.head.cancel_requested,
-        at: now,
-    }
+pub fn settle_lost(
+    run: &DagRun,
+    task: impl Into<Instance>,
+    cause: LostCause,
+    now: Timestamp,
+) -> RunEvent {
+    let task = task.into();
+    let (attempt, lost) = run.instance(task).map_or((0, 0), |state| (state.attempts, state.lost));
+    let budget = cause == LostCause::Shutdown || lost < LOST_ATTEMPTS_MAX;
+    let again = budget && !run.head.cancel_requested && !run.is_stopping(task);
+    RunEvent::AttemptLost { task, attempt, cause, again, at: now }
 }
 
-/// What expressions may see of a run: only the places they name are put together.
-pub fn scope_for<'a>(run: &DagRun, paths: impl IntoIterator<Item = &'a Path>) -> Scope {
+/// What expressions of an instance may see of its run: only the places they name are put together.
+pub fn scope_for<'a>(
+    run: &DagRun,
+    at: Instance,
+    paths: impl IntoIterator<Item = &'a Path>,
+) -> Scope {
+    scope_from(run, at, run.dag().task(at.task).group, paths)
+}
+
+/// As [`scope_for`], seen from inside of a group, or from outside of all.
+fn scope_from<'a>(
+    run: &DagRun,
+    at: Instance,
+    group: Option<TaskIx>,
+    paths: impl IntoIterator<Item = &'a Path>,
+) -> Scope {
     let mut scope = Scope::new();
     let mut tasks = Map::new();
     for path in paths {
@@ -144,9 +239,14 @@ pub fn scope_for<'a>(run: &DagRun, paths: impl IntoIterator<Item = &'a Path>) ->
             Some("vars") => {
                 scope.entry("vars").or_insert_with(|| vars_value(run));
             }
+            Some("item") => {
+                scope.entry("item").or_insert_with(|| item_value(run, at));
+            }
             Some("tasks") => {
-                if let Some((name, value)) = path.get(1).and_then(|n| task_value(run, n, path)) {
-                    tasks.insert(name, value);
+                if let Some((name, value)) =
+                    path.get(1).and_then(|n| task_value(run, at, group, n, path))
+                {
+                    put_task(&mut tasks, name, value);
                 }
             }
             _ => {}
@@ -158,13 +258,33 @@ pub fn scope_for<'a>(run: &DagRun, paths: impl IntoIterator<Item = &'a Path>) ->
     scope
 }
 
+/// `group.member` goes into what is there of its group.
+fn put_task(tasks: &mut Map<String, Value>, name: String, value: Value) {
+    match name.split_once('.') {
+        Some((group, member)) => {
+            let group = tasks.entry(group).or_insert_with(|| json!({}));
+            group[member] = value;
+        }
+        None => match (tasks.get_mut(&name), value) {
+            // Members may have been put there before the group itself.
+            (Some(Value::Object(there)), Value::Object(fields)) => there.extend(fields),
+            (_, value) => _ = tasks.insert(name, value),
+        },
+    }
+}
+
+fn item_value(run: &DagRun, at: Instance) -> Value {
+    let map = run.dag().root(at.task).and_then(|root| run.map(root));
+    map.zip(at.item).map_or(Value::Null, |(map, item)| map.value(item))
+}
+
 /// The values of `vars`, each seen by those after it. What has no value is left out, and whoever
 /// reads it has none either.
 fn vars_value(run: &DagRun) -> Value {
     let dag = run.dag();
     let paths: Vec<Path> = dag.vars.values().flat_map(Template::references).collect();
     let others = paths.iter().filter(|path| path.first().is_some_and(|root| root != "vars"));
-    let mut scope = scope_for(run, others);
+    let mut scope = scope_from(run, Instance::default(), None, others);
     let mut vars = Map::new();
     for (name, template) in &dag.vars {
         scope.insert("vars".to_owned(), Value::Object(vars.clone()));
@@ -190,33 +310,71 @@ fn run_value(run: &DagRun) -> Value {
     })
 }
 
-fn task_value(run: &DagRun, name: &str, path: &Path) -> Option<(String, Value)> {
+fn task_value(
+    run: &DagRun,
+    at: Instance,
+    group: Option<TaskIx>,
+    name: &str,
+    path: &Path,
+) -> Option<(String, Value)> {
     let dag: &Arc<Dag> = run.dag();
     // `tasks.group.member.rows` names a member of a group, `tasks.orders.rows` a plain task.
-    let ix = dag.find(name).or_else(|| dag.find(&format!("{name}.{}", path.get(2)?)))?;
-    let task = run.task(ix);
+    let named = path.get(2).map(|member| format!("{name}.{member}"));
+    let (ix, name) = match named.and_then(|named| Some((dag.find(&named)?, named))) {
+        Some(member) => member,
+        None => (dag.find_from(group, name)?, name.to_owned()),
+    };
+    // Inside a mapped group, a member sees the others of its own item.
+    let same_item = dag.is_repeated(ix) && dag.root(ix) == dag.root(at.task);
+    let seen = if same_item { Instance { task: ix, ..at } } else { ix.into() };
+    let task = run.instance(seen)?;
     let result = task.result.as_deref();
     let rows = result.map_or(0, |r| r.counts.rows_out);
-    let value = json!({
+    let mut value = json!({
         "state": task.state.label(),
         "rows": rows,
         "rejected": result.map_or(0, |r| r.counts.rejected_total()),
         "duplicates": result.map_or(0, |r| r.counts.duplicates),
         "attempts": task.attempts,
-        "outputs": outputs(dag.task(ix), result),
+        "outputs": outputs(run, seen, result),
     });
-    Some((name.to_owned(), value))
+    if run.is_map(seen) {
+        let counts = task.map.as_deref().cloned().unwrap_or_default();
+        value["items"] = json!(counts.items);
+        value["failed"] = json!(counts.failed());
+    }
+    Some((name, value))
 }
 
 /// The values that a task left; null for each that it says it leaves and did not, because it was
-/// skipped or failed.
-fn outputs(task: &Task, result: Option<&TaskResult>) -> Map<String, Value> {
-    let is_value = |output: &&Output| matches!(output, Output::Value(_));
-    let declared = task.outputs.iter().filter(|(_, output)| is_value(output));
+/// skipped or failed. Of a mapped task, lists of what its items left, those aside that left nothing.
+fn outputs(run: &DagRun, at: Instance, result: Option<&TaskResult>) -> Map<String, Value> {
+    let task = run.dag().task(at.task);
+    let names = output_names(task);
+    if run.is_map(at) {
+        let results = || run.map(at.task).into_iter().flat_map(MapRun::ended);
+        let of = |name: &str| {
+            let values = results().filter_map(|(_, _, result)| result?.outputs.get(name));
+            values.cloned().collect::<Vec<_>>().into()
+        };
+        return names.map(|name| (name.to_string(), of(name.as_str()))).collect();
+    }
     let mut values: Map<String, Value> =
-        declared.map(|(name, _)| (name.to_string(), Value::Null)).collect();
+        names.map(|name| (name.to_string(), Value::Null)).collect();
     values.extend(result.map(|result| result.outputs.clone()).unwrap_or_default());
     values
+}
+
+/// The values that a task says it leaves.
+fn output_names(task: &Task) -> Box<dyn Iterator<Item = &VarName> + '_> {
+    match &task.action {
+        Action::Group(group) => Box::new(group.outputs.keys()),
+        _ => {
+            let is_value = |output: &Output| matches!(output, Output::Value(_));
+            let declared = task.outputs.iter().filter(move |(_, output)| is_value(output));
+            Box::new(declared.map(|(name, _)| name))
+        }
+    }
 }
 
 /// The names below `run.` that expressions may read.
@@ -226,3 +384,7 @@ pub const RUN_FIELDS: &[&str] =
 /// The names below `tasks.NAME.` that expressions may read.
 pub const TASK_FIELDS: &[&str] =
     &["state", "rows", "rejected", "duplicates", "attempts", "outputs"];
+
+/// The further names below `tasks.NAME.` of a mapped task: how many items there are, and how many
+/// of them failed.
+pub const MAP_FIELDS: &[&str] = &["items", "failed"];

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::dag::Dag;
-use crate::decide::scope_for;
+use crate::decide::{scope_for, tolerated};
 use crate::event::RunEvent;
 use crate::expr::Scope;
-use crate::id::{RunId, TaskIx};
-use crate::run::DagRun;
+use crate::id::{Instance, RunId};
+use crate::run::{DagRun, MapRun};
 use crate::state::TaskState;
 use crate::table::{Counts, TableRef, TaskError, TaskResult};
 use crate::time::{DataInterval, Timestamp};
@@ -30,8 +30,8 @@ pub enum Effect {
 pub struct AttemptId {
     /// The run.
     pub run: RunId,
-    /// The task.
-    pub task: TaskIx,
+    /// The task, or an item of it.
+    pub task: Instance,
     /// Its number: the fencing token.
     pub attempt: u32,
 }
@@ -55,7 +55,23 @@ pub struct AttemptOrder {
     pub inputs: Vec<(String, TableRef)>,
     /// The rows of the built-in table `run_tasks`, when it reads that.
     pub run_tasks: Option<Vec<RunTask>>,
+    /// The attempt is that of a mapped task as a whole: it puts the tables of the items together.
+    pub gather: Option<Gather>,
 }
+
+/// What a mapped task puts together once its items have ended.
+#[derive(Debug, Clone, Default)]
+pub struct Gather {
+    /// The items that made tables, in order, with their tables.
+    pub items: Vec<(u32, Vec<TableRef>)>,
+    /// The items' rows together.
+    pub counts: Counts,
+    /// The items' warnings, at most [`WARNINGS_MAX`], and a warning about failed items.
+    pub warnings: Vec<String>,
+}
+
+/// Warnings of items that a mapped task repeats.
+pub const WARNINGS_MAX: usize = 20;
 
 /// A row of the built-in table `run_tasks`.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,33 +125,58 @@ pub struct SmallTable {
 
 /// What the world must do because `event` is committed and `run` has it applied.
 pub fn effects(run: &DagRun, event: &RunEvent) -> Vec<Effect> {
+    let cancel = |task: Instance| {
+        let attempt = run.instance(task).map_or(0, |state| state.attempts);
+        Effect::CancelAttempt(AttemptId { run: run.head.id.clone(), task, attempt })
+    };
     match event {
+        // A group, or a mapped task as a whole, is nothing but what it holds.
+        RunEvent::AttemptStarted { task, .. } if run.is_container(*task) => Vec::new(),
         RunEvent::AttemptStarted { task, .. } => {
             vec![Effect::StartAttempt(Arc::new(order(run, *task)))]
         }
-        RunEvent::CancelRequested { .. } => run
-            .running()
-            .map(|task| {
-                Effect::CancelAttempt(AttemptId {
-                    run: run.head.id.clone(),
-                    task,
-                    attempt: run.task(task).attempts,
-                })
-            })
-            .collect(),
+        RunEvent::AttemptGathers { task, .. } => {
+            let gather = Some(gather(run, *task));
+            vec![Effect::StartAttempt(Arc::new(AttemptOrder { gather, ..order(run, *task) }))]
+        }
+        RunEvent::CancelRequested { .. } => run.running().map(cancel).collect(),
+        RunEvent::GroupStopped { .. } => {
+            run.running().filter(|task| run.is_stopping(*task)).map(cancel).collect()
+        }
         RunEvent::Finished { .. } => vec![Effect::RunFinished(run.head.id.clone())],
         _ => Vec::new(),
     }
 }
 
-fn order(run: &DagRun, ix: TaskIx) -> AttemptOrder {
+fn gather(run: &DagRun, task: Instance) -> Gather {
+    let mut gather = Gather::default();
+    let ended = run.map(task.task).into_iter().flat_map(MapRun::ended);
+    for (item, _, result) in ended {
+        let Some(result) = result else { continue };
+        gather.counts = std::mem::take(&mut gather.counts).plus(&result.counts);
+        let left = WARNINGS_MAX.saturating_sub(gather.warnings.len());
+        gather.warnings.extend(result.warnings.iter().take(left).cloned());
+        if !result.tables.is_empty() {
+            gather.items.push((item, result.tables.clone()));
+        }
+    }
+    let counts = run.task(task.task).map.as_deref();
+    gather.warnings.extend(counts.and_then(tolerated));
+    gather
+}
+
+fn order(run: &DagRun, at: Instance) -> AttemptOrder {
     let dag = run.dag();
-    let task = dag.task(ix);
+    let task = dag.task(at.task);
     let inputs = task
         .reads
         .iter()
         .filter_map(|read| {
-            let result = run.task(read.task).result.as_deref()?;
+            // A member of a mapped group reads what the others made for the same item.
+            let same_item = dag.is_repeated(read.task) && dag.root(read.task) == dag.root(at.task);
+            let maker =
+                if same_item { Instance { task: read.task, ..at } } else { read.task.into() };
+            let result = run.instance(maker)?.result.as_deref()?;
             let table = result.tables.iter().find(|t| t.name == read.table)?;
             Some((read.alias.clone(), table.clone()))
         })
@@ -153,14 +194,16 @@ fn order(run: &DagRun, ix: TaskIx) -> AttemptOrder {
             })
             .collect()
     });
+    let attempt = run.instance(at).map_or(0, |state| state.attempts);
     AttemptOrder {
-        id: AttemptId { run: run.head.id.clone(), task: ix, attempt: run.task(ix).attempts },
-        scope: scope_for(run, &task.references()),
+        id: AttemptId { run: run.head.id.clone(), task: at, attempt },
+        scope: scope_for(run, at, &task.references()),
         params: run.head.params.clone(),
         interval: run.head.interval,
         logical_time: run.head.logical_time(),
         inputs,
         run_tasks,
+        gather: None,
         dag: Arc::clone(dag),
     }
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::id::{DagId, RunId, TaskIx, Version};
+use crate::id::{DagId, Instance, RunId, TaskIx, Version};
 use crate::state::RunState;
 use crate::table::{TaskError, TaskResult};
 use crate::time::{DataInterval, Timestamp};
@@ -84,17 +84,17 @@ pub enum RunEvent {
         /// When.
         at: Timestamp,
     },
-    /// A task is ready and waits for a slot.
+    /// A task is ready and waits for a slot. A group or a mapped task never does.
     TaskQueued {
         /// Which.
-        task: TaskIx,
+        task: Instance,
         /// When.
         at: Timestamp,
     },
     /// A task waits for a condition or a person.
     TaskWaiting {
         /// Which.
-        task: TaskIx,
+        task: Instance,
         /// For what, in words.
         reason: String,
         /// When.
@@ -103,7 +103,7 @@ pub enum RunEvent {
     /// A task does not need to run.
     TaskSkipped {
         /// Which.
-        task: TaskIx,
+        task: Instance,
         /// Why, in words.
         reason: String,
         /// When.
@@ -112,14 +112,14 @@ pub enum RunEvent {
     /// A task cannot run, because something above it failed.
     TaskUpstreamFailed {
         /// Which.
-        task: TaskIx,
+        task: Instance,
         /// When.
         at: Timestamp,
     },
     /// A task failed before an attempt could start.
     TaskFailed {
         /// Which.
-        task: TaskIx,
+        task: Instance,
         /// Why.
         error: TaskError,
         /// When.
@@ -128,31 +128,34 @@ pub enum RunEvent {
     /// A task that was not running is not wanted any more.
     TaskCancelled {
         /// Which.
-        task: TaskIx,
+        task: Instance,
         /// When.
         at: Timestamp,
     },
     /// The DAG version of a rerun no longer has the task.
     TaskRemoved {
         /// Which.
-        task: TaskIx,
+        task: Instance,
         /// When.
         at: Timestamp,
     },
-    /// Admission gave a task a slot; the attempt with this number is the only one that may
-    /// report.
+    /// Admission gave a task a slot; or a group or a mapped task begins, which takes none. The
+    /// attempt with this number is the only one that may report.
     AttemptStarted {
         /// Which task.
-        task: TaskIx,
+        task: Instance,
         /// Counts the task's attempts from 1, over all generations: the fencing token.
         attempt: u32,
+        /// What a mapped task is to do: such a task as a whole has this, nothing else does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        map: Option<MapPlan>,
         /// When.
         at: Timestamp,
     },
     /// An attempt gave a result.
     AttemptSucceeded {
         /// Which task.
-        task: TaskIx,
+        task: Instance,
         /// Which attempt.
         attempt: u32,
         /// What it gave.
@@ -163,7 +166,7 @@ pub enum RunEvent {
     /// An attempt gave an error.
     AttemptFailed {
         /// Which task.
-        task: TaskIx,
+        task: Instance,
         /// Which attempt.
         attempt: u32,
         /// Why.
@@ -176,7 +179,7 @@ pub enum RunEvent {
     /// An attempt said that there was nothing to do.
     AttemptSkipped {
         /// Which task.
-        task: TaskIx,
+        task: Instance,
         /// Which attempt.
         attempt: u32,
         /// Why, in words.
@@ -187,7 +190,7 @@ pub enum RunEvent {
     /// An attempt was ended on an operator's word, and its end was verified.
     AttemptCancelled {
         /// Which task.
-        task: TaskIx,
+        task: Instance,
         /// Which attempt.
         attempt: u32,
         /// When.
@@ -196,7 +199,7 @@ pub enum RunEvent {
     /// The server ended while the attempt ran; what it started has been ended.
     AttemptLost {
         /// Which task.
-        task: TaskIx,
+        task: Instance,
         /// Which attempt.
         attempt: u32,
         /// Whether the server fell, or was stopped.
@@ -230,6 +233,39 @@ pub enum RunEvent {
         /// When.
         at: Timestamp,
     },
+    /// A group took longer than its timeout: its members are ended, and when they have, it fails.
+    GroupStopped {
+        /// Which.
+        task: Instance,
+        /// Which attempt.
+        attempt: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// All items of a mapped task have ended, and their tables are put together.
+    AttemptGathers {
+        /// Which task.
+        task: Instance,
+        /// Which attempt.
+        attempt: u32,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// What a mapped task is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapPlan {
+    /// How many items there are.
+    pub items: u32,
+    /// How many of them may fail.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tolerated: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl RunEvent {
@@ -251,6 +287,8 @@ impl RunEvent {
             | Self::AttemptSkipped { at, .. }
             | Self::AttemptCancelled { at, .. }
             | Self::AttemptLost { at, .. }
+            | Self::GroupStopped { at, .. }
+            | Self::AttemptGathers { at, .. }
             | Self::CancelRequested { at, .. }
             | Self::Finished { at, .. }
             | Self::Reopened { at, .. } => *at,
@@ -258,7 +296,7 @@ impl RunEvent {
     }
 
     /// The task it is about, if it is about one.
-    pub fn task(&self) -> Option<TaskIx> {
+    pub fn task(&self) -> Option<Instance> {
         match self {
             Self::TaskQueued { task, .. }
             | Self::TaskWaiting { task, .. }
@@ -272,7 +310,9 @@ impl RunEvent {
             | Self::AttemptFailed { task, .. }
             | Self::AttemptSkipped { task, .. }
             | Self::AttemptCancelled { task, .. }
-            | Self::AttemptLost { task, .. } => Some(*task),
+            | Self::AttemptLost { task, .. }
+            | Self::GroupStopped { task, .. }
+            | Self::AttemptGathers { task, .. } => Some(*task),
             Self::Created { .. }
             | Self::Started { .. }
             | Self::CancelRequested { .. }
@@ -302,6 +342,8 @@ impl RunEvent {
             Self::CancelRequested { .. } => "cancel_requested",
             Self::Finished { .. } => "finished",
             Self::Reopened { .. } => "reopened",
+            Self::GroupStopped { .. } => "group_stopped",
+            Self::AttemptGathers { .. } => "attempt_gathers",
         }
     }
 }

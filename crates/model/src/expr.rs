@@ -79,7 +79,7 @@ impl ExprError {
         }
     }
 
-    fn value(message: impl Into<String>) -> Self {
+    pub(crate) fn value(message: impl Into<String>) -> Self {
         Self { about: About::Value, ..Self::new(message) }
     }
 }

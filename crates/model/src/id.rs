@@ -185,6 +185,13 @@ impl fmt::Debug for RunId {
     }
 }
 
+impl TaskName {
+    /// The name inside of its group: what comes after the point, if there is one.
+    pub fn short(&self) -> &str {
+        self.0.split_once('.').map_or(&self.0, |(_, member)| member)
+    }
+}
+
 /// The place of a task in its DAG version's list. It means nothing outside that version.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
@@ -196,6 +203,57 @@ impl TaskIx {
     /// As an index.
     pub fn at(self) -> usize {
         self.0 as usize
+    }
+}
+
+/// One task of a run; or, of a mapped task, one of its items. A member of a mapped group has an
+/// instance for each item of the group.
+///
+/// Sorts depth first: everything of an item before anything of the next one. In text formats it is
+/// the task's place, or a pair of that and the item.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
+#[serde(from = "InstanceText", into = "InstanceText")]
+pub struct Instance {
+    /// The place of the item in the list that is mapped over, from 0; `None` is the task as a whole.
+    pub item: Option<u32>,
+    /// The task.
+    pub task: TaskIx,
+}
+
+impl Instance {
+    /// An item of a mapped task, or what a member of a mapped group is for this item.
+    pub fn of_item(task: TaskIx, item: u32) -> Self {
+        Self { item: Some(item), task }
+    }
+}
+
+impl From<TaskIx> for Instance {
+    fn from(task: TaskIx) -> Self {
+        Self { item: None, task }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum InstanceText {
+    Task(TaskIx),
+    Item(TaskIx, u32),
+}
+
+impl From<InstanceText> for Instance {
+    fn from(text: InstanceText) -> Self {
+        match text {
+            InstanceText::Task(task) => task.into(),
+            InstanceText::Item(task, item) => Self::of_item(task, item),
+        }
+    }
+}
+
+impl From<Instance> for InstanceText {
+    fn from(Instance { task, item }: Instance) -> Self {
+        item.map_or(Self::Task(task), |item| Self::Item(task, item))
     }
 }
 
@@ -246,6 +304,21 @@ mod tests {
         for text in bad {
             assert!(text.parse::<T>().is_err(), "{text} should be refused");
         }
+    }
+
+    #[test]
+    fn an_instance_is_short_in_text_and_sorts_depth_first() {
+        let task = Instance::from(TaskIx(3));
+        let items: Vec<Instance> = [(3, 0), (4, 0), (3, 1)]
+            .map(|(task, item)| Instance::of_item(TaskIx(task), item))
+            .into();
+        let text = |instance: &Instance| serde_json::to_string(instance).expect("text");
+        assert_eq!((text(&task), text(&items[2])), ("3".to_owned(), "[3,1]".to_owned()));
+        for instance in items.iter().chain([&task]) {
+            let back: Instance = serde_json::from_str(&text(instance)).expect("instance");
+            assert_eq!(back, *instance);
+        }
+        assert!(items.is_sorted() && task < items[0]);
     }
 
     #[test]

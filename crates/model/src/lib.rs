@@ -41,13 +41,13 @@ pub mod trigger_rule;
 pub mod words;
 
 pub use admission::{Admission, Limits};
-pub use dag::{Action, Dag, Task};
+pub use dag::{Action, Dag, Group, Mapping, Task, Tolerance};
 pub use decide::decide;
 pub use effect::{
     AttemptId, AttemptOrder, AttemptReport, Effect, ReportOutcome, SmallTable, effects,
 };
 pub use event::{DagEvent, DagRecord, Event, LostCause, Position, RunEvent, Trigger};
-pub use id::{DagId, PoolName, RunId, TaskIx, TaskName, VarName, Version};
+pub use id::{DagId, Instance, PoolName, RunId, TaskIx, TaskName, VarName, Version};
 pub use run::{DagRun, RunHead, TaskRun};
 pub use secret::Secret;
 pub use setting::SettingProblem;

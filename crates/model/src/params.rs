@@ -35,12 +35,20 @@ pub enum ParamKind {
     Boolean,
     Timestamp,
     Date,
+    Json,
 }
 
 impl ParamKind {
     /// Every type, in the order of the reference.
-    pub const ALL: [Self; 6] =
-        [Self::String, Self::Integer, Self::Number, Self::Boolean, Self::Timestamp, Self::Date];
+    pub const ALL: [Self; 7] = [
+        Self::String,
+        Self::Integer,
+        Self::Number,
+        Self::Boolean,
+        Self::Timestamp,
+        Self::Date,
+        Self::Json,
+    ];
 
     /// The word of the language.
     pub fn label(self) -> &'static str {
@@ -51,6 +59,7 @@ impl ParamKind {
             Self::Boolean => "boolean",
             Self::Timestamp => "timestamp",
             Self::Date => "date",
+            Self::Json => "json",
         }
     }
 
@@ -63,6 +72,7 @@ impl ParamKind {
             Self::Boolean => "`true` or `false`",
             Self::Timestamp => "an instant such as `2026-01-31T02:00:00Z`",
             Self::Date => "a date such as `2026-01-31`",
+            Self::Json => "JSON such as `[\"eu\", \"us\"]`",
         }
     }
 
@@ -73,6 +83,7 @@ impl ParamKind {
             Self::Integer => Type::Int,
             Self::Number => Type::Double,
             Self::Boolean => Type::Bool,
+            Self::Json => Type::Dynamic,
         }
     }
 
@@ -80,6 +91,7 @@ impl ParamKind {
     pub fn admits(self, value: &Value) -> bool {
         match (self, value) {
             (Self::String, Value::String(_)) | (Self::Boolean, Value::Bool(_)) => true,
+            (Self::Json, value) => !value.is_null(),
             (Self::Integer, Value::Number(n)) => n.is_i64(),
             (Self::Number, Value::Number(_)) => true,
             (Self::Timestamp, Value::String(text)) => text.parse::<Timestamp>().is_ok(),
@@ -117,6 +129,7 @@ impl ParamKind {
             Self::Integer => text.parse::<i64>().ok()?.into(),
             Self::Number => Number::from_f64(text.parse().ok()?)?.into(),
             Self::Boolean => text.parse::<bool>().ok()?.into(),
+            Self::Json => serde_json::from_str(text).ok()?,
         };
         self.admits(&value).then_some(value)
     }

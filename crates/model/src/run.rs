@@ -4,30 +4,39 @@
 //!
 //! * An event that is not legal in the current state is an error and changes nothing. Which are
 //!   legal is one table, `docs/state-machine.md`, that is generated from this file.
-//! * A task in a final state leaves it only by a new generation. A run is final only when all its
-//!   tasks are.
+//! * A task in a final state leaves it only by a new generation, or because its group is tried
+//!   again. A run is final only when all its tasks are, a group only when its members are.
 //! * Attempts of a task are numbered from 1 without gaps, over all generations. At most one is
 //!   under way, and only its number may report.
 //! * No attempt starts in a run that is not running, or that is being cancelled.
 //! * What is derived (counts of upstreams, ready tasks, timers, running tasks) is a function of
 //!   the records alone: [`DagRun::restore`] of what is stored equals the live run.
-//! * [`DagRun::apply`] costs as much as the task has downstreams; only a new generation costs as
-//!   much as the run has tasks.
+//! * [`DagRun::apply`] costs as much as the task has downstreams, and a group that begins as much
+//!   as it has members; only a new generation costs as much as the run has tasks. A mapped list
+//!   costs a few bytes for each item that has ended or not begun.
+//!
+//! * [`records`]: what is stored; `items`: the items of a mapped task; `derived`: what follows from
+//!   the records.
 
+mod derived;
+mod items;
 mod records;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::dag::Dag;
 use crate::event::{LostCause, RunEvent};
-use crate::id::{RunId, TaskIx};
+use crate::id::{Instance, RunId, TaskIx};
 use crate::state::{AttemptOutcome, RunState, TaskState};
 use crate::table::{FailureKind, TaskError};
 use crate::time::Timestamp;
-use crate::trigger_rule::{Upstreams, Verdict};
+use crate::trigger_rule::Upstreams;
 
-pub use records::{ATTEMPTS_KEPT_MAX, AttemptRecord, RunHead, StoredRun, TaskRun};
+pub use items::{EndedItem, Item, MapRun};
+pub use records::{
+    ATTEMPTS_KEPT_MAX, AttemptRecord, MapCounts, RunHead, StoredItem, StoredRun, TaskRun,
+};
 
 /// Lost attempts that a task may have before it fails, apart from its retries.
 pub const LOST_ATTEMPTS_MAX: u32 = 3;
@@ -39,11 +48,19 @@ pub struct DagRun {
     pub head: RunHead,
     dag: Arc<Dag>,
     tasks: Vec<TaskRun>,
+    /// Mapped tasks that have begun.
+    maps: BTreeMap<TaskIx, MapRun>,
     waits: Vec<Upstreams>,
+    /// Members of groups that have not ended, by the group's place.
+    open_members: Vec<u32>,
     unfinished: u32,
-    ready: BTreeSet<TaskIx>,
-    timers: BTreeSet<(Timestamp, TaskIx)>,
-    running: BTreeSet<TaskIx>,
+    /// Instances that have not ended and that nothing works on.
+    idle: u32,
+    ready: BTreeSet<Instance>,
+    timers: BTreeSet<(Timestamp, Instance)>,
+    running: BTreeSet<Instance>,
+    /// Groups and mapped tasks for which there is something to decide.
+    stirred: BTreeSet<Instance>,
 }
 
 /// An event that cannot happen to a run in its state. Nothing has changed.
@@ -82,23 +99,28 @@ impl DagRun {
             finished_at: None,
         };
         let tasks = vec![TaskRun::default(); dag.tasks().len()];
-        Ok(Self::restore(dag, StoredRun { head, tasks }))
+        Ok(Self::restore(dag, StoredRun { head, tasks, items: Vec::new() }))
     }
 
     /// A run from its stored records. What can be derived is derived here, in one place.
     pub fn restore(dag: Arc<Dag>, stored: StoredRun) -> Self {
-        let StoredRun { head, mut tasks } = stored;
+        let StoredRun { head, mut tasks, items } = stored;
         tasks.resize_with(dag.tasks().len(), TaskRun::default);
         let mut run = Self {
             head,
+            maps: BTreeMap::new(),
             waits: Vec::new(),
+            open_members: Vec::new(),
             unfinished: 0,
+            idle: 0,
             ready: BTreeSet::new(),
             timers: BTreeSet::new(),
             running: BTreeSet::new(),
+            stirred: BTreeSet::new(),
             dag,
             tasks,
         };
+        run.take_in(items);
         run.derive();
         run
     }
@@ -118,18 +140,52 @@ impl DagRun {
         &self.tasks[ix.at()]
     }
 
+    /// A task, or an item that has begun and that is still remembered in full.
+    pub fn instance(&self, at: Instance) -> Option<&TaskRun> {
+        let task = self.tasks.get(at.task.at())?;
+        let Some(item) = at.item else { return Some(task) };
+        let root = self.dag.root(at.task)?;
+        self.maps.get(&root)?.item(item)?.runs.get(self.dag.ordinal(at.task))
+    }
+
+    /// A mapped task that has begun.
+    pub fn map(&self, ix: TaskIx) -> Option<&MapRun> {
+        self.maps.get(&ix)
+    }
+
+    /// Every mapped task that has begun.
+    pub fn maps(&self) -> impl Iterator<Item = (TaskIx, &MapRun)> {
+        self.maps.iter().map(|(ix, map)| (*ix, map))
+    }
+
+    /// Keeps of items that have ended only what may still be asked for: their state and their
+    /// result. Whoever wants more reads it before.
+    pub fn forget_ended_items(&mut self) {
+        self.maps.values_mut().for_each(MapRun::forget_ended);
+    }
+
     /// How many tasks are not in a final state.
     pub fn unfinished(&self) -> u32 {
         self.unfinished
     }
 
+    /// How many instances have not ended and have no attempt under way.
+    pub fn idle(&self) -> u32 {
+        self.idle
+    }
+
     /// Pending tasks whose trigger rule has something to say.
-    pub fn ready(&self) -> impl Iterator<Item = TaskIx> {
+    pub fn ready(&self) -> impl Iterator<Item = Instance> {
         self.ready.iter().copied()
     }
 
-    /// Tasks with an attempt under way.
-    pub fn running(&self) -> impl ExactSizeIterator<Item = TaskIx> {
+    /// Groups and mapped tasks for which there is something to decide.
+    pub fn stirred(&self) -> impl Iterator<Item = Instance> {
+        self.stirred.iter().copied()
+    }
+
+    /// What has an attempt under way that somebody works on.
+    pub fn running(&self) -> impl ExactSizeIterator<Item = Instance> {
         self.running.iter().copied()
     }
 
@@ -138,14 +194,71 @@ impl DagRun {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Tasks whose retry is due.
-    pub fn due(&self, now: Timestamp) -> impl Iterator<Item = TaskIx> {
+    /// What has a retry that is due, or a timeout that has passed.
+    pub fn due(&self, now: Timestamp) -> impl Iterator<Item = Instance> {
         self.timers.iter().take_while(move |(at, _)| *at <= now).map(|(_, task)| *task)
     }
 
-    /// What the trigger rule of a task says now.
-    pub fn verdict(&self, ix: TaskIx) -> Verdict {
-        self.dag.task(ix).trigger_rule.verdict(self.waits[ix.at()])
+    /// Every instance that has not ended, the parts of mapped tasks that have not begun apart.
+    pub fn open_instances(&self) -> impl Iterator<Item = Instance> {
+        let tasks = (0..self.tasks.len() as u32).map(TaskIx);
+        let tasks = tasks.filter(|ix| !self.dag.is_repeated(*ix)).map(Instance::from);
+        let items = self.maps.iter().flat_map(|(root, map)| {
+            let members = self.dag.members(*root);
+            let whole = std::iter::once(*root).chain(members.iter().copied());
+            let whole: Vec<TaskIx> = whole.collect();
+            map.items().flat_map(move |(item, of_item)| {
+                let begun = whole.clone().into_iter().take(of_item.runs.len());
+                begun.map(move |task| Instance::of_item(task, item))
+            })
+        });
+        tasks
+            .chain(items)
+            .filter(|at| self.instance(*at).is_some_and(|task| !task.state.is_final()))
+    }
+
+    /// What holds an instance: its group, or the mapped task whose item it is.
+    pub fn container(&self, at: Instance) -> Option<Instance> {
+        if at.item.is_some() && self.dag.root(at.task) == Some(at.task) {
+            return Some(at.task.into());
+        }
+        let group = self.dag.task(at.task).group?;
+        Some(Instance { task: group, ..at })
+    }
+
+    /// What a container holds: the members of a group, or the items of a mapped task that have begun
+    /// and are remembered in full.
+    pub fn inside(&self, at: Instance) -> Vec<Instance> {
+        if self.is_map(at) {
+            let items = self.maps.get(&at.task).into_iter().flat_map(MapRun::items);
+            return items.map(|(item, _)| Instance::of_item(at.task, item)).collect();
+        }
+        let members = self.dag.members(at.task).iter();
+        members.map(|task| Instance { task: *task, ..at }).collect()
+    }
+
+    /// Whether it is a group, or a mapped task as a whole: no work of its own.
+    pub fn is_container(&self, at: Instance) -> bool {
+        let task = self.dag.task(at.task);
+        task.is_group() || self.is_map(at)
+    }
+
+    /// Whether it is a mapped task as a whole.
+    pub fn is_map(&self, at: Instance) -> bool {
+        at.item.is_none() && self.dag.task(at.task).mapping.is_some()
+    }
+
+    /// Whether nothing of it may start any more, because its group is to end.
+    pub fn is_stopping(&self, at: Instance) -> bool {
+        let mut inner = at;
+        while let Some(outer) = self.container(inner) {
+            let stops = self.instance(outer).is_some_and(|task| task.stopping);
+            if stops && !self.dag.task(inner.task).is_finally {
+                return true;
+            }
+            inner = outer;
+        }
+        false
     }
 
     /// Records that `event` happened. The only function that changes a run.
@@ -154,8 +267,7 @@ impl DagRun {
     /// version's definition is not part of the event.
     pub fn apply(&mut self, event: &RunEvent) -> Result<(), IllegalEvent> {
         match event.task() {
-            Some(task) if self.tasks.get(task.at()).is_some() => self.apply_to_task(task, event),
-            Some(_) => Err(self.illegal(event)),
+            Some(at) => self.apply_to_task(at, event),
             None => self.apply_to_run(event),
         }
     }
@@ -171,6 +283,7 @@ impl DagRun {
             (Queued | Running, RunEvent::CancelRequested { .. }) => {
                 // Asked again it changes nothing, and is no error: two people may ask.
                 self.head.cancel_requested = true;
+                self.stir_all();
             }
             // Only a cancelled run ends without having begun.
             (from, RunEvent::Finished { state, at })
@@ -194,13 +307,64 @@ impl DagRun {
         Ok(())
     }
 
-    fn apply_to_task(&mut self, ix: TaskIx, event: &RunEvent) -> Result<(), IllegalEvent> {
+    fn apply_to_task(&mut self, at: Instance, event: &RunEvent) -> Result<(), IllegalEvent> {
+        let Some((before, attempts)) = self.as_it_is(at) else { return Err(self.illegal(event)) };
+        let Some(after) = self.next_state(at, (before, attempts), event) else {
+            return Err(self.illegal(event));
+        };
+        if self.instance(at).is_none() {
+            self.begin_item(at);
+        }
+        self.unlist(at);
+        self.note(at, event);
+        self.step(at, after, event);
+        self.list(at);
+        self.look_at_container(at);
+        Ok(())
+    }
+
+    /// The state and the attempts of an instance; an item that may begin is pending. `None` when
+    /// there is no such instance that events could be about.
+    fn as_it_is(&self, at: Instance) -> Option<(TaskState, u32)> {
+        self.tasks.get(at.task.at())?;
+        if at.item.is_none() && self.dag.is_repeated(at.task) {
+            return None;
+        }
+        match self.instance(at) {
+            Some(task) => Some((task.state, task.attempts)),
+            None if self.is_next_item(at) => Some((TaskState::Pending, 0)),
+            None => None,
+        }
+    }
+
+    /// Whether it is the item of a mapped task that begins next.
+    fn is_next_item(&self, at: Instance) -> bool {
+        let Some(item) = at.item.filter(|_| self.dag.root(at.task) == Some(at.task)) else {
+            return false;
+        };
+        let whole = self.task(at.task);
+        whole.state == TaskState::Running
+            && !whole.gathering
+            && whole.map.as_ref().is_some_and(|map| item == map.begun && item < map.items)
+    }
+
+    /// The state that an event leads to; `None` when it cannot happen.
+    fn next_state(
+        &self,
+        at: Instance,
+        (before, attempts): (TaskState, u32),
+        event: &RunEvent,
+    ) -> Option<TaskState> {
         use TaskState::{Failed, Pending, Queued, Running, Skipped, UpForRetry, Waiting};
-        let before = self.tasks[ix.at()].state;
         let admitted = self.head.state == RunState::Running;
-        let goes_on = admitted && !self.head.cancel_requested;
+        let goes_on = admitted && !self.head.cancel_requested && !self.is_stopping(at);
+        let is_container = self.is_container(at);
         let after = match (before, event) {
-            (Pending | UpForRetry | Waiting, RunEvent::TaskQueued { .. }) if goes_on => Queued,
+            (Pending | UpForRetry | Waiting, RunEvent::TaskQueued { .. })
+                if goes_on && !is_container =>
+            {
+                Queued
+            }
             (Pending, RunEvent::TaskWaiting { .. }) if admitted => Waiting,
             (Pending | Waiting, RunEvent::TaskSkipped { .. }) if admitted => Skipped,
             (Pending, RunEvent::TaskUpstreamFailed { .. }) if admitted => TaskState::UpstreamFailed,
@@ -211,78 +375,108 @@ impl DagRun {
                 TaskState::Cancelled
             }
             (Pending, RunEvent::TaskRemoved { .. }) if admitted => TaskState::Removed,
-            (Queued, RunEvent::AttemptStarted { attempt, .. })
-                if goes_on && *attempt == self.tasks[ix.at()].attempts + 1 =>
+            (_, RunEvent::AttemptStarted { attempt, map, .. })
+                if goes_on
+                    && *attempt == attempts + 1
+                    && map.is_some() == self.is_map(at)
+                    && (before == Queued
+                        || (is_container && matches!(before, Pending | UpForRetry))) =>
             {
                 Running
             }
-            (Running, event) if admitted && self.holds_token(ix, event) => match event {
-                RunEvent::AttemptSucceeded { .. } => TaskState::Succeeded,
-                RunEvent::AttemptFailed { retry_at: Some(_), .. } => UpForRetry,
-                RunEvent::AttemptFailed { retry_at: None, .. } => Failed,
-                RunEvent::AttemptSkipped { .. } => Skipped,
-                RunEvent::AttemptCancelled { .. } => TaskState::Cancelled,
-                RunEvent::AttemptLost { again: true, .. } => Queued,
-                RunEvent::AttemptLost { again: false, .. } => Failed,
-                _ => return Err(self.illegal(event)),
-            },
-            _ => return Err(self.illegal(event)),
+            (Running, event) if admitted && holds_token(attempts, event) => {
+                return self.next_of_running(at, event);
+            }
+            _ => return None,
         };
-        self.note(ix, event);
-        self.step(ix, after, event.at());
-        Ok(())
+        Some(after)
     }
 
-    /// Whether an attempt's report carries the current token.
-    fn holds_token(&self, ix: TaskIx, event: &RunEvent) -> bool {
+    /// Where the event of an attempt that is under way leads.
+    fn next_of_running(&self, at: Instance, event: &RunEvent) -> Option<TaskState> {
+        let task = self.instance(at)?;
+        let is_container = self.is_container(at);
+        let holds_nothing = !is_container || self.open_inside(at) == 0;
         match event {
-            RunEvent::AttemptSucceeded { attempt, .. }
-            | RunEvent::AttemptFailed { attempt, .. }
-            | RunEvent::AttemptSkipped { attempt, .. }
-            | RunEvent::AttemptCancelled { attempt, .. }
-            | RunEvent::AttemptLost { attempt, .. } => *attempt == self.tasks[ix.at()].attempts,
-            _ => false,
+            RunEvent::GroupStopped { .. } if is_container && !self.is_map(at) && !task.stopping => {
+                Some(TaskState::Running)
+            }
+            RunEvent::AttemptGathers { .. }
+                if self.is_map(at)
+                    && holds_nothing
+                    && !task.gathering
+                    && !self.head.cancel_requested
+                    && !self.is_stopping(at) =>
+            {
+                Some(TaskState::Running)
+            }
+            RunEvent::AttemptLost { again, .. } if is_container => match (task.gathering, again) {
+                (false, _) => None,
+                // What was gathered is gathered anew.
+                (true, true) => Some(TaskState::Running),
+                (true, false) => Some(TaskState::Failed),
+            },
+            _ if !holds_nothing => None,
+            RunEvent::AttemptSucceeded { .. } => Some(TaskState::Succeeded),
+            RunEvent::AttemptFailed { retry_at: Some(_), .. } if !self.is_map(at) => {
+                Some(TaskState::UpForRetry)
+            }
+            RunEvent::AttemptFailed { retry_at: None, .. } => Some(TaskState::Failed),
+            RunEvent::AttemptSkipped { .. } => Some(TaskState::Skipped),
+            RunEvent::AttemptCancelled { .. } => Some(TaskState::Cancelled),
+            RunEvent::AttemptLost { again: true, .. } => Some(TaskState::Queued),
+            RunEvent::AttemptLost { again: false, .. } => Some(TaskState::Failed),
+            _ => None,
         }
     }
 
-    /// Moves a task to its next state and keeps everything derived in step.
-    fn step(&mut self, ix: TaskIx, after: TaskState, at: Timestamp) {
-        let task = &mut self.tasks[ix.at()];
+    /// Moves an instance to its next state, and what it holds with it.
+    fn step(&mut self, at: Instance, after: TaskState, event: &RunEvent) {
+        let Some(task) = self.instance_mut(at) else { return };
         let before = std::mem::replace(&mut task.state, after);
-        if before == TaskState::Running {
-            self.running.remove(&ix);
-        }
-        if let Some(retry_at) = task.retry_at.filter(|_| before == TaskState::UpForRetry) {
-            self.timers.remove(&(retry_at, ix));
+        if before == TaskState::UpForRetry {
             task.retry_at = None;
         }
-        self.ready.remove(&ix);
         match after {
-            TaskState::Queued => task.queued_at = Some(at),
-            TaskState::Running => {
+            TaskState::Queued => task.queued_at = Some(event.at()),
+            // What was gathered in vain is gathered anew, under a new number; the items stay.
+            TaskState::Running
+                if before != TaskState::Running
+                    || matches!(event, RunEvent::AttemptLost { .. }) =>
+            {
                 task.attempts += 1;
-                task.started_at = Some(at);
-                self.running.insert(ix);
+                task.started_at = Some(event.at());
             }
-            TaskState::UpForRetry => {
-                task.retries += 1;
-                if let Some(retry_at) = task.retry_at {
-                    self.timers.insert((retry_at, ix));
-                }
-            }
-            _ if after.is_final() => {
-                task.finished_at = Some(at);
-                self.unfinished -= 1;
-                self.tell_downstream(ix, after);
-            }
+            TaskState::UpForRetry => task.retries += 1,
+            _ if after.is_final() => task.finished_at = Some(event.at()),
             _ => {}
+        }
+        if after != TaskState::Running {
+            (task.stopping, task.gathering) = (false, false);
+        }
+        self.count_item(at, before, after);
+        if let RunEvent::AttemptStarted { map, .. } = event {
+            match map {
+                Some(plan) => self.begin_map(at.task, *plan, event.at()),
+                None if self.is_container(at) => {
+                    self.begin_members(at, before == TaskState::UpForRetry);
+                }
+                None => {}
+            }
+        }
+        if after.is_final() {
+            self.ended(at, after, event.at());
+        }
+        if matches!(event, RunEvent::GroupStopped { .. }) {
+            // Mapped members are to end as well.
+            self.inside(at).into_iter().for_each(|member| self.stir(member));
         }
     }
 
     /// Writes down what an event says about a task besides its state.
-    fn note(&mut self, ix: TaskIx, event: &RunEvent) {
+    fn note(&mut self, at: Instance, event: &RunEvent) {
         let generation = self.head.generation;
-        let task = &mut self.tasks[ix.at()];
+        let Some(task) = self.instance_mut(at) else { return };
         let mut ended = None;
         match event {
             RunEvent::TaskWaiting { reason, .. } | RunEvent::TaskSkipped { reason, .. } => {
@@ -293,6 +487,8 @@ impl DagRun {
                 task.error = None;
                 task.reason = None;
             }
+            RunEvent::GroupStopped { .. } => task.stopping = true,
+            RunEvent::AttemptGathers { .. } => task.gathering = true,
             RunEvent::AttemptSucceeded { result, .. } => {
                 task.result = Some(Box::new(result.clone()));
                 ended = Some((AttemptOutcome::Succeeded, None));
@@ -313,6 +509,7 @@ impl DagRun {
                 if !again {
                     task.error = Some(Box::new(error.clone()));
                 }
+                task.gathering = false;
                 ended = Some((AttemptOutcome::Lost, Some(error.message)));
             }
             _ => {}
@@ -332,36 +529,23 @@ impl DagRun {
         }
     }
 
-    fn tell_downstream(&mut self, ix: TaskIx, state: TaskState) {
-        let dag = Arc::clone(&self.dag);
-        for down in dag.downstream(ix) {
-            count(&mut self.waits[down.at()], state);
-            self.look_again(*down);
-        }
-    }
-
-    fn look_again(&mut self, ix: TaskIx) {
-        if self.head.state == RunState::Running
-            && self.tasks[ix.at()].state == TaskState::Pending
-            && self.verdict(ix) != Verdict::Wait
-        {
-            self.ready.insert(ix);
-        }
-    }
-
-    fn look_again_at_all(&mut self) {
-        for i in 0..self.tasks.len() {
-            self.look_again(TaskIx(i as u32));
-        }
-    }
-
     fn open_generation(&mut self, tasks: &[TaskIx]) {
         self.head.state = RunState::Queued;
         self.head.generation += 1;
         self.head.cancel_requested = false;
         self.head.started_at = None;
         self.head.finished_at = None;
-        for ix in tasks {
+        let dag = Arc::clone(&self.dag);
+        let mut again: BTreeSet<TaskIx> = tasks.iter().copied().collect();
+        // A member goes again inside its group; a group of items goes again as a whole.
+        again.extend(tasks.iter().filter_map(|ix| dag.task(*ix).group));
+        for ix in again.clone() {
+            if dag.task(ix).mapping.is_some() {
+                again.extend(dag.members(ix));
+                self.maps.remove(&ix);
+            }
+        }
+        for ix in again {
             let task = &mut self.tasks[ix.at()];
             let attempts = task.attempts;
             let history = std::mem::take(&mut task.history);
@@ -389,48 +573,22 @@ impl DagRun {
             .map(|t| self.dag.find(t.name.as_str()).map(|ix| old[ix.at()].clone()))
             .map(Option::unwrap_or_default)
             .collect();
+        // Items are known by places of the old version, and what they gave is in the whole.
+        self.maps.clear();
         self.dag = dag;
         self.head.version = version.clone();
         self.open_generation(tasks);
         Ok(())
     }
 
-    fn derive(&mut self) {
-        self.waits = (self.dag.tasks().iter())
-            .map(|task| Upstreams { total: task.upstream.len() as u32, ..Upstreams::default() })
-            .collect();
-        self.ready.clear();
-        self.timers.clear();
-        self.running.clear();
-        self.unfinished = 0;
-        let dag = Arc::clone(&self.dag);
-        for (i, task) in self.tasks.iter().enumerate() {
-            let ix = TaskIx(i as u32);
-            if task.state.is_final() {
-                for down in dag.downstream(ix) {
-                    count(&mut self.waits[down.at()], task.state);
-                }
-            } else {
-                self.unfinished += 1;
-            }
-            if task.state == TaskState::Running {
-                self.running.insert(ix);
-            }
-            if let (TaskState::UpForRetry, Some(at)) = (task.state, task.retry_at) {
-                self.timers.insert((at, ix));
-            }
-        }
-        self.look_again_at_all();
-    }
-
     fn illegal(&self, event: &RunEvent) -> IllegalEvent {
-        let task = event.task().and_then(|ix| Some((ix, self.tasks.get(ix.at())?)));
-        match task {
-            Some((ix, task)) => IllegalEvent {
+        let at = event.task().filter(|at| self.tasks.get(at.task.at()).is_some());
+        match at.and_then(|at| Some((at, self.instance(at)?))) {
+            Some((at, task)) => IllegalEvent {
                 event: event.name(),
                 what: format!(
                     "task `{}` of run {} (attempt {})",
-                    self.dag.task(ix).name,
+                    self.dag.name_of(at),
                     self.head.id,
                     task.attempts
                 ),
@@ -445,15 +603,17 @@ impl DagRun {
     }
 }
 
-fn count(waits: &mut Upstreams, state: TaskState) {
-    match state {
-        TaskState::Succeeded => waits.succeeded += 1,
-        TaskState::Skipped => waits.skipped += 1,
-        TaskState::Failed | TaskState::Cancelled => waits.failed += 1,
-        TaskState::UpstreamFailed => waits.upstream_failed += 1,
-        // A removed task is no upstream any more.
-        TaskState::Removed => waits.total -= 1,
-        _ => {}
+/// Whether an attempt's report carries the current token.
+fn holds_token(current: u32, event: &RunEvent) -> bool {
+    match event {
+        RunEvent::AttemptSucceeded { attempt, .. }
+        | RunEvent::AttemptFailed { attempt, .. }
+        | RunEvent::AttemptSkipped { attempt, .. }
+        | RunEvent::AttemptCancelled { attempt, .. }
+        | RunEvent::AttemptLost { attempt, .. }
+        | RunEvent::GroupStopped { attempt, .. }
+        | RunEvent::AttemptGathers { attempt, .. } => *attempt == current,
+        _ => false,
     }
 }
 

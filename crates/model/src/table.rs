@@ -46,6 +46,21 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Counts {
+    /// These and others together.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.rows_in += other.rows_in;
+        self.rows_out += other.rows_out;
+        self.duplicates += other.duplicates;
+        for (reason, rows) in &other.rejected {
+            match self.rejected.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, sum)) => *sum += rows,
+                None => self.rejected.push((reason.clone(), *rows)),
+            }
+        }
+        self
+    }
+
     /// Rows set aside, whatever the reason.
     pub fn rejected_total(&self) -> u64 {
         self.rejected.iter().map(|(_, rows)| rows).sum()
@@ -95,6 +110,8 @@ pub enum FailureKind {
     Internal,
     /// The server ended while the attempt ran, and its outcome cannot be known.
     Lost,
+    /// A member of the group, or an item of the list, failed.
+    Inside,
 }
 
 impl FailureKind {

@@ -89,6 +89,8 @@ pub struct Kernel {
     timer_of: HashMap<RunId, Timestamp>,
     dirty: BTreeSet<RunId>,
     finished: Vec<RunId>,
+    /// Runs in which something happened to an item of a mapped task.
+    mapped: BTreeSet<RunId>,
     changed_dags: BTreeSet<DagId>,
     batch: Batch,
     refused_reports: u64,
@@ -273,7 +275,7 @@ impl Kernel {
             }
             ReportOutcome::Cancelled => RunEvent::AttemptCancelled { task, attempt, at: now },
             ReportOutcome::Failed(_) | ReportOutcome::Interrupted
-                if run.tasks().get(task.at()).is_none_or(|state| state.attempts != attempt) =>
+                if run.instance(task).is_none_or(|state| state.attempts != attempt) =>
             {
                 self.refused_reports += 1;
                 return false;
@@ -368,8 +370,14 @@ impl Kernel {
         std::mem::take(&mut self.changed_dags)
     }
 
-    /// Forgets the runs that finished: call it after their commit was published.
+    /// Forgets the runs that finished, and items of mapped tasks that ended: call it after their
+    /// commit was published.
     pub fn forget_finished(&mut self) {
+        for id in std::mem::take(&mut self.mapped) {
+            if let Some(run) = self.runs.get_mut(&id) {
+                run.forget_ended_items();
+            }
+        }
         for id in std::mem::take(&mut self.finished) {
             if self.runs.get(&id).is_some_and(|run| run.head.state.is_final()) {
                 self.runs.remove(&id);
@@ -418,6 +426,9 @@ impl Kernel {
         self.batch.effects.extend(effects(run, &event));
         if matches!(event, RunEvent::Finished { .. }) {
             self.finished.push(id.clone());
+        }
+        if event.task().is_some_and(|at| at.item.is_some()) && !self.mapped.contains(id) {
+            self.mapped.insert(id.clone());
         }
         self.batch.events.push(Event::Run(id.clone(), event));
         self.dirty.insert(id.clone());

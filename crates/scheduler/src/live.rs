@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tidemill_model::admission::WaitReason;
-use tidemill_model::run::StoredRun;
+use tidemill_model::run::{StoredItem, StoredRun};
 use tidemill_model::{
-    Dag, DagId, DagRecord, DagRun, Event, PoolName, Position, RunHead, RunId, RunState, TaskIx,
-    TaskRun, TaskState, Timestamp,
+    Dag, DagId, DagRecord, DagRun, Event, PoolName, Position, RunEvent, RunHead, RunId, RunState,
+    TaskIx, TaskRun, TaskState, Timestamp,
 };
 use tidemill_store::{Record, RunQuery, RunSummary};
 
@@ -64,7 +64,56 @@ struct LiveRun {
     dag: Arc<Dag>,
     tasks: Vec<TaskRun>,
     changed: Vec<Position>,
+    /// Items of mapped tasks that have not ended, or that the records do not hold yet, and the
+    /// position of the last event of each.
+    items: BTreeMap<(TaskIx, u32), (Position, StoredItem)>,
     position: Position,
+}
+
+impl LiveRun {
+    fn of(run: &DagRun, position: Position) -> Self {
+        let mut live = Self {
+            head: run.head.clone(),
+            dag: Arc::clone(run.dag()),
+            tasks: run.tasks().to_vec(),
+            changed: vec![position; run.tasks().len()],
+            items: BTreeMap::new(),
+            position,
+        };
+        for (root, map) in run.maps() {
+            for (item, _) in map.items() {
+                live.take_item(run, root, item, position);
+            }
+        }
+        live
+    }
+
+    /// Takes in what an event changed.
+    fn follow(&mut self, run: &DagRun, event: &RunEvent, position: Position) {
+        self.position = position;
+        let Some(at) = event.task() else { return };
+        let dag = Arc::clone(run.dag());
+        let mut changed = |task: TaskIx| {
+            self.changed[task.at()] = position;
+            self.tasks[task.at()].clone_from(run.task(task));
+        };
+        changed(at.task);
+        // An event about a group moves its members, one about an item what counts it.
+        dag.members(at.task).iter().copied().for_each(&mut changed);
+        if let (Some(item), Some(root)) = (at.item, dag.root(at.task)) {
+            changed(root);
+            self.take_item(run, root, item, position);
+        }
+    }
+
+    fn take_item(&mut self, run: &DagRun, root: TaskIx, item: u32, position: Position) {
+        let Some(map) = run.map(root) else { return };
+        if let Some(of_item) = map.item(item) {
+            let (attempt, runs) = (map.attempt(), of_item.runs.clone());
+            let stored = StoredItem { task: root, item, attempt, runs };
+            self.items.insert((root, item), (position, stored));
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -108,14 +157,7 @@ impl Live {
 
     /// Takes in a restored run.
     pub(crate) fn adopt(&self, run: &DagRun, position: Position) {
-        let live = LiveRun {
-            head: run.head.clone(),
-            dag: Arc::clone(run.dag()),
-            tasks: run.tasks().to_vec(),
-            changed: vec![position; run.tasks().len()],
-            position,
-        };
-        self.write().runs.insert(run.head.id.clone(), live);
+        self.write().runs.insert(run.head.id.clone(), LiveRun::of(run, position));
     }
 
     /// Takes in the restored DAG records and the position that the store has reached.
@@ -152,18 +194,10 @@ impl Live {
                 Event::Run(id, event) => {
                     let Some(run) = kernel.run(id) else { continue };
                     runs.insert(id);
-                    let live = state.runs.entry(id.clone()).or_insert_with(|| LiveRun {
-                        head: run.head.clone(),
-                        dag: Arc::clone(run.dag()),
-                        tasks: run.tasks().to_vec(),
-                        changed: vec![position; run.tasks().len()],
-                        position,
-                    });
-                    live.position = position;
-                    if let Some(task) = event.task() {
-                        live.changed[task.at()] = position;
-                        live.tasks[task.at()].clone_from(run.task(task));
-                    } else if matches!(event, tidemill_model::RunEvent::Created { .. }) {
+                    let live = state.runs.entry(id.clone());
+                    let live = live.or_insert_with(|| LiveRun::of(run, position));
+                    live.follow(run, event, position);
+                    if matches!(event, RunEvent::Created { .. }) {
                         dags.insert(&id.dag);
                         if let Some((_, at)) = state.dags.get_mut(&id.dag) {
                             *at = position;
@@ -245,6 +279,14 @@ impl Live {
         })
     }
 
+    /// Items of a mapped task that are held here, from `first` on, and whether the run is.
+    pub fn items(&self, id: &RunId, task: TaskIx, first: u32) -> Vec<StoredItem> {
+        let state = self.read();
+        let live = state.runs.get(id).into_iter();
+        let items = live.flat_map(|live| live.items.range((task, first)..=(task, u32::MAX)));
+        items.map(|(_, (_, item))| item.clone()).collect()
+    }
+
     /// The state of a run that is held here.
     pub fn run_state(&self, id: &RunId) -> Option<RunState> {
         self.read().runs.get(id).map(|live| live.head.state)
@@ -304,9 +346,13 @@ impl Live {
             .collect()
     }
 
-    /// Lets go of a finished run that the records hold up to `position`.
+    /// Lets go of what the records hold up to `position`: items that have ended, and the run if it
+    /// is finished.
     pub fn forget(&self, id: &RunId, position: Position) {
         let mut state = self.write();
+        if let Some(live) = state.runs.get_mut(id) {
+            live.items.retain(|_, (at, item)| *at > position || !has_ended(item));
+        }
         if state.runs.get(id).is_some_and(|l| l.head.state.is_final() && l.position <= position) {
             state.runs.remove(id);
         }
@@ -320,7 +366,10 @@ impl Live {
             .filter(|(_, (changed, _))| **changed > since)
             .map(|(i, (_, task))| (TaskIx(i as u32), task.clone()))
             .collect();
-        Some(Record::Run { position: live.position, summary: summary_of(live), tasks })
+        let items = live.items.values().filter(|(changed, _)| *changed > since);
+        let items = items.map(|(_, item)| item.clone()).collect();
+        let summary = Box::new(summary_of(live));
+        Some(Record::Run { position: live.position, summary, tasks, items })
     }
 
     /// The record of a DAG.
@@ -329,6 +378,10 @@ impl Live {
         let (view, position) = state.dags.get(id)?;
         Some(Record::Dag { position: *position, id: id.clone(), record: view.record.clone() })
     }
+}
+
+fn has_ended(item: &StoredItem) -> bool {
+    item.runs.first().is_some_and(|whole| whole.state.is_final())
 }
 
 fn summary_of(live: &LiveRun) -> RunSummary {
@@ -389,6 +442,6 @@ fn quoted(names: &[&str]) -> String {
 
 /// A stored run as readers see it.
 pub(crate) fn view_of(stored: StoredRun, dag: Option<Arc<Dag>>) -> RunView {
-    let StoredRun { head, tasks } = stored;
+    let StoredRun { head, tasks, .. } = stored;
     RunView { head, tasks, dag, waits: Vec::new() }
 }

@@ -1,14 +1,15 @@
 //! [`Scheduler`]: the handle to the one thread that decides. Commands and reports go in by it, and
 //! what is committed is read by it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use tidemill_model::run::StoredItem;
 use tidemill_model::{
-    AttemptReport, Dag, DagId, Effect, Event, Limits, PoolName, Position, RunId, RunState,
+    AttemptReport, Dag, DagId, Effect, Event, Limits, PoolName, Position, RunId, RunState, TaskIx,
     Timestamp, Version,
 };
 use tidemill_store::{DagSource, RunPage, RunQuery, Store, StoreError, StoredRunAt};
@@ -360,6 +361,28 @@ impl Scheduler {
             let dag = self.shared.versions.get(&stored.run.head.version);
             view_of(stored.run, dag)
         }))
+    }
+
+    /// Items of a mapped task that have begun, from `first` on, in order. May block on disk.
+    pub fn items(
+        &self,
+        id: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, StoreError> {
+        // Live ones are read first: one that is let go meanwhile is found in the records.
+        let live = self.shared.live.items(id, task, first);
+        let stored = self.shared.store.items(id, task, first, limit)?;
+        let mut items: BTreeMap<u32, StoredItem> =
+            stored.into_iter().map(|item| (item.item, item)).collect();
+        items.extend(live.into_iter().map(|item| (item.item, item)));
+        // Records of an attempt that is over may be there behind those of the current one.
+        let current = self.run(id)?.and_then(|run| run.tasks.get(task.at())?.map.clone());
+        let Some(current) = current else { return Ok(Vec::new()) };
+        let is_current =
+            |item: &StoredItem| item.attempt == current.attempt && item.item < current.begun;
+        Ok(items.into_values().filter(is_current).take(limit).collect())
     }
 
     /// Runs, newest first, live and stored. May block on disk.

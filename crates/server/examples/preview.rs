@@ -9,6 +9,8 @@ use tidemill_server::{ServerOptions, serve};
 
 #[path = "../tests/it/fake.rs"]
 mod fake;
+#[path = "../tests/it/regions.rs"]
+mod regions;
 #[path = "../tests/it/world.rs"]
 mod world;
 

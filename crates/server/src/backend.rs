@@ -13,9 +13,10 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tidemill_model::run::StoredItem;
 use tidemill_model::{
-    Dag, DagId, DataInterval, RunHead, RunId, RunState, TableRef, TaskIx, TaskName, TaskRun,
-    Timestamp, Version,
+    Dag, DagId, DataInterval, RunHead, RunId, RunState, TableRef, TaskIx, TaskRun, Timestamp,
+    Version,
 };
 use tidemill_spec::Diagnostic;
 use tidemill_store::{RunPage, RunQuery, RunSummary};
@@ -43,6 +44,15 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A run with its tasks.
     async fn run(&self, id: &RunId) -> Result<Option<RunDetail>, ApiError>;
+
+    /// Items of a mapped task that have begun, from `first` on, in order. `limit` is at most 1,000.
+    async fn items(
+        &self,
+        run: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, ApiError>;
 
     /// Starts a run of a DAG. The answer comes after it is durable. A DAG that is not there is
     /// `NotFound`, a wrong param `Invalid`, a DAG whose file does not load `Conflict`.
@@ -75,7 +85,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn raw_log(
         &self,
         run: &RunId,
-        task: &TaskName,
+        task: &str,
         attempt: u32,
     ) -> Result<Option<RawLog>, ApiError>;
 
@@ -184,8 +194,8 @@ pub struct BackupMade {
 pub struct LogQuery {
     /// The run.
     pub run: RunId,
-    /// The task.
-    pub task: TaskName,
+    /// The task as its DAG writes it, or an item of it: `load`, `load[17]`.
+    pub task: String,
     /// The attempt, from 1.
     pub attempt: u32,
     /// From where.

@@ -77,9 +77,10 @@ pub static SHAPES: &[Shape] = &[
         name: "Task",
         of: None,
         fields: &[
-            ("name", "its name"),
-            ("action", "`ingest`, `transform`, `load`, `run` or `noop`"),
-            ("kind", "the connector or transform; `command` or `shell`"),
+            ("name", "its name; of an item `load[17]`, of its members `regions[3].fetch`"),
+            ("group", "the group that it is a member of, or null"),
+            ("action", "`ingest`, `transform`, `load`, `run`, `noop` or `tasks`, a group"),
+            ("kind", "the connector or transform; `command` or `shell`; `group`"),
             ("upstream", "tasks before it"),
             ("state", "see [states](state-machine.md)"),
             ("attempts", "attempts so far; the newest has this number"),
@@ -103,6 +104,10 @@ pub static SHAPES: &[Shape] = &[
             (
                 "history",
                 "attempts that have ended: `{attempt, generation, outcome, started_at, finished_at, duration_ms, error}`",
+            ),
+            (
+                "items",
+                "of a mapped task and of the members of a mapped group: `{total, begun, tolerated, by_state}`, or null",
             ),
         ],
     },
@@ -137,7 +142,7 @@ pub static SHAPES: &[Shape] = &[
             ("params", "its params, by name: `{type, default, enum, description}`"),
             (
                 "definition",
-                "its tasks: `{name, action, kind, upstream, pool, timeout_ms}`; `upstream` holds `{task, why}`",
+                "its tasks: `{name, group, for_each, action, kind, upstream, pool, timeout_ms}`; `upstream` holds `{task, why}`",
             ),
             (
                 "meaning",
@@ -273,8 +278,21 @@ pub static ROUTES: &[RouteDoc] = &[
         errors: &[NotFound, Conflict],
     },
     RouteDoc {
+        route: "GET /api/v1/runs/{run}/tasks/{task}/items",
+        about: "Items of a mapped task that have begun, in order.",
+        takes: &[
+            ("state", "only items in these states, divided by commas"),
+            ("after", "`next` of the page before"),
+            LIMIT,
+        ],
+        gives: Gives::Words(
+            "`items`, each as a task of a run, with its number in `item` and, of a mapped group, its `members`; `next`, as in every page. A page may be short, or empty, and still have a next one",
+        ),
+        errors: &[NotFound],
+    },
+    RouteDoc {
         route: "GET /api/v1/runs/{run}/tasks/{task}/logs",
-        about: "Lines of a task's log.",
+        about: "Lines of the log of a task, or of an item of it: `load[17]`, `regions[3].fetch`.",
         takes: &[
             ("attempt", "the attempt, from 1; the newest without it"),
             ("from", "`next` of the page before, or `tail` for the last lines"),
@@ -297,7 +315,7 @@ pub static ROUTES: &[RouteDoc] = &[
     },
     RouteDoc {
         route: "GET /api/v1/runs/{run}/tables/{table}",
-        about: "The first rows of a table of a run.",
+        about: "The first rows of a table of a run, or of an item: `load[17]`.",
         takes: &[("limit", "rows, 1 to 1000; 50 without it")],
         gives: Gives::Fields(&[
             ("run", "the run"),

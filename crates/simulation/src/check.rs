@@ -1,6 +1,6 @@
 //! What must hold between two steps: the kernel is what is durable, and nothing is stuck.
 
-use tidemill_model::{Admission, AttemptId, DagRun, RunState, TaskIx, TaskState, Timestamp};
+use tidemill_model::{Admission, AttemptId, DagRun, Instance, RunState, TaskState, Timestamp};
 use tidemill_scheduler::Kernel;
 
 use crate::truth::{Truth, same};
@@ -27,12 +27,16 @@ fn admission_is_true(admission: &Admission, truth: &Truth) -> Rule {
     let (queued, running) = (admission.queued_runs(), admission.running_runs() as usize);
     hold!(queued == count(RunState::Queued), "{queued} runs queue");
     hold!(running == count(RunState::Running), "{running} runs run");
-    hold!(admission.running_attempts() as usize == truth.open.len(), "slots leak");
+    hold!(admission.running_attempts() as usize == truth.slots_taken(), "slots leak");
     for (name, _, used, queue) in admission.pools() {
         let tasks = |state| {
-            let runs = truth.unfinished();
-            let states = runs.flat_map(|run| run.tasks().iter().zip(run.dag().tasks()));
-            states.filter(|(task, spec)| task.state == state && spec.pool == *name).count()
+            let is_there = |run: &DagRun, at: Instance| {
+                let in_pool = run.dag().task(at.task).pool == *name && !run.is_container(at);
+                in_pool && run.instance(at).is_some_and(|task| task.state == state)
+            };
+            let of_run =
+                |run: &DagRun| run.open_instances().filter(|at| is_there(run, *at)).count();
+            truth.unfinished().map(of_run).sum::<usize>()
         };
         hold!(used as usize == tasks(TaskState::Running), "pool {name}: {used} slots in use");
         hold!(queue == tasks(TaskState::Queued), "pool {name}: {queue} tasks queue");
@@ -78,17 +82,20 @@ fn waits_for_something(
     hold!(run.ready().next().is_none(), "a ready task is not settled");
     hold!(run.next_timer().is_none_or(|at| at > now), "a retry is overdue");
     let mut reasons = usize::from(run.next_timer().is_some());
-    for (i, task) in run.tasks().iter().enumerate() {
-        let ix = TaskIx(i as u32);
+    for at in run.open_instances() {
+        let Some(task) = run.instance(at) else { continue };
+        let name = run.dag().name_of(at);
         match task.state {
             TaskState::Queued => {
-                let why = admission.why_task(&run.dag().task(ix).pool);
-                hold!(why.is_some(), "task {i} queues, and may run");
+                let why = admission.why_task(&run.dag().task(at.task).pool);
+                hold!(why.is_some(), "task {name} queues, and may run");
                 reasons += 1;
             }
+            // What a group waits for is inside.
+            TaskState::Running if run.is_container(at) && !task.gathering => {}
             TaskState::Running => {
-                let id = AttemptId { run: run.head.id.clone(), task: ix, attempt: task.attempts };
-                hold!(under_way(&id), "nobody works on attempt {} of task {i}", id.attempt);
+                let id = AttemptId { run: run.head.id.clone(), task: at, attempt: task.attempts };
+                hold!(under_way(&id), "nobody works on attempt {} of task {name}", id.attempt);
                 reasons += 1;
             }
             _ => {}

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use indexmap::IndexMap;
-use tidemill_model::dag::{DagHead, Edge, Task};
+use tidemill_model::dag::{DagHead, Edge, Group, Mapping, Task, Tolerance};
+use tidemill_model::expr::Expr;
 use tidemill_model::retry::RetryPolicy;
 use tidemill_model::schedule::Schedule;
 use tidemill_model::trigger_rule::TriggerRule;
@@ -19,6 +20,9 @@ use crate::draw::Draw;
 pub(crate) struct Traits {
     /// Whether it may have a schedule.
     pub(crate) scheduled: bool,
+    /// Whether time may change how it ends: groups with a timeout, and mapped tasks that do not
+    /// begin every item.
+    pub(crate) timed: bool,
     /// About when it lives.
     pub(crate) around: Timestamp,
 }
@@ -47,7 +51,18 @@ pub(crate) fn pools(slots: [u32; 2]) -> Vec<(PoolName, u32)> {
 /// A DAG with this name; `salt` tells its versions apart.
 pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) -> Option<Arc<Dag>> {
     let n = 1 + draw.below(7);
-    let tasks = (0..n).map(|i| any_task(draw, i)).collect::<Option<Vec<_>>>()?;
+    let mut tasks = Vec::new();
+    for place in 0..n {
+        tasks.push(any_task(draw, &format!("t{place}"), 0, place)?);
+    }
+    for place in 0..n {
+        if draw.permille(150) {
+            make_group(draw, &mut tasks, place as usize, traits)?;
+        }
+        if draw.permille(150) {
+            tasks[place as usize].mapping = Some(any_mapping(draw, traits)?);
+        }
+    }
     let zone = draw.pick(&[Tz::UTC, Tz::Europe__Zurich, Tz::America__New_York])?;
     let schedule = if traits.scheduled { any_schedule(draw, zone) } else { None };
     let later = Duration::from_mins(draw.below(240));
@@ -75,10 +90,38 @@ fn any_schedule(draw: &mut Draw, zone: Tz) -> Option<Schedule> {
     Schedule::parse(text, zone).ok()
 }
 
-fn any_task(draw: &mut Draw, place: u64) -> Option<Task> {
+/// Makes a group of a task, and adds its members.
+fn make_group(draw: &mut Draw, tasks: &mut Vec<Task>, place: usize, traits: Traits) -> Option<()> {
+    let first = tasks.len() as u64;
+    let name = tasks[place].name.to_string();
+    for member in 0..=draw.below(2) {
+        let mut task = any_task(draw, &format!("{name}.m{member}"), first, first + member)?;
+        task.group = Some(TaskIx(place as u32));
+        tasks.push(task);
+    }
+    tasks[place].action = Action::Group(Group::default());
+    if traits.timed && draw.permille(300) {
+        tasks[place].timeout = Some(Duration::from_secs(5 + draw.below(60)));
+    }
+    Some(())
+}
+
+fn any_mapping(draw: &mut Draw, traits: Traits) -> Option<Mapping> {
+    let items = draw.below(6);
+    let list: Vec<u64> = (0..items).collect();
+    let tolerate = if traits.timed { draw.below(3) } else { items };
+    Some(Mapping {
+        list: Expr::parse(&format!("{list:?}")).ok()?,
+        max_parallel: 1 + draw.below(3) as u32,
+        tolerate: Tolerance::Items(Expr::parse(&tolerate.to_string()).ok()?),
+    })
+}
+
+/// A task at `place`, after some of those from `first` on.
+fn any_task(draw: &mut Draw, name: &str, first: u64, place: u64) -> Option<Task> {
     let mut upstream: Vec<u64> = Vec::new();
-    if place > 0 {
-        upstream.extend((0..draw.below(4)).map(|_| draw.below(place)));
+    if place > first {
+        upstream.extend((0..draw.below(4)).map(|_| first + draw.below(place - first)));
         upstream.sort_unstable();
         upstream.dedup();
     }
@@ -90,25 +133,15 @@ fn any_task(draw: &mut Draw, place: u64) -> Option<Task> {
         _ => "gone",
     };
     Some(Task {
-        name: format!("t{place}").parse().ok()?,
-        action: Action::Noop,
         upstream: (upstream.into_iter())
             .map(|up| Edge { task: TaskIx(up as u32), why: vec!["depends_on".to_owned()] })
             .collect(),
-        reads: Vec::new(),
-        reads_run_tasks: false,
-        bind: IndexMap::new(),
-        when: None,
         trigger_rule: rule,
         retry: RetryPolicy {
             limit: draw.below(3) as u32,
             delay: Duration::from_secs(10),
             ..RetryPolicy::default()
         },
-        timeout: None,
-        checks: Vec::new(),
-        pool: pool.parse().ok()?,
-        env: IndexMap::new(),
-        outputs: IndexMap::new(),
+        ..Task::new(name.parse().ok()?, pool.parse().ok()?, Action::Noop)
     })
 }

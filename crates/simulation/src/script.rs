@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use tidemill_model::{
-    AttemptId, DagId, FailureKind, ReportOutcome, RunId, RunState, TaskError, TaskResult, TaskState,
+    AttemptId, AttemptOutcome, DagId, FailureKind, ReportOutcome, RunId, RunState, TaskError,
+    TaskResult, TaskState,
 };
 
 use crate::draw::Draw;
@@ -41,7 +42,7 @@ pub fn every_crash_ends_the_same(seed: u64) -> Result<u64, Failure> {
 
 fn tell(seed: u64, crash_at: Option<(u64, Crash)>) -> Result<(End, u64), Failure> {
     let mut world = World::empty(seed);
-    let traits = Traits { scheduled: false, around: world.now };
+    let traits = Traits { scheduled: false, timed: false, around: world.now };
     for i in 0..2 {
         world.write_file(&format!("d{i}"), i, traits);
     }
@@ -93,8 +94,15 @@ fn missing(world: &World) -> Option<DagId> {
 }
 
 fn outcome(world: &World, seed: u64, id: &AttemptId) -> ReportOutcome {
-    let retries = world.truth.runs.get(&id.run).map_or(0, |run| run.task(id.task).retries);
-    let salt = (u64::from(id.task.0) << 8) | u64::from(retries);
+    let run = world.truth.runs.get(&id.run);
+    let task = run.and_then(|run| run.instance(id.task));
+    // A group that is tried again has members that have not been retried.
+    let tries = task.map_or(0, |task| {
+        task.retries
+            + task.history.iter().filter(|a| a.outcome != AttemptOutcome::Lost).count() as u32
+    });
+    let item = id.task.item.map_or(0, |item| u64::from(item) + 1);
+    let salt = (item << 16) | (u64::from(id.task.task.0) << 8) | u64::from(tries);
     let name = id.run.dag.as_str().bytes().fold(id.run.number, |n, byte| n * 31 + u64::from(byte));
     let mut draw = Draw::new(seed ^ (name << 20) ^ salt);
     match draw.below(10) {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use tidemill_model::run::StoredItem;
 use tidemill_model::{
     DagId, DagRecord, DagRun, Event, Position, RunEvent, RunHead, RunId, TaskIx, TaskRun,
 };
@@ -14,16 +15,31 @@ struct Shown {
     head: RunHead,
     tasks: Vec<TaskRun>,
     changed: Vec<Position>,
+    items: BTreeMap<(TaskIx, u32), (Position, StoredItem)>,
     position: Position,
 }
 
 impl Shown {
     fn of(run: &DagRun, position: Position) -> Self {
-        Self {
+        let mut shown = Self {
             head: run.head.clone(),
             tasks: run.tasks().to_vec(),
             changed: vec![position; run.tasks().len()],
+            items: BTreeMap::new(),
             position,
+        };
+        for (root, map) in run.maps() {
+            map.items().for_each(|(item, _)| shown.take_item(run, root, item, position));
+        }
+        shown
+    }
+
+    fn take_item(&mut self, run: &DagRun, root: TaskIx, item: u32, position: Position) {
+        let Some(map) = run.map(root) else { return };
+        if let Some(of_item) = map.item(item) {
+            let (attempt, runs) = (map.attempt(), of_item.runs.clone());
+            let stored = StoredItem { task: root, item, attempt, runs };
+            self.items.insert((root, item), (position, stored));
         }
     }
 
@@ -34,8 +50,10 @@ impl Shown {
             .filter(|(_, (changed, _))| **changed > since)
             .map(|(i, (_, task))| (TaskIx(i as u32), task.clone()))
             .collect();
-        let summary = RunSummary { head: self.head.clone(), counts };
-        Record::Run { position: self.position, summary, tasks }
+        let summary = Box::new(RunSummary { head: self.head.clone(), counts });
+        let items = self.items.values().filter(|(changed, _)| *changed > since);
+        let items = items.map(|(_, item)| item.clone()).collect();
+        Record::Run { position: self.position, summary, tasks, items }
     }
 }
 
@@ -114,9 +132,16 @@ impl Shelf {
         let shown = self.runs.entry(id.clone()).or_insert_with(|| Shown::of(run, position));
         shown.position = position;
         shown.head.clone_from(&run.head);
-        if let Some(task) = event.task() {
-            shown.changed[task.at()] = position;
-            shown.tasks[task.at()].clone_from(run.task(task));
+        // All tasks, also those that the event moves by the way.
+        for (i, task) in run.tasks().iter().enumerate() {
+            if shown.tasks[i] != *task {
+                (shown.changed[i], shown.tasks[i]) = (position, task.clone());
+            }
+        }
+        if let Some(at) = event.task()
+            && let (Some(item), Some(root)) = (at.item, run.dag().root(at.task))
+        {
+            shown.take_item(run, root, item, position);
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tidemill_model::trigger_rule::{Upstreams, Verdict};
 use tidemill_model::{
-    AttemptId, Dag, DagEvent, DagId, DagRecord, DagRun, Event, Limits, PoolName, RunEvent, RunId,
-    RunState, TaskIx, TaskState, Timestamp, Trigger, Version,
+    AttemptId, Dag, DagEvent, DagId, DagRecord, DagRun, Event, Instance, Limits, PoolName,
+    RunEvent, RunId, RunState, TaskState, Timestamp, Trigger, Version,
 };
 
 use crate::{Rule, hold};
@@ -116,8 +116,9 @@ impl Truth {
     fn run_event(&mut self, id: &RunId, event: &RunEvent, terms: &Terms<'_>) -> Rule {
         let run = self.runs.get_mut(id).ok_or("an event of a run that was not created")?;
         if let RunEvent::TaskQueued { task, .. } = event {
-            let pending = run.task(*task).state == TaskState::Pending;
-            let rule = run.dag().task(*task).trigger_rule;
+            let state = run.instance(*task).map(|task| task.state);
+            let pending = state == Some(TaskState::Pending);
+            let rule = run.dag().task(task.task).trigger_rule;
             let ups = upstreams(run, *task);
             hold!(
                 !pending || rule.verdict(ups) == Verdict::Run,
@@ -129,9 +130,20 @@ impl Truth {
             hold!(open == 0, "a run ends with {open} tasks that have not");
         }
         run.apply(event).map_err(|e| e.to_string())?;
-        let number = |task: TaskIx, attempt: u32| AttemptId { run: id.clone(), task, attempt };
+        let number = |task: Instance, attempt: u32| AttemptId { run: id.clone(), task, attempt };
+        let is_container = event.task().is_some_and(|task| run.is_container(task));
+        if let Some(map) = event.task().and_then(|at| run.task(at.task).map.as_ref()) {
+            let may = event.task().and_then(|at| run.dag().task(at.task).mapping.as_ref());
+            let may = may.map_or(u32::MAX, |mapping| mapping.max_parallel);
+            hold!(map.open() <= may, "{} items are open, {may} may", map.open());
+        }
         match event {
             RunEvent::Started { .. } => self.check_runs(terms),
+            RunEvent::AttemptStarted { .. } if is_container => Ok(()),
+            RunEvent::AttemptGathers { task, attempt, .. } => {
+                hold!(self.open.insert(number(*task, *attempt)), "a task gathers twice");
+                Ok(())
+            }
             RunEvent::AttemptStarted { task, attempt, .. } => {
                 hold!(self.open.insert(number(*task, *attempt)), "an attempt starts twice");
                 self.check_attempts(id, *task, terms)
@@ -141,10 +153,8 @@ impl Truth {
             | RunEvent::AttemptSkipped { task, attempt, .. }
             | RunEvent::AttemptCancelled { task, attempt, .. }
             | RunEvent::AttemptLost { task, attempt, .. } => {
-                hold!(
-                    self.open.remove(&number(*task, *attempt)),
-                    "an attempt ends that is not open"
-                );
+                let was_open = self.open.remove(&number(*task, *attempt));
+                hold!(was_open || is_container, "an attempt ends that is not open");
                 Ok(())
             }
             _ => Ok(()),
@@ -158,15 +168,25 @@ impl Truth {
         Ok(())
     }
 
-    fn check_attempts(&self, id: &RunId, task: TaskIx, terms: &Terms<'_>) -> Rule {
+    /// Attempts under way that hold a slot: all but mapped tasks that put tables together.
+    pub(crate) fn slots_taken(&self) -> usize {
+        self.open.iter().filter(|open| self.holds_slot(open)).count()
+    }
+
+    fn holds_slot(&self, open: &AttemptId) -> bool {
+        self.runs.get(&open.run).is_some_and(|run| !run.is_container(open.task))
+    }
+
+    fn check_attempts(&self, id: &RunId, task: Instance, terms: &Terms<'_>) -> Rule {
         let limit = terms.limits.running_attempts_max;
-        let open = self.open.len();
+        let open = self.slots_taken();
         hold!(open <= limit as usize, "{open} attempts are running, {limit} may");
-        let pool_of = |run: &RunId, task: TaskIx| {
-            self.runs.get(run).map(|run| run.dag().task(task).pool.clone())
+        let pool_of = |run: &RunId, task: Instance| {
+            self.runs.get(run).map(|run| run.dag().task(task.task).pool.clone())
         };
         let pool = pool_of(id, task);
-        let used = self.open.iter().filter(|open| pool_of(&open.run, open.task) == pool).count();
+        let holders = self.open.iter().filter(|open| self.holds_slot(open));
+        let used = holders.filter(|open| pool_of(&open.run, open.task) == pool).count();
         let slots = terms.pools.iter().find(|(name, _)| Some(name) == pool.as_ref());
         let slots = slots.map_or(0, |(_, slots)| *slots);
         hold!(used <= slots as usize, "{used} slots of {slots} are taken in pool {pool:?}");
@@ -175,11 +195,12 @@ impl Truth {
 }
 
 /// How a task's upstreams ended, counted anew.
-fn upstreams(run: &DagRun, task: TaskIx) -> Upstreams {
+fn upstreams(run: &DagRun, at: Instance) -> Upstreams {
     let mut ups = Upstreams::default();
-    for edge in &run.dag().task(task).upstream {
+    for edge in &run.dag().task(at.task).upstream {
         ups.total += 1;
-        match run.task(edge.task).state {
+        let state = run.instance(Instance { task: edge.task, ..at }).map(|task| task.state);
+        match state.unwrap_or_default() {
             TaskState::Succeeded => ups.succeeded += 1,
             TaskState::Skipped => ups.skipped += 1,
             TaskState::Failed | TaskState::Cancelled => ups.failed += 1,
@@ -199,9 +220,17 @@ pub(crate) fn same(one: &DagRun, other: &DagRun) -> Rule {
         hold!(a == b, "run {id}: {a:?} is not {b:?}");
     }
     let derived = |run: &DagRun| {
-        let sets: [Vec<TaskIx>; 3] =
-            [run.ready().collect(), run.running().collect(), run.due(Timestamp::MAX).collect()];
-        (sets, run.next_timer(), run.unfinished(), run.tasks().len())
+        let sets: [Vec<Instance>; 4] = [
+            run.ready().collect(),
+            run.running().collect(),
+            run.due(Timestamp::MAX).collect(),
+            run.stirred().collect(),
+        ];
+        let of_item = |at| format!("{at:?} {:?}", run.instance(at));
+        let open: Vec<String> =
+            run.open_instances().filter(|at| at.item.is_some()).map(of_item).collect();
+        let ended: Vec<usize> = run.maps().map(|(_, map)| map.ended().count()).collect();
+        (sets, open, ended, run.next_timer(), (run.unfinished(), run.idle()))
     };
     let (a, b) = (derived(one), derived(other));
     hold!(a == b, "run {id}: derived {a:?} is not {b:?}");

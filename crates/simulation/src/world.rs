@@ -146,7 +146,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut world = Self::empty(seed);
         world.weather = Weather { crashes: 30, full: 10, crash_at: None };
-        let traits = Traits { scheduled: true, around: world.now };
+        let traits = Traits { scheduled: true, timed: true, around: world.now };
         for i in 0..=world.draw.below(3) {
             world.write_file(&format!("d{i}"), i, traits);
         }

@@ -81,6 +81,8 @@ codes! {
     CHECK = "TM0114", "check that cannot work", "`quarantine` needs a check that blames single rows (`not_null`, `unique`, `where`), and a task whose action does not make the table of rejects itself, as `clean` does. A check needs a table to look at.", "Use `stop` or `warn`, or another check, or put the check on a task that reads the table.";
     PARAM = "TM0115", "param whose values do not fit", "The default or a value of `enum` is not of the param's type, or the default is not in `enum`.", "Correct the value or the `type` of the param.";
     UNKNOWN_POOL = "TM0116", "unknown pool", "A task asks for a pool that `pools.yaml` does not have.", "Add the pool, or correct the name.";
+    NESTED = "TM0117", "group inside of a group", "A group holds tasks, not groups, and what is mapped over a list is not mapped over another one inside of it.", "Make one group or one list of both, or put the inner one into a DAG of its own.";
+    NOT_OUTSIDE = "TM0118", "member seen from outside", "Outside of a group, its members cannot be waited for one by one, and those of a mapped group have no table or value of their own: there is one for each item.", "Wait for the group, or name what it gives in its `outputs`.";
 
     // TM02xx: control expressions.
     EXPR_SYNTAX = "TM0201", "expression does not parse", "The text is no CEL expression, or `${{` is not closed.", "Correct it at the place that is marked: texts have quotes, `==` compares, `&&`, `||` and `!` join conditions, and each bracket is closed.";

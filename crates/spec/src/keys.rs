@@ -2,7 +2,7 @@
 //! reference says.
 
 use serde_json::{Value, json};
-use tidemill_model::dag::ParamKind;
+use tidemill_model::dag::{MAX_PARALLEL_DEFAULT, ParamKind};
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::trigger_rule::TriggerRule;
 
@@ -35,6 +35,7 @@ pub static PLACES: &[(&str, &[Key])] = &[
     ("dag", TOP),
     ("action", ACTIONS),
     ("modifier", MODIFIERS),
+    ("group", GROUP),
     ("defaults", DEFAULTS),
     ("folder", FOLDER),
     ("retry", RETRY),
@@ -141,8 +142,73 @@ pub(crate) static ACTIONS: &[Key] = &[
     later("call", "Runs another DAG."),
     later("wait", "Waits for a condition."),
     later("approve", "Waits for a person."),
-    later("tasks", "A group of tasks."),
+    now(
+        "tasks",
+        "Holds other tasks, by name: a group. Inside of it members have their short names, outside `GROUP.MEMBER`.",
+        || {
+            json!({"type": "object", "minProperties": 1, "propertyNames": name_schema(false),
+            "additionalProperties": {"$ref": "#/$defs/task"}})
+        },
+    ),
 ];
+
+/// The keys of a group.
+pub(crate) static GROUP: &[Key] = &[
+    now(
+        "depends_on",
+        "Tasks that come before the group, beside those that its members read.",
+        texts,
+    ),
+    now("when", "An expression; the group is skipped when it gives false.", condition),
+    now("trigger_rule", "What must have become of the tasks before.", trigger_rule),
+    now("retry", "How often the whole group is tried again after it failed.", retry),
+    now(
+        "timeout",
+        "The longest that the group may take; for each item, if it is mapped.",
+        duration,
+    ),
+    now("for_each", FOR_EACH, for_each),
+    now("max_parallel", MAX_PARALLEL, max_parallel),
+    now("tolerate", TOLERATE, tolerate),
+    now(
+        "outputs",
+        "What the group gives: the member whose table is the group's, or that under `table`, and values by name, as expressions.",
+        || {
+            json!({"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1,
+                "additionalProperties": {"type": ["string", "number", "boolean"]}}],
+                "examples": ["clean", {"table": "clean", "total": "tasks.clean.rows"}]})
+        },
+    ),
+    now(
+        "finally",
+        "What is done after all members have ended, however they did: a list of actions with their modifiers. How they end changes nothing for the group.",
+        || json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/task"}}),
+    ),
+];
+
+const FOR_EACH: &str = "An expression that gives a list: the task runs once for each item, which its expressions know as `item`. Its table is that of all items together, in order, with the column `_item`.";
+const MAX_PARALLEL: &str = "How many items are under way at once; one that waits for its retry is.";
+const TOLERATE: &str =
+    "How many items may fail, `2` or `5%`, before the whole has failed and no further item begins.";
+
+fn for_each() -> Value {
+    json!({"anyOf": [{"type": "string"}, {"type": "array"}], "examples": ["params.regions", "range(10)"]})
+}
+
+fn max_parallel() -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": MAX_PARALLEL_MAX, "default": MAX_PARALLEL_DEFAULT})
+}
+
+fn tolerate() -> Value {
+    json!({"type": ["integer", "string"], "default": 0, "examples": [2, "5%"]})
+}
+
+fn condition() -> Value {
+    json!({"type": ["string", "boolean"], "examples": ["tasks.orders.rows > 0"]})
+}
+
+/// The most items of a list that may be under way at once.
+pub(crate) const MAX_PARALLEL_MAX: u32 = 10_000;
 
 /// The modifiers of a task.
 pub(crate) static MODIFIERS: &[Key] = &[
@@ -167,11 +233,7 @@ pub(crate) static MODIFIERS: &[Key] = &[
             "additionalProperties": {"type": ["string", "number", "boolean"]},
             "examples": [{"least": "params.least * 2"}]})
     }),
-    now(
-        "when",
-        "An expression; the task is skipped when it gives false.",
-        || json!({"type": ["string", "boolean"], "examples": ["tasks.orders.rows > 0"]}),
-    ),
+    now("when", "An expression; the task is skipped when it gives false.", condition),
     now(
         "retry",
         "How often a failed attempt is tried again, `3`, or more about it: `{limit: 3, delay: 10s}`.",
@@ -197,9 +259,9 @@ pub(crate) static MODIFIERS: &[Key] = &[
         },
     ),
     later("queue_timeout", "The longest that it may wait for a slot."),
-    later("for_each", "Runs the task once for every item of a list."),
-    later("max_parallel", "How many items run at once."),
-    later("tolerate", "How many items may fail."),
+    now("for_each", FOR_EACH, for_each),
+    now("max_parallel", MAX_PARALLEL, max_parallel),
+    now("tolerate", TOLERATE, tolerate),
     later("slots", "How many slots of the pool it takes."),
     later("priority", "Which task gets a free slot first."),
     later("rate", "How often it may start."),
@@ -308,13 +370,13 @@ pub(crate) static CHECK: &[Key] = &[
 ];
 
 /// The types of params.
-pub(crate) fn param_types() -> [&'static str; 6] {
+pub(crate) fn param_types() -> [&'static str; 7] {
     ParamKind::ALL.map(ParamKind::label)
 }
 
 /// The types of outputs.
 fn output_types() -> Vec<&'static str> {
-    param_types().into_iter().chain(["json", "table"]).collect()
+    param_types().into_iter().chain(["table"]).collect()
 }
 
 /// The values of `on_fail`.

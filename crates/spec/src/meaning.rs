@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tidemill_model::Dag;
-use tidemill_model::dag::{Action, Check, CheckRule, Command, Task};
+use tidemill_model::dag::{Action, Check, CheckRule, Command, Group, Mapping, Task, Tolerance};
 use tidemill_model::expr::Expr;
 use tidemill_model::outputs::{FileFormat, Output};
 use tidemill_model::schedule::Schedule;
@@ -49,6 +49,19 @@ fn task_meaning(dag: &Dag, task: &Task) -> Value {
         }
     };
     put("after", json!(upstream));
+    if let Some(Mapping { list, max_parallel, tolerate }) = &task.mapping {
+        put("for_each", source(list));
+        put("max_parallel", json!(max_parallel));
+        put(
+            "tolerate",
+            match tolerate {
+                Tolerance::Nothing => Value::Null,
+                Tolerance::Items(count) => source(count),
+                Tolerance::Percent(share) => json!(format!("{share}%")),
+            },
+        );
+    }
+    put("finally", if task.is_finally { json!(true) } else { Value::Null });
     put("from", reads(task));
     put("bind", task.bind.iter().map(|(name, e)| (name.to_string(), source(e))).collect());
     put("when", task.when.as_ref().map_or(Value::Null, source));
@@ -78,6 +91,14 @@ fn action(action: &Action) -> Value {
             json!({"script": script, "variables": variables.collect::<Map<_, _>>()})
         }
         Action::Noop => json!({}),
+        Action::Group(Group { table, outputs }) => {
+            let mut form = Map::new();
+            if let Some((_, name)) = table {
+                form.insert("table".to_owned(), json!(name));
+            }
+            form.extend(outputs.iter().map(|(name, expr)| (name.to_string(), source(expr))));
+            json!({"outputs": form})
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! From the tree of a file to a [`DagSpec`]: keys and types.
 //!
 //! * [`value`]: single values; [`head`]: the keys of the DAG; [`task`]: the keys of a task;
-//! * [`check`]: `checks`; [`output`]: `outputs`; [`retry`]: `retry`.
+//! * [`check`]: `checks`; [`output`]: `outputs`; [`retry`]: `retry`; [`group`]: groups; [`map`]:
+//!   `for_each`.
 
 mod check;
+mod group;
 mod head;
+mod map;
 mod output;
 mod retry;
 mod task;
@@ -78,7 +81,7 @@ pub(crate) fn dag<'n>(
                     .help("a DAG has at least one task");
                 Vec::new()
             }
-            Some(tasks) => tasks.iter().map(|entry| task::read(entry, &defaults, report)).collect(),
+            Some(tasks) => task::read_all(tasks, &defaults, report),
         },
     };
     Some(DagSpec { tasks, ..head })

@@ -3,12 +3,13 @@
 //!
 //! * [`names`]: what a name can mean; [`uses`]: what a task turns out to use;
 //! * [`exprs`]: control expressions; [`texts`]: SQL and message texts;
-//! * [`action`]: the action and its settings; [`command`]: the command of a `run`;
+//! * [`groups`]: groups and mapping; [`action`]: the action and its settings; [`command`]: the command of a `run`;
 //! * [`vars`]: values that expressions share; [`task`]: the whole task; [`version`]: the hash of the canonical form.
 
 mod action;
 mod command;
 mod exprs;
+mod groups;
 mod names;
 mod task;
 mod texts;
@@ -16,6 +17,7 @@ mod uses;
 mod vars;
 mod version;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,7 +49,11 @@ pub const RESERVED_NAMES: [&[&str]; 2] = [exprs::LATER_ROOTS, LATER_VALUES];
 pub(crate) struct Resolver<'c, 'n, 'r, 'a> {
     pub(crate) catalog: &'c Catalog,
     pub(crate) spec: &'c DagSpec<'n>,
-    pub(crate) names: Names<'n>,
+    pub(crate) names: Names,
+    /// The type of `item`, where there is one.
+    pub(crate) item: Option<Type>,
+    /// The types of the items of mapped tasks, by their place.
+    pub(crate) items: HashMap<usize, Type>,
     pub(crate) patterns: Patterns,
     /// The types of the vars that were read so far.
     pub(crate) vars: IndexMap<&'n str, Type>,
@@ -66,13 +72,19 @@ pub(crate) fn dag(
         catalog,
         spec: &spec,
         names,
+        item: None,
+        items: HashMap::new(),
         patterns: Patterns::default(),
         vars: IndexMap::new(),
         report,
     };
     let vars = resolver.vars();
-    let (tasks, uses): (Vec<Task>, Vec<Uses>) =
+    let (mut tasks, mut uses): (Vec<Task>, Vec<Uses>) =
         (0..spec.tasks.len()).map(|at| resolver.task(at)).unzip();
+    groups::hoist(&spec, &mut uses);
+    for (task, uses) in tasks.iter_mut().zip(&uses) {
+        task.upstream = uses.upstream();
+    }
     let DagSpec { name, description, owner, tags, timezone, start, schedule, params, .. } = spec;
     let id = match name {
         Some(id) => id,

@@ -76,11 +76,23 @@ fn required(mut schema: Value, names: &[&str]) -> Value {
     schema
 }
 
-/// A task: the modifiers, and exactly one action.
+/// A task: the modifiers, and exactly one action. Keys that groups have too are those of both.
 fn task() -> Value {
     let mut schema = mapping(keys::MODIFIERS);
     for key in keys::ACTIONS {
         schema["properties"][key.name] = property(key);
+    }
+    for key in keys::GROUP {
+        let own = keys::MODIFIERS.iter().find(|own| own.name == key.name);
+        schema["properties"][key.name] = match own {
+            Some(own) if own.later => property(key),
+            Some(own) if (own.schema)() != (key.schema)() => {
+                let doc = format!("{} Of a group: {}", own.doc, key.doc);
+                json!({"description": doc, "anyOf": [(own.schema)(), (key.schema)()]})
+            }
+            Some(own) => property(own),
+            None => property(key),
+        };
     }
     let one: Vec<Value> = keys::ACTIONS.iter().map(|key| json!({"required": [key.name]})).collect();
     schema["oneOf"] = Value::Array(one);

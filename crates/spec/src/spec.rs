@@ -3,6 +3,7 @@
 //! Every value has its type; no name has been looked up yet. What could not be read is left out,
 //! and in the report.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono_tz::Tz;
@@ -35,8 +36,18 @@ pub(crate) struct DagSpec<'n> {
 
 /// A task.
 pub(crate) struct TaskSpec<'n> {
-    /// The name as written, which may be none.
-    pub(crate) name: &'n str,
+    /// The whole name, which may be none: `group.member` of a member.
+    pub(crate) name: String,
+    /// The name as written, without that of its group.
+    pub(crate) short: Cow<'n, str>,
+    /// The place of its group in the list.
+    pub(crate) group: Option<usize>,
+    /// Whether it comes after all other members of its group.
+    pub(crate) is_finally: bool,
+    /// What it is mapped over.
+    pub(crate) mapping: MappingSpec<'n>,
+    /// What a group gives.
+    pub(crate) group_outputs: GroupOutputsSpec<'n>,
     /// The place of the name.
     pub(crate) place: Place,
     /// Its action; `None` when there is not exactly one.
@@ -66,6 +77,32 @@ pub(crate) struct TaskSpec<'n> {
     pub(crate) outputs_place: Option<Place>,
 }
 
+/// What a task is mapped over, and how.
+#[derive(Default)]
+pub(crate) struct MappingSpec<'n> {
+    /// The value and the key of `for_each`.
+    pub(crate) for_each: Option<(&'n Node, Place)>,
+    pub(crate) max_parallel: Option<(u32, Place)>,
+    pub(crate) tolerate: Option<(TolerateSpec<'n>, Place)>,
+}
+
+/// How many items may fail.
+pub(crate) enum TolerateSpec<'n> {
+    /// In percent.
+    Percent(f64),
+    /// An expression that gives the number.
+    Items(&'n Node),
+}
+
+/// What a group gives.
+#[derive(Default)]
+pub(crate) struct GroupOutputsSpec<'n> {
+    /// The member whose table is the group's.
+    pub(crate) table: Option<(&'n str, Place)>,
+    /// Expressions by name.
+    pub(crate) values: Vec<&'n Entry>,
+}
+
 /// What a task does.
 #[derive(Clone, Copy)]
 pub(crate) enum ActionSpec<'n> {
@@ -79,8 +116,10 @@ pub(crate) enum ActionSpec<'n> {
     Run(&'n Entry),
     /// `noop: {}`
     Noop,
+    /// `tasks: {MEMBER: …}`
+    Group,
     /// An action that this version cannot run.
-    Later(&'n Entry),
+    Later,
     /// The action is known, but what is below it cannot be read.
     Broken(&'n Entry),
 }

@@ -6,13 +6,14 @@ mod script;
 use std::fmt::Display;
 use std::sync::Arc;
 
+use tidemill_model::run::MapRun;
 use tidemill_model::{
     Dag, DagEvent, DagRecord, DagRun, Event, Position, RunEvent, RunId, RunState, SmallTable,
-    TaskIx, Timestamp, Version,
+    TaskIx, TaskState, Timestamp, Version,
 };
 
 use crate::store::{Commit, Record, RunQuery, Store, StoreError};
-pub use script::{Script, chain, resolver, source_of};
+pub use script::{Script, chain, mapped, resolver, source_of};
 
 /// A store under test.
 pub trait Subject {
@@ -25,7 +26,7 @@ pub trait Subject {
 
 /// Runs the suite; `make` gives a new, empty store each time. Panics at the first difference.
 pub fn exercise(mut make: impl FnMut() -> Box<dyn Subject>) {
-    let checks: [fn(&mut dyn Subject); 9] = [
+    let checks: [fn(&mut dyn Subject); 10] = [
         commits_are_numbered_and_read_back,
         commits_outlast_a_restart,
         small_tables_come_back,
@@ -34,6 +35,7 @@ pub fn exercise(mut make: impl FnMut() -> Box<dyn Subject>) {
         a_checkpoint_shortens_the_replay,
         a_restart_loses_no_event,
         versions_come_back,
+        items_come_back,
         pruning_takes_old_finished_runs,
     ];
     for check in checks {
@@ -123,7 +125,12 @@ fn newer_records_win(subject: &mut dyn Subject) {
     // Only the task that changed goes with the newer record.
     let Record::Run { summary, .. } = newer.record(Position(8)) else { return };
     let changed = vec![(TaskIx(1), newer.run.task(TaskIx(1)).clone())];
-    let diff = Record::Run { position: Position(8), summary: summary.clone(), tasks: changed };
+    let diff = Record::Run {
+        position: Position(8),
+        summary: summary.clone(),
+        tasks: changed,
+        items: Vec::new(),
+    };
     ok(store.put(&[diff, old]), "put");
     let Some(stored) = ok(store.run(&newer.run.head.id), "run") else {
         panic!("the run is stored");
@@ -132,7 +139,7 @@ fn newer_records_win(subject: &mut dyn Subject) {
     assert_eq!(stored.run.head, newer.run.head);
     assert_eq!(stored.run.tasks, newer.run.tasks());
     let page = ok(store.runs(&RunQuery { limit: 10, ..RunQuery::default() }), "runs");
-    assert_eq!(page.runs, vec![summary]);
+    assert_eq!(page.runs, vec![*summary]);
     let gone: RunId = ok("records.9".parse(), "run id");
     assert!(ok(store.run(&gone), "run").is_none());
     let record = |n| DagRecord { last_run: n, ..DagRecord::default() };
@@ -309,6 +316,69 @@ fn versions_come_back(subject: &mut dyn Subject) {
         assert_eq!(ok(subject.store().version(version), "version").as_ref(), Some(source));
     }
     assert_eq!(ok(subject.store().version(&Version::of(b"?")), "version"), None);
+}
+
+/// Items of a mapped task come back with their run while it goes on, and by themselves for ever,
+/// whichever part of them a checkpoint or the journal brings.
+fn items_come_back(subject: &mut dyn Subject) {
+    const ITEMS: u32 = 2_500;
+    let dag = mapped("mapped", ITEMS);
+    ok(subject.store().put_version(&dag.version, &source_of(&dag)), "version");
+    let mut script = Script::begin(&dag, 1, 10).start().map_over(ITEMS);
+    commit(&*subject.store(), &script.commit());
+    for upto in [900, 1_700, 2_400] {
+        let store = subject.store();
+        let before = script.events.len();
+        let begun = script.run.task(TaskIx(0)).map.as_ref().map_or(0, |map| map.begun);
+        for item in begun..upto {
+            script = script.item(item);
+        }
+        let last = commit(&*store, &script.commit_from(before));
+        if upto != 1_700 {
+            ok(store.put(&[script.record(last)]), "put");
+        }
+        if upto == 900 {
+            ok(store.checkpoint(last), "checkpoint");
+        }
+        drop(store);
+        subject.restart();
+        let run = ok(subject.store().recover(), "recover").unfinished.pop();
+        let Some(stored) = run else {
+            // Only the journal knows it.
+            continue;
+        };
+        let run = DagRun::restore(Arc::clone(&dag), stored.run);
+        let ended = |run: &DagRun| {
+            let map = run.map(TaskIx(0));
+            map.into_iter().flat_map(MapRun::ended).map(|(item, ..)| item).collect::<Vec<_>>()
+        };
+        if stored.position == last {
+            assert!(ended(&run) == ended(&script.run), "{} ended", ended(&run).len());
+        }
+    }
+    let store = subject.store();
+    let before = script.events.len();
+    let script = (2_400..ITEMS).fold(script, Script::item).gather().finish();
+    let last = commit(&*store, &script.commit_from(before));
+    ok(store.put(&[script.record(last)]), "put");
+    ok(store.checkpoint(last), "checkpoint");
+    drop(store);
+    subject.restart();
+    let store = subject.store();
+    let id = &script.run.head.id;
+    let items = |first, limit| ok(store.items(id, TaskIx(0), first, limit), "items");
+    let all = items(0, usize::MAX);
+    let numbers: Vec<u32> = all.iter().map(|item| item.item).collect();
+    assert!(numbers.iter().copied().eq(0..ITEMS), "{} items", numbers.len());
+    assert!(all.iter().all(|item| item.runs[0].state == TaskState::Succeeded));
+    assert_eq!(items(2_498, 9), all[2_498..]);
+    assert_eq!(items(7, 2), all[7..9]);
+    assert_eq!(items(ITEMS, 9), []);
+    assert_eq!(ok(store.items(id, TaskIx(1), 0, 9), "items"), []);
+    let stored = ok(store.run(id), "run");
+    assert_eq!(stored.map(|stored| stored.run.items), Some(Vec::new()), "it is finished");
+    assert_eq!(ok(store.prune(0), "prune").len(), 1);
+    assert_eq!(items(0, 9), []);
 }
 
 fn pruning_takes_old_finished_runs(subject: &mut dyn Subject) {

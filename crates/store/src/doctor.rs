@@ -320,8 +320,7 @@ impl Checkup<'_> {
         let (mut unknown, mut stuck) = (Vec::new(), Vec::new());
         for id in records.all()? {
             let Some(run) = records.whole(&id)? else { continue };
-            for table in run.tasks.iter().filter_map(|t| t.result.as_ref()).flat_map(|r| &r.tables)
-            {
+            records.visit_tables(&id, &mut |table| {
                 let is_small = |hash| {
                     known.tables.contains(hash)
                         || self.store.is_some_and(|store| store.inner().slab.contains(hash))
@@ -332,7 +331,7 @@ impl Checkup<'_> {
                 {
                     missing.push(format!("table `{}` of run {id} ({})", table.name, table.hash));
                 }
-            }
+            })?;
             if run.summary.head.state.is_final() {
                 continue;
             }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tidemill_model::{DagId, Event, Position, RunId, Version};
+use tidemill_model::run::StoredItem;
+use tidemill_model::{DagId, Event, Position, RunId, TaskIx, Version};
 
 use crate::record::RecordMap;
 use crate::store::{
@@ -222,6 +223,16 @@ impl Store for MemoryStore {
 
     fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
         Ok(self.lock().records.run(id))
+    }
+
+    fn items(
+        &self,
+        run: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, StoreError> {
+        Ok(self.lock().records.items(run, task, first, limit))
     }
 
     fn runs(&self, query: &RunQuery) -> Result<RunPage, StoreError> {

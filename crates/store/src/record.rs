@@ -1,10 +1,9 @@
 //! What a record of a run is once it is stored, and how a newer one goes over an older one.
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
-use tidemill_model::run::StoredRun;
+use tidemill_model::run::{StoredItem, StoredRun};
 use tidemill_model::{DagId, DagRecord, Position, RunId, RunState, TaskIx, TaskRun, Timestamp};
 
 use crate::store::{Record, RunPage, RunQuery, RunSummary, StoredDag, StoredRunAt};
@@ -15,14 +14,24 @@ pub(crate) struct RunRecord {
     /// The last event that is contained.
     pub(crate) position: Position,
     /// The run and its counts.
-    pub(crate) summary: RunSummary,
+    pub(crate) summary: Box<RunSummary>,
     /// Its tasks.
     pub(crate) tasks: Vec<TaskRun>,
+    /// Items of its mapped tasks, where they are kept with it.
+    #[serde(skip)]
+    pub(crate) items: BTreeMap<(TaskIx, u32), StoredItem>,
 }
 
 impl RunRecord {
     /// Takes in a record that is not older.
-    fn take(&mut self, position: Position, summary: RunSummary, tasks: &[(TaskIx, TaskRun)]) {
+    fn take(
+        &mut self,
+        position: Position,
+        summary: Box<RunSummary>,
+        tasks: &[(TaskIx, TaskRun)],
+        items: &[StoredItem],
+    ) {
+        self.items.extend(items.iter().map(|item| ((item.task, item.item), item.clone())));
         self.position = position;
         self.tasks.resize_with(task_count(&summary), TaskRun::default);
         self.summary = summary;
@@ -33,18 +42,21 @@ impl RunRecord {
         }
     }
 
-    /// As readers want it.
+    /// As readers want it: a finished run without the items that it may hold.
     pub(crate) fn stored(&self) -> StoredRunAt {
+        let head = self.summary.head.clone();
+        let items = self.items.values().filter(|_| !head.state.is_final()).cloned().collect();
         StoredRunAt {
             position: self.position,
-            run: StoredRun { head: self.summary.head.clone(), tasks: self.tasks.clone() },
+            run: StoredRun { head, tasks: self.tasks.clone(), items },
         }
     }
 
     /// As a record of everything.
     pub(crate) fn into_record(self) -> Record {
         let tasks = (0..).map(TaskIx).zip(self.tasks).collect();
-        Record::Run { position: self.position, summary: self.summary, tasks }
+        let items = self.items.into_values().collect();
+        Record::Run { position: self.position, summary: self.summary, tasks, items }
     }
 }
 
@@ -77,16 +89,17 @@ impl RecordMap {
     /// Takes in a record, unless a newer one is here.
     pub(crate) fn put(&mut self, record: &Record) {
         match record {
-            Record::Run { position, summary, tasks } => {
+            Record::Run { position, summary, tasks, items } => {
                 let id = &summary.head.id;
                 let run = self.runs.entry(id.clone()).or_insert_with(|| RunRecord {
                     position: Position(0),
                     summary: summary.clone(),
                     tasks: Vec::new(),
+                    items: BTreeMap::new(),
                 });
                 if *position >= run.position {
                     self.list.insert((summary.head.created_at, id.clone()));
-                    run.take(*position, summary.clone(), tasks);
+                    run.take(*position, summary.clone(), tasks, items);
                 }
             }
             Record::Dag { position, id, record } => {
@@ -100,6 +113,18 @@ impl RecordMap {
 
     pub(crate) fn run(&self, id: &RunId) -> Option<StoredRunAt> {
         self.runs.get(id).map(RunRecord::stored)
+    }
+
+    pub(crate) fn items(
+        &self,
+        id: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Vec<StoredItem> {
+        let run = self.runs.get(id).into_iter();
+        let items = run.flat_map(|run| run.items.range((task, first)..=(task, u32::MAX)));
+        items.take(limit).map(|(_, item)| item.clone()).collect()
     }
 
     pub(crate) fn dags(&self) -> Vec<StoredDag> {
@@ -128,7 +153,7 @@ impl RecordMap {
         let runs = found
             .filter(|(key, _)| query.after.as_ref().is_none_or(|after| *key < after))
             .filter(|(key, run)| wanted(query, &key.1, run.summary.head.state))
-            .map(|(_, run)| run.summary.clone())
+            .map(|(_, run)| (*run.summary).clone())
             .take(query.limit.saturating_add(1))
             .collect();
         page(runs, query.limit)

@@ -9,14 +9,15 @@ mod keys;
 mod tree;
 mod values;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tidemill_model::{DagId, DagRecord, Position, RunId, RunState, TaskRun};
+use tidemill_model::run::StoredItem;
+use tidemill_model::{DagId, DagRecord, Position, RunId, RunState, TableRef, TaskIx, TaskRun};
 
 use crate::disk;
 use crate::record::{RunRecord, page, task_count, wanted};
@@ -27,7 +28,7 @@ pub(crate) use tree::{Tree, TreeOptions};
 #[derive(Debug, Serialize, Deserialize)]
 struct RunValue {
     position: Position,
-    summary: RunSummary,
+    summary: Box<RunSummary>,
 }
 
 /// A DAG as its value says it.
@@ -153,9 +154,9 @@ impl Records {
         let mut high = self.high()?;
         for record in records {
             match record {
-                Record::Run { position, summary, tasks } => {
+                Record::Run { position, summary, tasks, items } => {
                     high = high.max(*position);
-                    put_run(&mut change, *position, summary, tasks)?;
+                    put_run(&mut change, *position, summary, tasks, items)?;
                 }
                 Record::Dag { position, id, record } => {
                     high = high.max(*position);
@@ -172,9 +173,81 @@ impl Records {
         self.tree.apply(&change.pending)
     }
 
-    /// A run.
+    /// A run; one that is not finished with the items of its mapped tasks.
     pub(crate) fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
-        Ok(self.whole(id)?.map(|run| run.stored()))
+        let Some(run) = self.whole(id)? else { return Ok(None) };
+        let mut stored = run.stored();
+        if !stored.run.head.state.is_final() {
+            let all = &mut stored.run.items;
+            self.items_in_parts(id, 4_096, &mut |items| {
+                all.extend(items);
+                Ok(())
+            })?;
+        }
+        Ok(Some(stored))
+    }
+
+    /// Items of a mapped task from `first` on, in order.
+    pub(crate) fn items(
+        &self,
+        id: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, StoreError> {
+        let from = keys::item(id, task, first);
+        self.items_from(&keys::items_of_task(id, task), Bound::Included(&from), limit)
+    }
+
+    fn items_from(
+        &self,
+        prefix: &[u8],
+        from: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, StoreError> {
+        let mut found = Vec::new();
+        if limit > 0 {
+            self.tree.scan(prefix, from, false, &mut |key, bytes| {
+                found.push((key.to_vec(), bytes));
+                if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+        }
+        found.iter().map(|(key, bytes)| read(self.tree.path(), key, bytes)).collect()
+    }
+
+    /// Every item of every mapped task of a run, in order, so many at a time.
+    pub(crate) fn items_in_parts(
+        &self,
+        id: &RunId,
+        part: usize,
+        take: &mut dyn FnMut(Vec<StoredItem>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let prefix = keys::items(id);
+        let mut last: Option<Vec<u8>> = None;
+        loop {
+            let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let items = self.items_from(&prefix, from, part)?;
+            let Some(item) = items.last() else { return Ok(()) };
+            last = Some(keys::item(id, item.task, item.item));
+            take(items)?;
+        }
+    }
+
+    /// Every table that a run's records name.
+    pub(crate) fn visit_tables(
+        &self,
+        id: &RunId,
+        visit: &mut dyn FnMut(&TableRef),
+    ) -> Result<(), StoreError> {
+        let Some(run) = self.whole(id)? else { return Ok(()) };
+        let mut of_task = |task: &TaskRun| {
+            task.result.iter().flat_map(|result| &result.tables).for_each(&mut *visit);
+        };
+        run.tasks.iter().for_each(&mut of_task);
+        self.items_in_parts(id, 1_000, &mut |items| {
+            items.iter().flat_map(|item| &item.runs).for_each(&mut of_task);
+            Ok(())
+        })
     }
 
     /// A run with its counts.
@@ -192,7 +265,7 @@ impl Records {
                 }
                 tasks.resize_with(count.min((chunk + 1) * keys::CHUNK), TaskRun::default);
             }
-            Ok(Some(RunRecord { position, summary, tasks }))
+            Ok(Some(RunRecord { position, summary, tasks, items: BTreeMap::new() }))
         })
     }
 
@@ -261,7 +334,7 @@ impl Records {
     fn live_runs(&self, query: &RunQuery) -> Result<RunPage, StoreError> {
         let mut runs = Vec::new();
         for id in self.ids(keys::UNFINISHED)? {
-            runs.extend(self.head(&id)?.map(|run| run.summary).filter(|run| {
+            runs.extend(self.head(&id)?.map(|run| *run.summary).filter(|run| {
                 let key = (run.head.created_at, run.head.id.clone());
                 wanted(query, &id, run.head.state)
                     && query.after.as_ref().is_none_or(|after| key < *after)
@@ -296,7 +369,7 @@ impl Records {
         })?;
         let mut runs = Vec::with_capacity(ids.len());
         for id in ids {
-            runs.extend(self.head(&id)?.map(|run| run.summary));
+            runs.extend(self.head(&id)?.map(|run| *run.summary));
         }
         Ok(page(runs, query.limit))
     }
@@ -328,6 +401,10 @@ impl Records {
                 for chunk in 0..task_count(&run.summary).div_ceil(keys::CHUNK) {
                     change.remove(keys::chunk(id, chunk));
                 }
+                self.tree.scan(&keys::items(id), Bound::Unbounded, false, &mut |key, _| {
+                    change.remove(key.to_vec());
+                    ControlFlow::Continue(())
+                })?;
                 let created = run.summary.head.created_at;
                 change.remove(keys::in_all(created, id));
                 change.remove(keys::in_dag(created, id));
@@ -345,7 +422,8 @@ fn put_run(
     change: &mut Change<'_>,
     position: Position,
     summary: &RunSummary,
-    tasks: &[(tidemill_model::TaskIx, TaskRun)],
+    tasks: &[(TaskIx, TaskRun)],
+    items: &[StoredItem],
 ) -> Result<(), StoreError> {
     let id = &summary.head.id;
     let key = keys::run(id);
@@ -371,6 +449,9 @@ fn put_run(
     for (number, chunk) in chunks {
         change.put(keys::chunk(id, number), &chunk)?;
     }
+    for item in items {
+        change.put(keys::item(id, item.task, item.item), item)?;
+    }
     let (old_count, count) =
         (old.as_ref().map_or(0, |old| task_count(&old.summary)), task_count(summary));
     for stale in count.div_ceil(keys::CHUNK)..old_count.div_ceil(keys::CHUNK) {
@@ -388,7 +469,7 @@ fn put_run(
             change.pending.insert(keys::unfinished(id), Some(Vec::new()));
         }
     }
-    change.put(key, &RunValue { position, summary: summary.clone() })
+    change.put(key, &RunValue { position, summary: Box::new(summary.clone()) })
 }
 
 #[cfg(test)]
@@ -397,9 +478,7 @@ mod tests {
 
     use super::*;
     use crate::conformance::{Script, chain};
-    use tidemill_model::{
-        AttemptOutcome, FailureKind, TableRef, TaskError, TaskIx, TaskResult, Timestamp,
-    };
+    use tidemill_model::{AttemptOutcome, FailureKind, TaskError, TaskResult, Timestamp};
 
     fn open(dir: &Path) -> Records {
         let options = TreeOptions { cache_bytes: 8 << 20, deadline: Duration::from_secs(10) };
@@ -457,7 +536,8 @@ mod tests {
             unreachable!("a script is a run")
         };
         let numbered = (0..).map(TaskIx).zip(tasks.iter().cloned()).collect();
-        records.put(&[Record::Run { position, summary, tasks: numbered }]).expect("put");
+        let items = Vec::new();
+        records.put(&[Record::Run { position, summary, tasks: numbered, items }]).expect("put");
         let back = records.run(&script.run.head.id).expect("run").expect("stored");
         assert_eq!(back.run.tasks, tasks);
         let largest = records.tree.largest_value();

@@ -6,12 +6,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use tidemill_model::run::StoredItem;
 use tidemill_model::{
     Dag, DagId, DagRecord, DagRun, Event, Position, RunEvent, RunHead, RunId, RunState, TaskIx,
     TaskRun, TaskState, Version,
 };
 
-use crate::record::{RunRecord, counts_of};
+use crate::record::counts_of;
 use crate::records::Records;
 use crate::store::{Record, RunSummary, StoreError, StoredRunAt};
 
@@ -220,13 +221,30 @@ impl<'a> Replay<'a> {
 
 impl Folding {
     fn record(&self) -> Record {
-        let (head, tasks) = match &self.run {
-            Run::Known(run) => (run.head.clone(), run.tasks().to_vec()),
-            Run::Loose(head, tasks) => (head.as_ref().clone(), tasks.clone()),
+        let (head, tasks, items) = match &self.run {
+            Run::Known(run) => (run.head.clone(), run.tasks().to_vec(), items_of(run)),
+            Run::Loose(head, tasks) => (head.as_ref().clone(), tasks.clone(), Vec::new()),
         };
-        let summary = RunSummary { counts: counts_of(&tasks), head };
-        RunRecord { position: self.position, summary, tasks }.into_record()
+        let summary = Box::new(RunSummary { counts: counts_of(&tasks), head });
+        let tasks = (0..).map(TaskIx).zip(tasks).collect();
+        Record::Run { position: self.position, summary, tasks, items }
     }
+}
+
+/// The items of a run's mapped tasks, as far as it remembers them in full.
+pub(crate) fn items_of(run: &DagRun) -> Vec<StoredItem> {
+    let mut items = Vec::new();
+    for (task, map) in run.maps() {
+        let attempt = map.attempt();
+        let stored = map.items().map(|(item, of_item)| StoredItem {
+            task,
+            item,
+            attempt,
+            runs: of_item.runs.clone(),
+        });
+        items.extend(stored);
+    }
+    items
 }
 
 impl Run {
@@ -302,9 +320,12 @@ fn apply_loosely(head: &mut RunHead, tasks: &mut Vec<TaskRun>, event: &RunEvent)
         }
         _ => {}
     }
-    let Some(task) = event.task().map(TaskIx::at).filter(|at| *at < LOOSE_TASKS_MAX) else {
+    // Which items a mapped task has cannot be known without its definition.
+    let task = event.task().filter(|at| at.item.is_none()).map(|at| at.task.at());
+    let Some(task) = task.filter(|at| *at < LOOSE_TASKS_MAX) else { return };
+    if matches!(event, RunEvent::GroupStopped { .. } | RunEvent::AttemptGathers { .. }) {
         return;
-    };
+    }
     if tasks.len() <= task {
         tasks.resize_with(task + 1, TaskRun::default);
     }

@@ -13,7 +13,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidemill_model::{Dag, Event, Position, RunId, Version};
+use tidemill_model::run::StoredItem;
+use tidemill_model::{Dag, Event, Position, RunId, TaskIx, Version};
 
 use crate::disk::{self, Disk, RealDisk};
 use crate::home::{Home, Layout};
@@ -283,10 +284,7 @@ impl Inner {
         let from = records.checkpoint()?;
         let mut needed = std::collections::HashSet::new();
         for id in records.all()? {
-            if let Some(run) = records.whole(&id)? {
-                let results = run.tasks.iter().filter_map(|task| task.result.as_ref());
-                needed.extend(results.flat_map(|r| &r.tables).map(|t| t.hash.clone()));
-            }
+            records.visit_tables(&id, &mut |table| _ = needed.insert(table.hash.clone()))?;
         }
         self.journal.visit(from, self.journal.last(), |events| {
             for (_, event) in events {
@@ -405,6 +403,16 @@ impl Store for SledStore {
 
     fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
         self.inner.with_records(|records| records.run(id))
+    }
+
+    fn items(
+        &self,
+        run: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, StoreError> {
+        self.inner.with_records(|records| records.items(run, task, first, limit))
     }
 
     fn runs(&self, query: &RunQuery) -> Result<RunPage, StoreError> {

@@ -8,15 +8,19 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tidemill_model::run::StoredItem;
 use tidemill_model::{DagId, DagRecord, Position};
 
 use crate::disk;
 use crate::record::RunRecord;
 use crate::records::Records;
-use crate::store::{Record, StoreError};
+use crate::store::{Record, RunSummary, StoreError};
 
 /// Pictures that are kept, so that one that turns out damaged has an older one behind it.
 const KEEP: usize = 2;
+
+/// Items in one line.
+const ITEMS: usize = 1_000;
 
 /// No line is longer, in bytes.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -26,8 +30,17 @@ const LINE_BYTES_MAX: u64 = 64 << 20;
 #[serde(rename_all = "snake_case")]
 enum Line {
     Run(Box<RunRecord>),
-    Dag { position: Position, id: DagId, record: DagRecord },
-    End { lines: u64, position: Position },
+    /// More of the run above: items of its mapped tasks.
+    Items(Vec<StoredItem>),
+    Dag {
+        position: Position,
+        id: DagId,
+        record: DagRecord,
+    },
+    End {
+        lines: u64,
+        position: Position,
+    },
 }
 
 /// The pictures in a folder, oldest first.
@@ -77,6 +90,9 @@ fn write_lines(records: &Records, temp: &Path, position: Position) -> Result<(),
         // A run that was pruned meanwhile is not missed.
         if let Some(run) = records.whole(&id)? {
             line(&mut out, &Line::Run(Box::new(run))).map_err(io)?;
+            records.items_in_parts(&id, ITEMS, &mut |items| {
+                line(&mut out, &Line::Items(items)).map_err(io)
+            })?;
         }
     }
     let end = Line::End { lines, position };
@@ -99,6 +115,7 @@ pub(crate) fn read(
     let mut count = 0;
     let mut line = Vec::new();
     let mut end = None;
+    let mut run: Option<(Position, Box<RunSummary>)> = None;
     loop {
         line.clear();
         let read = io::Read::take(&mut lines, LINE_BYTES_MAX).read_until(b'\n', &mut line);
@@ -109,7 +126,16 @@ pub(crate) fn read(
             return Err(bad("lines follow its end".to_owned()));
         }
         let record = match serde_json::from_slice(&line).map_err(|e| bad(e.to_string()))? {
-            Line::Run(run) => run.into_record(),
+            Line::Run(whole) => {
+                run = Some((whole.position, whole.summary.clone()));
+                whole.into_record()
+            }
+            Line::Items(items) => match run.clone() {
+                Some((position, summary)) => {
+                    Record::Run { position, summary, tasks: Vec::new(), items }
+                }
+                None => return Err(bad("items stand before any run".to_owned())),
+            },
             Line::Dag { position, id, record } => Record::Dag { position, id, record },
             Line::End { lines, position } if lines == count => {
                 end = Some(position);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidemill_model::run::StoredRun;
+use tidemill_model::run::{StoredItem, StoredRun};
 use tidemill_model::table::SLAB_TABLE_BYTES_MAX;
 use tidemill_model::{
     DagId, DagRecord, Event, Position, RunHead, RunId, RunState, SmallTable, TaskIx, TaskRun,
@@ -86,9 +86,11 @@ pub enum Record {
         /// The last event of this run that is contained.
         position: Position,
         /// The run itself and its counts.
-        summary: RunSummary,
+        summary: Box<RunSummary>,
         /// Tasks that changed.
         tasks: Vec<(TaskIx, TaskRun)>,
+        /// Items of mapped tasks that changed.
+        items: Vec<StoredItem>,
     },
     /// A DAG.
     Dag {
@@ -210,8 +212,17 @@ pub trait Store: Send + Sync + 'static {
     /// The text of a DAG version.
     fn version(&self, version: &Version) -> Result<Option<DagSource>, StoreError>;
 
-    /// A stored run.
+    /// A stored run. One that is finished comes without the items of its mapped tasks.
     fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError>;
+
+    /// Stored items of a mapped task from `first` on, in order, at most `limit` of them.
+    fn items(
+        &self,
+        run: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, StoreError>;
 
     /// Stored runs, newest first (by `created_at`, then id).
     fn runs(&self, query: &RunQuery) -> Result<RunPage, StoreError>;

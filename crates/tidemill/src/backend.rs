@@ -14,8 +14,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use tidemill_executor::logs::{self, Stream, log_path};
+use tidemill_model::run::StoredItem;
 use tidemill_model::words::counted;
-use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskName, Timestamp, Version};
+use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskIx, Timestamp, Version};
 use tidemill_scheduler::{Clock, CommandError, Refused, RunView, stats::COMMIT_BUCKETS_US};
 use tidemill_server::backend::{
     Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, Labels, LogFrom, LogLine,
@@ -160,6 +161,18 @@ impl Backend for NodeBackend {
         .await
     }
 
+    async fn items(
+        &self,
+        run: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, ApiError> {
+        let run = run.clone();
+        self.blocking(move |node| node.scheduler.items(&run, task, first, limit).map_err(stored))
+            .await
+    }
+
     async fn trigger(&self, request: TriggerRequest) -> Result<RunId, ApiError> {
         let TriggerRequest { dag, params, interval, who } = request;
         let brought = if self.node.mode == Mode::Own {
@@ -230,7 +243,7 @@ impl Backend for NodeBackend {
 
     async fn logs(&self, query: LogQuery) -> Result<LogPage, ApiError> {
         self.blocking(move |node| {
-            let path = log_path(&node.home.logs(), &query.run, query.task.as_str(), query.attempt);
+            let path = log_path(&node.home.logs(), &query.run, &query.task, query.attempt);
             let from = match query.from {
                 LogFrom::Offset(from) => from,
                 LogFrom::Tail => logs::pieces(&path).saturating_sub(query.limit as u64),
@@ -252,10 +265,10 @@ impl Backend for NodeBackend {
     async fn raw_log(
         &self,
         run: &RunId,
-        task: &TaskName,
+        task: &str,
         attempt: u32,
     ) -> Result<Option<RawLog>, ApiError> {
-        let path = log_path(&self.node.home.logs(), run, task.as_str(), attempt);
+        let path = log_path(&self.node.home.logs(), run, task, attempt);
         if !path.exists() {
             return Ok(None);
         }

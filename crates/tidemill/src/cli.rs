@@ -102,7 +102,9 @@ pub(crate) enum Command {
     Runs(Runs),
     /// Show a run: its tasks, counts and errors.
     #[command(
-        after_help = "Examples:\n  tidemill show orders.17\n  tidemill show orders.17 --json"
+        after_help = "Examples:\n  tidemill show orders.17\n  tidemill show orders.17 --json\n  \
+            tidemill show orders.17 regions        the items of a mapped task\n  \
+            tidemill show orders.17 'regions[3]'"
     )]
     Show(Show),
     /// Print the log of a task.
@@ -254,6 +256,11 @@ pub(crate) struct Runs {
 pub(crate) struct Show {
     /// The run, for example `orders.17`.
     pub(crate) run: RunId,
+    /// One of its tasks, or an item of a mapped one, `load[17]`: with its items or its members.
+    pub(crate) task: Option<String>,
+    /// Only items in these states, divided by commas: `failed,upstream_failed`.
+    #[arg(long, requires = "task")]
+    pub(crate) state: Option<String>,
     /// Print JSON: the run as in the API, and `server`, the address of the server that works on it.
     /// Without one it is null, and an unfinished run stands still.
     #[arg(long)]
@@ -264,7 +271,7 @@ pub(crate) struct Show {
 pub(crate) struct Logs {
     /// The run, for example `orders.17`.
     pub(crate) run: RunId,
-    /// The task.
+    /// The task; of a mapped one an item, `load[17]` or `regions[3].fetch`.
     pub(crate) task: String,
     /// The attempt; the newest without it.
     #[arg(long)]

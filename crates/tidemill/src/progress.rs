@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::node::SystemClock;
 use crate::print::{mark, number, seconds};
 use crate::signals::Signals;
-use crate::view::{Run, Task};
+use crate::view::{Items, Run, Task};
 
 /// How often the run is asked for, while it goes on.
 const ASK_EVERY: Duration = Duration::from_millis(50);
@@ -118,12 +118,21 @@ pub(crate) fn line(task: &Task, now: Timestamp) -> String {
         (Some(error), TaskState::UpForRetry) => {
             text.push_str(&format!("failed: {}", error.message));
         }
+        (_, _)
+            if task.items.is_some()
+                && task.error.is_none()
+                && task.reason.is_none()
+                && task.state != TaskState::Succeeded => {}
         (_, TaskState::Succeeded) => {
             let rows = counts(task);
             let gap = if rows.is_empty() || task.outputs.is_empty() { "" } else { "; " };
             text.push_str(&format!("{rows}{gap}{}", outputs(task)));
         }
         _ => text.push_str(task.reason.as_deref().unwrap_or(label)),
+    }
+    if let Some(items) = &task.items {
+        let gap = if text.ends_with("  ") { "" } else { "; " };
+        text.push_str(&format!("{gap}{}", items_line(items)));
     }
     if task.attempts > 1 {
         text.push_str(&format!(" (attempt {})", task.attempts));
@@ -133,6 +142,17 @@ pub(crate) fn line(task: &Task, now: Timestamp) -> String {
         text.push_str(&format!("\n      {yellow}warning{yellow:#}: {warning}"));
     }
     text.trim_end().to_owned()
+}
+
+/// `4 items: 3 succeeded, 1 failed`.
+fn items_line(items: &Items) -> String {
+    let states = items.by_state.iter().filter_map(|(state, n)| {
+        Some(format!("{} {}", number(n.as_u64()?), state.replace('_', " ")))
+    });
+    let left = items.total - items.begun;
+    let left = (left > 0).then(|| format!("{} not begun", number(left)));
+    let parts: Vec<String> = states.chain(left).collect();
+    format!("{} {}: {}", number(items.total), noun(items.total, "item"), parts.join(", "))
 }
 
 /// `541,909 → 391,150 rows; 5,268 duplicates; 145,491 rejected`.

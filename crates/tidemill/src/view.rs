@@ -42,6 +42,33 @@ pub(crate) struct Task {
     pub(crate) error: Option<TaskError>,
     pub(crate) reason: Option<String>,
     pub(crate) waits_for: Option<String>,
+    /// How its items are doing.
+    pub(crate) items: Option<Items>,
+}
+
+/// The items of a mapped task, counted.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Items {
+    pub(crate) total: u64,
+    pub(crate) begun: u64,
+    pub(crate) by_state: Map<String, Value>,
+}
+
+/// An item of a mapped task.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Item {
+    #[serde(flatten)]
+    pub(crate) task: Task,
+    /// Of a mapped group.
+    #[serde(default)]
+    pub(crate) members: Vec<Task>,
+}
+
+/// A page of items.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ItemPage {
+    pub(crate) items: Vec<Item>,
+    pub(crate) next: Option<String>,
 }
 
 /// Where a task's rows went. Every field is always written.

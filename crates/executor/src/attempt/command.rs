@@ -60,7 +60,8 @@ pub(crate) async fn run(attempt: &Attempt, command: &Command) -> Ended {
         let text = format!("the folder `{}` of the DAG is not there", folder.display());
         return Ended::Failed(TaskError::new(FailureKind::Misconfigured, text));
     }
-    let order = Order { id: &attempt.order.id, task: task.name.as_str(), words, env, folder };
+    let name = attempt.order.dag.name_of(attempt.order.id.task);
+    let order = Order { id: &attempt.order.id, task: &name, words, env, folder };
     let started = match attempt.shared.spawner.start(order, &attempt.stop).await {
         Ok(started) => started,
         Err(error) => {
@@ -138,6 +139,7 @@ fn own_variables(attempt: &Attempt) -> Variables {
         ("TIDEMILL_INTERVAL_END", interval.1.to_string()),
     ]
     .into_iter()
+    .chain(order.id.task.item.map(|item| ("TIDEMILL_ITEM", item.to_string())))
     .map(|(name, value)| (name.to_owned(), value.into()))
     .collect()
 }

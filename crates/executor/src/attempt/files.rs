@@ -54,7 +54,7 @@ impl Files {
             return Ok(files);
         }
         let id = &attempt.order.id;
-        let name = format!("{}.{}.{}", id.run, task.name, id.attempt);
+        let name = format!("{}.{}.{}", id.run, attempt.order.dag.name_of(id.task), id.attempt);
         let folder = attempt.shared.home.spill.join(FILES).join(name);
         std::fs::create_dir_all(&folder)
             .map_err(|error| ConnectorError::io("create the folder", &folder, &error))?;
@@ -203,7 +203,7 @@ async fn tables_in(
             return Err(ConnectorError::misconfigured(text)
                 .help(format!("write it to the path that `${variable}` names")));
         }
-        let own = if name.as_str() == task.name.as_str() { "" } else { name.as_str() };
+        let own = if name.as_str() == task.name.short() { "" } else { name.as_str() };
         rows += match connector(attempt, *format)? {
             None => take_arrow(attempt, &path, own, outputs),
             Some(connector) => take(attempt, &*connector, (&path, columns), own, outputs).await,
@@ -294,6 +294,17 @@ fn open_arrow(path: &Path) -> Result<(arrow::datatypes::SchemaRef, BatchIter), C
     if start == ARROW_FILE {
         let reader = FileReader::try_new(file, None).map_err(|error| not_arrow(&error))?;
         return Ok((reader.schema(), each(reader)));
+    }
+    // A stream begins with the length of its first message, behind four bytes that are all ones in
+    // newer ones. Of what is no stream that would be any number, and as much memory.
+    let length = match start.as_slice() {
+        [255, 255, 255, 255, ..] => None,
+        [a, b, c, d, ..] => Some(u32::from_le_bytes([*a, *b, *c, *d])),
+        _ => None,
+    };
+    let bytes = file.get_ref().metadata().map_err(io)?.len();
+    if length.is_some_and(|length| u64::from(length) > bytes) {
+        return Err(ConnectorError::data("it is no file of Arrow: it does not begin like one"));
     }
     let reader = StreamReader::try_new(file, None).map_err(|error| not_arrow(&error))?;
     Ok((reader.schema(), each(reader)))

@@ -5,6 +5,7 @@
 mod connectors;
 mod data;
 mod files;
+mod gather;
 mod house;
 mod leftovers;
 mod logs;

@@ -14,12 +14,10 @@ use tidemill_executor::{
     Clock, Connections, ExecLimits, ExecutorConfig, HomePaths, Secrets, SmallTables,
 };
 use tidemill_model::dag::{Check, Command, DagHead, Param, ParamKind, Read, Task};
-use tidemill_model::effect::RunTask;
+use tidemill_model::effect::{Gather, RunTask};
 use tidemill_model::expr::Expr;
 use tidemill_model::outputs::{FileFormat, Output};
-use tidemill_model::retry::RetryPolicy;
 use tidemill_model::template::Template;
-use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{
     Action, AttemptId, AttemptOrder, Dag, DataInterval, RunId, Secret, TableRef, TaskIx, Timestamp,
     Version,
@@ -38,6 +36,7 @@ pub(crate) struct Job {
     pub(crate) checks: Vec<Check>,
     pub(crate) inputs: Vec<(String, TableRef)>,
     pub(crate) run_tasks: Option<Vec<RunTask>>,
+    pub(crate) gather: Option<Gather>,
     pub(crate) timeout: Option<Duration>,
     /// The form in which its inputs are handed over.
     pub(crate) format: FileFormat,
@@ -83,26 +82,24 @@ impl Job {
             })
             .collect();
         let task = Task {
-            name: self.name.as_deref().unwrap_or("work").parse().expect("a name"),
-            action: self.action.unwrap_or(Action::Noop),
-            upstream: Vec::new(),
             reads,
             reads_run_tasks: self.run_tasks.is_some(),
             bind: (self.bind.iter())
                 .map(|(name, text)| (name.parse().expect("a name"), Expr::parse(text).expect("ok")))
                 .collect(),
-            when: None,
-            trigger_rule: TriggerRule::AllSuccess,
-            retry: RetryPolicy::default(),
             timeout: self.timeout,
             checks: self.checks,
-            pool: "default".parse().expect("a name"),
             env: (self.env.iter())
                 .map(|(name, value)| ((*name).to_owned(), template(value)))
                 .collect(),
             outputs: (self.outputs.into_iter())
                 .map(|(name, output)| (name.parse().expect("a name"), output))
                 .collect(),
+            ..Task::new(
+                self.name.as_deref().unwrap_or("work").parse().expect("a name"),
+                "default".parse().expect("a name"),
+                self.action.unwrap_or(Action::Noop),
+            )
         };
         let params: IndexMap<_, _> = (self.kinds.iter())
             .map(|(name, kind)| {
@@ -129,7 +126,7 @@ impl Job {
         Arc::new(AttemptOrder {
             id: AttemptId {
                 run: RunId { dag: "shop".parse().expect("a name"), number },
-                task: TaskIx(0),
+                task: TaskIx(0).into(),
                 attempt: 1,
             },
             dag: Arc::new(Dag::new(head, vec![task]).expect("no cycle")),
@@ -139,6 +136,7 @@ impl Job {
             logical_time: start,
             inputs: self.inputs,
             run_tasks: self.run_tasks,
+            gather: self.gather,
         })
     }
 }

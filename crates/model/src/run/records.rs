@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::event::Trigger;
-use crate::id::{RunId, Version};
+use crate::id::{RunId, TaskIx, Version};
 use crate::state::{AttemptOutcome, RunState, TaskState};
 use crate::table::{TaskError, TaskResult};
 use crate::time::{DataInterval, Timestamp};
@@ -87,6 +87,64 @@ pub struct TaskRun {
     /// Its finished attempts, oldest first, at most [`ATTEMPTS_KEPT_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<AttemptRecord>,
+    /// How its items are doing, once it is known how many there are. A member of a mapped group has
+    /// this too: its state is then that of all its instances together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<Box<MapCounts>>,
+    /// A group that is to end: none of its members starts any more, `finally` apart.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stopping: bool,
+    /// A mapped task whose items have ended, and whose tables are being put together.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gathering: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// The items of a mapped task, counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MapCounts {
+    /// The attempt of the mapped task that they belong to: records of items that carry another
+    /// number are of the past.
+    pub attempt: u32,
+    /// How many there are.
+    pub items: u32,
+    /// How many may fail.
+    #[serde(default)]
+    pub tolerated: u32,
+    /// How many have begun: those with the lowest numbers.
+    #[serde(default)]
+    pub begun: u32,
+    /// Those that have begun, by state, in the order of [`TaskState::ALL`].
+    #[serde(default)]
+    pub counts: [u32; 11],
+}
+
+impl MapCounts {
+    /// Items in a state.
+    pub fn of(&self, state: TaskState) -> u32 {
+        self.counts[state as usize]
+    }
+
+    /// Items that have begun and not ended.
+    pub fn open(&self) -> u32 {
+        TaskState::ALL.into_iter().filter(|state| !state.is_final()).map(|s| self.of(s)).sum()
+    }
+
+    /// Items to blame when the whole fails.
+    pub fn failed(&self) -> u32 {
+        self.of(TaskState::Failed)
+            + self.of(TaskState::UpstreamFailed)
+            + self.of(TaskState::Cancelled)
+    }
+
+    /// Whether another item may begin, as far as the items themselves are concerned.
+    pub fn has_next(&self) -> bool {
+        self.begun < self.items && self.failed() <= self.tolerated
+    }
 }
 
 /// A finished attempt.
@@ -114,4 +172,19 @@ pub struct StoredRun {
     pub head: RunHead,
     /// Its tasks, in the order of the DAG version.
     pub tasks: Vec<TaskRun>,
+    /// Items of its mapped tasks: of an unfinished run all that have begun.
+    pub items: Vec<StoredItem>,
+}
+
+/// An item of a mapped task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredItem {
+    /// The mapped task.
+    pub task: TaskIx,
+    /// Its place in the list, from 0.
+    pub item: u32,
+    /// The attempt of the mapped task, as in [`MapCounts::attempt`].
+    pub attempt: u32,
+    /// What became of it; of a group the group first, then its members in order.
+    pub runs: Vec<TaskRun>,
 }

@@ -41,7 +41,7 @@ fn started(admission: &Admission, runs: &[DagRun]) -> Vec<String> {
         .map(|event| match event {
             Event::Run(id, RunEvent::AttemptStarted { task, .. }) => {
                 let run = runs.iter().find(|run| run.head.id == id).unwrap();
-                format!("{id}/{}", run.dag().task(task).name)
+                format!("{id}/{}", run.dag().task(task.task).name)
             }
             Event::Run(id, event) => format!("{id} {}", event.name()),
             Event::Dag(..) => panic!("{event:?}"),
@@ -88,7 +88,7 @@ fn slots_that_were_taken_away_are_waited_for() {
     admission.set_pools([pool("default", 1)]);
     assert_eq!(started(&admission, &runs), [""; 0]);
     let done = |task| RunEvent::AttemptSucceeded {
-        task: TaskIx(task),
+        task: TaskIx(task).into(),
         attempt: 1,
         result: TaskResult::default(),
         at: at(61),
@@ -117,7 +117,7 @@ fn runs_begin_in_order_within_the_limit() {
     // Cancelled while it waits: it leaves the queue, not a slot.
     for event in [
         RunEvent::CancelRequested { who: "ada".to_owned(), at: at(61) },
-        RunEvent::TaskCancelled { task: TaskIx(0), at: at(61) },
+        RunEvent::TaskCancelled { task: TaskIx(0).into(), at: at(61) },
         RunEvent::Finished { state: RunState::Cancelled, at: at(61) },
     ] {
         runs[2].apply(&event).unwrap();

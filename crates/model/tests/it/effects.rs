@@ -7,8 +7,8 @@ use tidemill_model::dag::{Command, Dag, Read, Task};
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::template::Template;
 use tidemill_model::{
-    Action, AttemptOrder, Counts, DagRun, Effect, RunEvent, RunState, TableRef, TaskIx, TaskResult,
-    effects,
+    Action, AttemptOrder, Counts, DagRun, Effect, Instance, RunEvent, RunState, TableRef, TaskIx,
+    TaskResult, effects,
 };
 
 use crate::house::{at, begun, dag, head, sketches};
@@ -20,7 +20,7 @@ fn effects_follow_from_events() {
     let words = |run: &DagRun, event: &RunEvent| -> Vec<String> {
         let word = |effect: Effect| match effect {
             Effect::StartAttempt(order) => {
-                format!("start {} of {}", order.id.attempt, order.dag.task(order.id.task).name)
+                format!("start {} of {}", order.id.attempt, order.dag.task(order.id.task.task).name)
             }
             Effect::CancelAttempt(id) => format!("cancel {}", id.attempt),
             Effect::RunFinished(id) => format!("finished {id}"),
@@ -28,10 +28,10 @@ fn effects_follow_from_events() {
         effects(run, event).into_iter().map(word).collect()
     };
     let mut seen = Vec::new();
-    let task = TaskIx(0);
+    let task = Instance::from(TaskIx(0));
     for event in [
         RunEvent::TaskQueued { task, at: at(1) },
-        RunEvent::AttemptStarted { task, attempt: 1, at: at(1) },
+        RunEvent::AttemptStarted { task, attempt: 1, map: None, at: at(1) },
         RunEvent::CancelRequested { who: "ada".to_owned(), at: at(2) },
         RunEvent::AttemptCancelled { task, attempt: 1, at: at(3) },
         RunEvent::Finished { state: RunState::Cancelled, at: at(3) },
@@ -70,11 +70,11 @@ fn order_of(change: impl FnOnce(&mut Task)) -> Arc<AttemptOrder> {
         outputs: json!({"day": "2026-01-31"}).as_object().unwrap().clone(),
         ..TaskResult::default()
     };
-    let (a, b) = (TaskIx(0), TaskIx(1));
-    run.apply(&RunEvent::AttemptStarted { task: a, attempt: 1, at: at(2) }).unwrap();
+    let (a, b) = (Instance::from(TaskIx(0)), Instance::from(TaskIx(1)));
+    run.apply(&RunEvent::AttemptStarted { task: a, attempt: 1, map: None, at: at(2) }).unwrap();
     run.apply(&RunEvent::AttemptSucceeded { task: a, attempt: 1, result, at: at(3) }).unwrap();
     settle(&mut run, at(4));
-    let started = RunEvent::AttemptStarted { task: b, attempt: 1, at: at(5) };
+    let started = RunEvent::AttemptStarted { task: b, attempt: 1, map: None, at: at(5) };
     run.apply(&started).unwrap();
     match effects(&run, &started).remove(0) {
         Effect::StartAttempt(order) => order,

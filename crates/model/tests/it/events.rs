@@ -2,15 +2,17 @@
 //! `events.jsonl` may be added, none may change.
 
 use serde_json::json;
+use tidemill_model::event::MapPlan;
 use tidemill_model::{
-    Counts, DagEvent, Event, FailureKind, LostCause, RunEvent, RunState, TableRef, TaskError,
-    TaskIx, TaskResult, Timestamp, Trigger, Version,
+    Counts, DagEvent, Event, FailureKind, Instance, LostCause, RunEvent, RunState, TableRef,
+    TaskError, TaskIx, TaskResult, Timestamp, Trigger, Version,
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/events.jsonl");
 
 fn run_events() -> Vec<RunEvent> {
-    let (task, attempt) = (TaskIx(3), 2);
+    let (task, attempt) = (Instance::from(TaskIx(3)), 2);
+    let item = Instance::of_item(TaskIx(3), 17);
     let at = Timestamp::from_micros(1_769_824_800_000_001);
     let tick = Timestamp::from_micros(1_769_824_800_000_000);
     let version = Version::of(b"a");
@@ -45,6 +47,7 @@ fn run_events() -> Vec<RunEvent> {
         interval,
         at,
     };
+    let plan = |items, tolerated| Some(MapPlan { items, tolerated });
     vec![
         created(Trigger::Cron { tick }, "2026-01-30/2026-01-31".parse().ok()),
         created(Trigger::Manual { who: "ada".to_owned() }, None),
@@ -56,7 +59,7 @@ fn run_events() -> Vec<RunEvent> {
         RunEvent::TaskFailed { task, error: bare.clone(), at },
         RunEvent::TaskCancelled { task, at },
         RunEvent::TaskRemoved { task, at },
-        RunEvent::AttemptStarted { task, attempt, at },
+        RunEvent::AttemptStarted { task, attempt, map: None, at },
         RunEvent::AttemptSucceeded { task, attempt, result, at },
         RunEvent::AttemptSucceeded { task, attempt, result: TaskResult::default(), at },
         RunEvent::AttemptFailed { task, attempt, error, retry_at: Some(tick), at },
@@ -66,8 +69,13 @@ fn run_events() -> Vec<RunEvent> {
         RunEvent::AttemptLost { task, attempt, cause: LostCause::Shutdown, again: true, at },
         RunEvent::CancelRequested { who: "ada".to_owned(), at },
         RunEvent::Finished { state: RunState::Succeeded, at },
-        RunEvent::Reopened { tasks: vec![task], version, at },
+        RunEvent::Reopened { tasks: vec![TaskIx(3)], version, at },
         RunEvent::AttemptFailed { task, attempt, error: asked, retry_at: Some(tick), at },
+        RunEvent::AttemptStarted { task, attempt, map: plan(100, 5), at },
+        RunEvent::AttemptStarted { task, attempt, map: plan(1, 0), at },
+        RunEvent::AttemptStarted { task: item, attempt, map: None, at },
+        RunEvent::GroupStopped { task: item, attempt, at },
+        RunEvent::AttemptGathers { task, attempt, at },
     ]
 }
 
@@ -105,7 +113,7 @@ fn events_keep_their_form() {
 fn events_of_earlier_builds_are_read() {
     let at = Timestamp::from_micros(1);
     let read = |text: &str| serde_json::from_str::<Event>(text).unwrap();
-    let (task, attempt, cause) = (TaskIx(3), 2, LostCause::Crash);
+    let (task, attempt, cause) = (Instance::from(TaskIx(3)), 2, LostCause::Crash);
     assert_eq!(
         read(r#"{"run":["a.1",{"attempt_lost":{"task":3,"attempt":2,"again":true,"at":1}}]}"#),
         Event::Run(

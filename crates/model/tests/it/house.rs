@@ -8,11 +8,11 @@ use serde_json::Map;
 use tidemill_model::dag::{DagHead, Edge, Task};
 use tidemill_model::expr::Expr;
 use tidemill_model::retry::RetryPolicy;
-use tidemill_model::run::StoredRun;
+use tidemill_model::run::{Item, MapRun, StoredItem, StoredRun};
 use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{
-    Action, Dag, DagRun, RunEvent, RunHead, RunId, RunState, TaskIx, TaskRun, Timestamp, Trigger,
-    Version,
+    Action, Dag, DagRun, Group, Mapping, RunEvent, RunHead, RunId, RunState, TaskIx, TaskRun,
+    Timestamp, Tolerance, Trigger, Version,
 };
 
 /// A task as tests write it.
@@ -24,20 +24,30 @@ pub(crate) struct Sketch {
     pub(crate) retries: u32,
     pub(crate) pool: &'static str,
     pub(crate) when: Option<&'static str>,
+    /// It is a group.
+    pub(crate) holds: bool,
+    /// The place of the group that it is a member of.
+    pub(crate) group: Option<usize>,
+    pub(crate) is_finally: bool,
+    /// It is mapped over so many items, so many at once, of which so many may fail.
+    pub(crate) map: Option<(u32, u32, u32)>,
+    /// In seconds.
+    pub(crate) timeout: Option<u64>,
 }
 
 impl Sketch {
     pub(crate) fn task(&self) -> Task {
         let pool = if self.pool.is_empty() { "default" } else { self.pool };
+        let action = if self.holds { Action::Group(Group::default()) } else { Action::Noop };
+        let mapping = self.map.map(|(items, max_parallel, tolerate)| Mapping {
+            list: Expr::parse(&format!("{:?}", (0..items).collect::<Vec<_>>())).unwrap(),
+            max_parallel,
+            tolerate: Tolerance::Items(Expr::parse(&tolerate.to_string()).unwrap()),
+        });
         Task {
-            name: self.name.parse().unwrap(),
-            action: Action::Noop,
             upstream: (self.upstream.iter())
                 .map(|up| Edge { task: TaskIx(*up as u32), why: vec!["depends_on".to_owned()] })
                 .collect(),
-            reads: Vec::new(),
-            reads_run_tasks: false,
-            bind: IndexMap::new(),
             when: self.when.map(|text| Expr::parse(text).unwrap()),
             trigger_rule: self.rule,
             retry: RetryPolicy {
@@ -46,11 +56,11 @@ impl Sketch {
                 jitter: 0.0,
                 ..RetryPolicy::default()
             },
-            timeout: None,
-            checks: Vec::new(),
-            pool: pool.parse().unwrap(),
-            env: IndexMap::new(),
-            outputs: IndexMap::new(),
+            timeout: self.timeout.map(Duration::from_secs),
+            group: self.group.map(|group| TaskIx(group as u32)),
+            mapping,
+            is_finally: self.is_finally,
+            ..Task::new(self.name.parse().unwrap(), pool.parse().unwrap(), action)
         }
     }
 }
@@ -131,7 +141,22 @@ pub(crate) fn begun(dag: &Arc<Dag>, number: u64) -> DagRun {
 
 /// What is stored of a run.
 pub(crate) fn stored(run: &DagRun) -> StoredRun {
-    StoredRun { head: run.head.clone(), tasks: run.tasks().to_vec() }
+    StoredRun { head: run.head.clone(), tasks: run.tasks().to_vec(), items: stored_items(run) }
+}
+
+/// What is stored of the items of mapped tasks, as far as the run remembers them.
+pub(crate) fn stored_items(run: &DagRun) -> Vec<StoredItem> {
+    let of_map = |(task, map): (TaskIx, &MapRun)| {
+        let attempt = map.attempt();
+        let stored = |(item, of_item): (u32, &Item)| StoredItem {
+            task,
+            item,
+            attempt,
+            runs: of_item.runs.clone(),
+        };
+        map.items().map(stored).collect::<Vec<_>>()
+    };
+    run.maps().flat_map(of_map).collect()
 }
 
 /// A run whose records say this.
@@ -142,7 +167,7 @@ pub(crate) fn placed(
     tasks: Vec<TaskRun>,
 ) -> DagRun {
     let head = RunHead { state, cancel_requested: cancelled, ..run_of(dag, 1).head };
-    DagRun::restore(Arc::clone(dag), StoredRun { head, tasks })
+    DagRun::restore(Arc::clone(dag), StoredRun { head, tasks, items: Vec::new() })
 }
 
 /// `a=succeeded b=failed`.

@@ -7,6 +7,7 @@ mod clock_changes;
 mod dags;
 mod effects;
 mod events;
+mod groups;
 mod house;
 mod matrix;
 mod properties;

@@ -4,17 +4,19 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use tidemill_model::event::MapPlan;
+use tidemill_model::run::MapCounts;
 use tidemill_model::state::Guide;
 use tidemill_model::{
-    DagRun, FailureKind, LostCause, RunEvent, RunState, TaskError, TaskIx, TaskResult, TaskRun,
-    TaskState, Version,
+    DagRun, FailureKind, Instance, LostCause, RunEvent, RunState, TaskError, TaskIx, TaskResult,
+    TaskRun, TaskState, Version,
 };
 
-use crate::house::{at, created, dag, placed};
+use crate::house::{Sketch, at, created, dag, dag_of, placed};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/state-machine.md");
 
-const TASK: TaskIx = TaskIx(0);
+const TASK: Instance = Instance { item: None, task: TaskIx(0) };
 
 /// Every event about a task, with what tells apart events of one name. `attempt` is the number
 /// that the attempt's events carry, `next` the one of the next attempt.
@@ -34,7 +36,10 @@ fn task_events(attempt: u32, next: u32) -> Vec<(&'static str, RunEvent)> {
         ("task_failed", RunEvent::TaskFailed { task, error: error(), at }),
         ("task_cancelled", RunEvent::TaskCancelled { task, at }),
         ("task_removed", RunEvent::TaskRemoved { task, at }),
-        ("attempt_started", RunEvent::AttemptStarted { task, attempt: next, at }),
+        ("attempt_started", RunEvent::AttemptStarted { task, attempt: next, map: None, at }),
+        ("attempt_started, of a mapped task", started_map(next)),
+        ("group_stopped", RunEvent::GroupStopped { task, attempt, at }),
+        ("attempt_gathers", RunEvent::AttemptGathers { task, attempt, at }),
         ("attempt_succeeded", RunEvent::AttemptSucceeded { task, attempt, result, at }),
         ("attempt_failed, with a retry", failed(Some(at))),
         ("attempt_failed, without", failed(None)),
@@ -45,10 +50,15 @@ fn task_events(attempt: u32, next: u32) -> Vec<(&'static str, RunEvent)> {
     ]
 }
 
+fn started_map(attempt: u32) -> RunEvent {
+    let map = Some(MapPlan { items: 1, tolerated: 0 });
+    RunEvent::AttemptStarted { task: TASK, attempt, map, at: at(100) }
+}
+
 /// Every event about the run itself.
 fn run_events(version: &Version) -> Vec<(&'static str, RunEvent)> {
     let at = at(100);
-    let reopened = |version| RunEvent::Reopened { tasks: vec![TASK], version, at };
+    let reopened = |version| RunEvent::Reopened { tasks: vec![TASK.task], version, at };
     vec![
         ("created", created(&dag("a"), 100)),
         ("started", RunEvent::Started { at }),
@@ -85,13 +95,50 @@ fn outcome(mut run: DagRun, event: &RunEvent) -> Option<DagRun> {
 
 /// Where an event about the task leads, for each of its states.
 fn task_row(state: RunState, cancelled: bool, event: &RunEvent) -> Vec<Option<TaskState>> {
-    TaskState::ALL
-        .into_iter()
-        .map(|task| {
-            let run = outcome(run_in(state, cancelled, task), event)?;
-            Some(run.task(TASK).state)
-        })
-        .collect()
+    row_of(&|task| run_in(state, cancelled, task), event)
+}
+
+fn row_of(run_in: &dyn Fn(TaskState) -> DagRun, event: &RunEvent) -> Vec<Option<TaskState>> {
+    let after = |task| Some(outcome(run_in(task), event)?.task(TASK.task).state);
+    TaskState::ALL.into_iter().map(after).collect()
+}
+
+/// What a group or a mapped task holds.
+#[derive(Clone, Copy)]
+enum Inside {
+    /// A member that has not ended.
+    Open,
+    /// A member that has ended.
+    Ended,
+    /// An item that has ended.
+    Item,
+    /// An item that has ended, and whose table is being put into the whole.
+    Gathering,
+}
+
+/// A running run of a group, or of a mapped task, in a state.
+fn container_in(inside: Inside, state: TaskState) -> DagRun {
+    let whole = task_in(state);
+    match inside {
+        Inside::Open | Inside::Ended => {
+            let group = Sketch { name: "g".to_owned(), holds: true, ..Sketch::default() };
+            let member = Sketch { name: "g.m".to_owned(), group: Some(0), ..Sketch::default() };
+            let is_open = matches!(inside, Inside::Open);
+            let of_member = if is_open { TaskState::Running } else { TaskState::Succeeded };
+            let tasks = vec![whole, task_in(of_member)];
+            placed(&dag_of("d", &[group, member]), RunState::Running, false, tasks)
+        }
+        Inside::Item | Inside::Gathering => {
+            let map = Some((1, 1, 0));
+            let mapped = Sketch { name: "g".to_owned(), map, ..Sketch::default() };
+            let mut counts = [0; 11];
+            counts[TaskState::Succeeded as usize] = 1;
+            let map = MapCounts { attempt: 2, items: 1, tolerated: 0, begun: 1, counts };
+            let gathering = matches!(inside, Inside::Gathering) && state == TaskState::Running;
+            let tasks = vec![TaskRun { map: Some(Box::new(map)), gathering, ..whole }];
+            placed(&dag_of("d", &[mapped]), RunState::Running, false, tasks)
+        }
+    }
 }
 
 /// A run as the page tells them apart: its state, whether it is being cancelled, and whether its
@@ -239,7 +286,7 @@ fn tasks(page: &mut String) {
     let open: Vec<TaskState> = TaskState::ALL.into_iter().filter(|s| !s.is_final()).collect();
     page.push_str(
         "What an event makes of a task while its run is running; `·` is refused and changes \
-         nothing. No event moves a task out of a final state. An attempt's event is refused unless \
+         nothing. No event about a task moves it out of a final state; a group that is tried again makes its members pending. An attempt's event is refused unless \
          it carries the number of the attempt that is under way.\n\n",
     );
     task_table(page, RunState::Running, false, &open);
@@ -250,13 +297,52 @@ fn tasks(page: &mut String) {
     page.push_str("While its run is final: nothing.\n\n");
 }
 
+/// Groups and mapped tasks as a whole.
+fn containers(page: &mut String) {
+    page.push_str(
+        "## Groups and mapped tasks\n\nA group, and a mapped task as a whole, takes no slot: it is \
+         what it holds, its members or its items. It begins by itself when its turn has come, and \
+         ends when all that it holds has ended. An item of a mapped task is a task like any other, \
+         and an item of a mapped group a group. Before its item begins, an instance does not exist.\n\n\
+         While their run is running:\n\n",
+    );
+    let states = [TaskState::Pending, TaskState::Running, TaskState::UpForRetry];
+    let columns = [
+        ("a group that waits", Inside::Ended, states[0]),
+        ("a group with open members", Inside::Open, states[1]),
+        ("a group whose members have ended", Inside::Ended, states[1]),
+        ("a group that waits for its retry", Inside::Ended, states[2]),
+        ("a mapped task that waits", Inside::Item, states[0]),
+        ("a mapped task whose items have ended", Inside::Item, states[1]),
+        ("a mapped task whose tables are put together", Inside::Gathering, states[1]),
+    ];
+    page.push_str("| event |");
+    for (name, ..) in columns {
+        write!(page, " {name} |").unwrap();
+    }
+    writeln!(page, "\n|---|{}", "---|".repeat(columns.len())).unwrap();
+    for (name, event) in task_events(2, 3) {
+        let cells = columns.map(|(_, inside, state)| {
+            let after = outcome(container_in(inside, state), &event)?;
+            Some(after.task(TASK.task).state.label())
+        });
+        if cells.iter().any(Option::is_some) {
+            writeln!(page, "| {name} | {} |", cells.map(cell).join(" | ")).unwrap();
+        }
+    }
+    page.push('\n');
+}
+
 /// What no event can break. The tests named here would notice.
 const INVARIANTS: &str = "\
 ## What always holds
 
 - An event that is not legal in the current state is an error and changes nothing.
 - A task leaves `pending` only when its trigger rule says so, and is looked at again each time one \
-  of its direct upstreams ends.
+  of its direct upstreams ends. A member of a group leaves it only while the group is running, or \
+  because the group has ended without it.
+- A group ends after its members, a mapped task after its items. Items begin in order, and never \
+  more are under way than `max_parallel` says.
 - A run ends only when all its tasks have, and every run ends: each one that has not waits for an \
   attempt under way, an instant, a slot that another holds, or an operator.
 - Attempts of a task are numbered from 1 without gaps, over all generations. At most one is under \
@@ -282,6 +368,7 @@ fn page() -> String {
     );
     runs(&mut page);
     tasks(&mut page);
+    containers(&mut page);
     page.push_str(INVARIANTS);
     page
 }
@@ -339,7 +426,7 @@ fn an_attempt_reports_under_its_own_number_alone() {
 fn an_event_about_an_unknown_task_is_refused() {
     for state in TaskState::ALL {
         let mut run = run_in(RunState::Running, false, state);
-        let event = RunEvent::TaskQueued { task: TaskIx(1), at: at(100) };
+        let event = RunEvent::TaskQueued { task: TaskIx(1).into(), at: at(100) };
         let refused = run.apply(&event).unwrap_err();
         assert_eq!(
             refused.to_string(),

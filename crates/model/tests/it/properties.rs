@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tidemill_model::decide::{settle_failure, settle_lost};
-use tidemill_model::run::LOST_ATTEMPTS_MAX;
+use tidemill_model::run::{LOST_ATTEMPTS_MAX, MapRun, StoredItem};
 use tidemill_model::trigger_rule::{TriggerRule, Upstreams, Verdict};
 use tidemill_model::{
-    Admission, Dag, DagRun, Event, FailureKind, Limits, LostCause, PoolName, RunEvent, RunHead,
-    RunId, RunState, TaskError, TaskIx, TaskResult, TaskRun, TaskState, Timestamp, decide,
+    Admission, Dag, DagRun, Event, FailureKind, Instance, Limits, LostCause, PoolName, RunEvent,
+    RunHead, RunId, RunState, TableRef, TaskError, TaskIx, TaskResult, TaskRun, TaskState,
+    Timestamp, decide,
 };
 
 use crate::cases;
-use crate::house::{Sketch, at, created, dag_of, stored};
+use crate::house::{Sketch, at, created, dag_of, stored, stored_items};
 
 /// A small world: every run, admission, and the journal of all that happened.
 struct World {
@@ -21,8 +22,10 @@ struct World {
     admission: Admission,
     pools: Vec<(PoolName, u32)>,
     journal: HashMap<RunId, Vec<RunEvent>>,
-    /// Attempts that started and have not ended.
-    open: BTreeSet<(RunId, TaskIx, u32)>,
+    /// Attempts that somebody works on.
+    open: BTreeSet<(RunId, Instance, u32)>,
+    /// Items of mapped tasks, as they were when runs were told to forget them.
+    items: BTreeMap<(RunId, TaskIx, u32), StoredItem>,
     now: i64,
 }
 
@@ -41,6 +44,7 @@ impl World {
             pools,
             journal: HashMap::new(),
             open: BTreeSet::new(),
+            items: BTreeMap::new(),
             now: 0,
         };
         for dag in dags {
@@ -66,7 +70,7 @@ impl World {
     /// Applies an event, which must be legal, and looks at everything that must hold.
     fn record(&mut self, id: &RunId, event: &RunEvent) {
         let run = self.runs.get_mut(id).unwrap();
-        if let RunEvent::TaskQueued { .. } = event {
+        if let RunEvent::TaskQueued { .. } | RunEvent::AttemptStarted { map: Some(_), .. } = event {
             // Whatever was decided together with it, it may still run.
             check_rule(run, event);
         }
@@ -81,18 +85,50 @@ impl World {
 
     /// Each attempt starts once, and ends once.
     fn follow_attempt(&mut self, id: &RunId, event: &RunEvent) {
+        let Some(task) = event.task() else { return };
+        let is_container = self.runs[id].is_container(task);
         match event {
-            RunEvent::AttemptStarted { task, attempt, .. } => {
-                assert!(self.open.insert((id.clone(), *task, *attempt)), "{event:?} twice");
+            RunEvent::AttemptStarted { .. } if is_container => {}
+            RunEvent::AttemptStarted { attempt, .. } | RunEvent::AttemptGathers { attempt, .. } => {
+                assert!(self.open.insert((id.clone(), task, *attempt)), "{event:?} twice");
             }
-            RunEvent::AttemptSucceeded { task, attempt, .. }
-            | RunEvent::AttemptFailed { task, attempt, .. }
-            | RunEvent::AttemptSkipped { task, attempt, .. }
-            | RunEvent::AttemptCancelled { task, attempt, .. }
-            | RunEvent::AttemptLost { task, attempt, .. } => {
-                assert!(self.open.remove(&(id.clone(), *task, *attempt)), "{event:?} not open");
+            RunEvent::AttemptSucceeded { attempt, .. }
+            | RunEvent::AttemptFailed { attempt, .. }
+            | RunEvent::AttemptSkipped { attempt, .. }
+            | RunEvent::AttemptCancelled { attempt, .. }
+            | RunEvent::AttemptLost { attempt, .. } => {
+                let was_open = self.open.remove(&(id.clone(), task, *attempt));
+                assert!(was_open || is_container, "{event:?} not open");
             }
             _ => {}
+        }
+    }
+
+    /// Groups end after their members; mapped tasks keep their bounds.
+    fn check_containers(&self) {
+        for run in self.runs.values() {
+            for at in run.open_instances() {
+                let outer = run.container(at).and_then(|outer| run.instance(outer));
+                assert!(
+                    outer.is_none_or(|outer| {
+                        outer.state == TaskState::Running
+                            || run.instance(at).unwrap().state == TaskState::Pending
+                    }),
+                    "{} is open in {:?}",
+                    run.dag().name_of(at),
+                    outer
+                );
+            }
+            for (root, task) in run.dag().tasks().iter().enumerate() {
+                let whole = run.task(TaskIx(root as u32));
+                let (Some(mapping), Some(counts)) = (&task.mapping, whole.map.as_deref()) else {
+                    continue;
+                };
+                assert!(counts.open() <= mapping.max_parallel && counts.begun <= counts.items);
+                if whole.state == TaskState::Succeeded {
+                    assert!(counts.begun == counts.items && counts.failed() <= counts.tolerated);
+                }
+            }
         }
     }
 
@@ -101,13 +137,16 @@ impl World {
         let running = self.runs.values().filter(|run| run.head.state == RunState::Running);
         assert!(running.count() <= LIMITS.running_runs_max as usize);
         let RunEvent::AttemptStarted { task, .. } = event else { return };
-        assert!(self.open.len() <= LIMITS.running_attempts_max as usize);
-        let pool = &self.runs[id].dag().task(*task).pool;
+        let run = &self.runs[id];
+        if run.is_container(*task) {
+            return;
+        }
+        let open = || self.open.iter().filter(|(run, task, _)| !self.runs[run].is_container(*task));
+        assert!(open().count() <= LIMITS.running_attempts_max as usize);
+        let pool = &run.dag().task(task.task).pool;
         let slots = self.pools.iter().find(|(name, _)| name == pool).map_or(0, |(_, slots)| *slots);
-        let used = self
-            .open
-            .iter()
-            .filter(|(run, task, _)| self.runs[run].dag().task(*task).pool == *pool);
+        let used =
+            open().filter(|(run, task, _)| self.runs[run].dag().task(task.task).pool == *pool);
         assert!(used.count() <= slots as usize, "pool {pool} of {slots}");
     }
 
@@ -155,7 +194,23 @@ impl World {
         self.settle();
     }
 
-    fn open_attempt(&self, pick: usize) -> Option<(RunId, TaskIx, u32)> {
+    /// Runs forget ended items once those are stored.
+    fn store_items(&mut self) {
+        for (id, run) in &mut self.runs {
+            for item in stored_items(run) {
+                self.items.insert((id.clone(), item.task, item.item), item);
+            }
+            run.forget_ended_items();
+        }
+    }
+
+    fn restored(&self, run: &DagRun) -> DagRun {
+        let id = &run.head.id;
+        let items = self.items.iter().filter(|((run, ..), _)| run == id).map(|(_, item)| item);
+        restored(run, items.cloned().collect())
+    }
+
+    fn open_attempt(&self, pick: usize) -> Option<(RunId, Instance, u32)> {
         self.open.iter().nth(pick % self.open.len().max(1)).cloned()
     }
 
@@ -164,7 +219,8 @@ impl World {
         let at = self.now();
         let run = &self.runs[&id];
         let event = match outcome {
-            0..4 => RunEvent::AttemptSucceeded { task, attempt, result: TaskResult::default(), at },
+            0..3 => RunEvent::AttemptSucceeded { task, attempt, result: TaskResult::default(), at },
+            3 => RunEvent::AttemptSucceeded { task, attempt, result: with_table(), at },
             4 | 5 => settle_failure(run, task, TaskError::new(FailureKind::Exit, "no"), at),
             6 => settle_failure(run, task, TaskError::new(FailureKind::Refused, "no"), at),
             7 => RunEvent::AttemptSkipped { task, attempt, reason: "nothing".to_owned(), at },
@@ -173,8 +229,9 @@ impl World {
             _ => settle_lost(run, task, LostCause::Crash, at),
         };
         if let RunEvent::AttemptLost { cause, again, .. } = event {
-            let may = cause == LostCause::Shutdown || run.task(task).lost < LOST_ATTEMPTS_MAX;
-            assert_eq!(again, may && !run.head.cancel_requested);
+            let may = cause == LostCause::Shutdown
+                || run.instance(task).unwrap().lost < LOST_ATTEMPTS_MAX;
+            assert_eq!(again, may && !run.head.cancel_requested && !run.is_stopping(task));
         }
         self.record(&id, &event);
     }
@@ -182,9 +239,8 @@ impl World {
     /// The server was killed: whoever ran the attempts is gone, and the rest comes back from what
     /// is stored.
     fn lose_all(&mut self) {
-        for run in self.runs.values_mut() {
-            *run = restored(run);
-        }
+        let back = self.runs.iter().map(|(id, run)| (id.clone(), self.restored(run)));
+        self.runs = back.collect();
         self.admission = Admission::new(LIMITS, self.pools.clone());
         self.runs.values().for_each(|run| self.admission.adopt(run));
         for (id, task, _) in self.open.clone() {
@@ -278,7 +334,7 @@ impl World {
     fn check_stored(&self) {
         let mut fresh = Admission::new(LIMITS, self.pools.clone());
         for run in self.runs.values() {
-            check_same(&restored(run), run);
+            check_same(&self.restored(run), run);
             fresh.adopt(run);
         }
         assert_eq!(figures(&fresh), figures(&self.admission));
@@ -305,23 +361,38 @@ fn check_same(one: &DagRun, other: &DagRun) {
     assert_eq!(one.head, other.head);
     assert_eq!(one.tasks(), other.tasks());
     let derived = |run: &DagRun| {
-        let verdicts: Vec<Verdict> =
-            (0..run.tasks().len()).map(|i| run.verdict(TaskIx(i as u32))).collect();
+        let verdicts: Vec<(Instance, Verdict)> =
+            run.open_instances().map(|at| (at, run.verdict(at))).collect();
         let (ready, running) = (run.ready().collect::<Vec<_>>(), run.running().collect::<Vec<_>>());
-        let due: Vec<TaskIx> = run.due(Timestamp::MAX).collect();
-        (verdicts, ready, running, due, run.next_timer(), run.unfinished())
+        let due: Vec<Instance> = run.due(Timestamp::MAX).collect();
+        let counts = (run.next_timer(), run.unfinished(), run.idle());
+        (verdicts, ready, running, due, counts, run.stirred().collect::<Vec<_>>())
     };
     assert_eq!(derived(one), derived(other));
+    let items = |run: &DagRun| -> Vec<String> {
+        let of_map = |(root, map): (TaskIx, &MapRun)| {
+            let ended: Vec<_> = map.ended().collect();
+            let open: Vec<_> =
+                map.items().filter(|(i, _)| !ended.iter().any(|e| e.0 == *i)).collect();
+            format!("{root:?} {ended:?} {open:?} {:?}", map.first_failure())
+        };
+        run.maps().map(of_map).collect()
+    };
+    assert_eq!(items(one), items(other));
 }
 
 /// A run as it comes back from its stored form.
-fn restored(run: &DagRun) -> DagRun {
+fn restored(run: &DagRun, mut items: Vec<StoredItem>) -> DagRun {
     let stored = stored(run);
     let head: RunHead =
         serde_json::from_str(&serde_json::to_string(&stored.head).unwrap()).unwrap();
     let tasks: Vec<TaskRun> =
         serde_json::from_str(&serde_json::to_string(&stored.tasks).unwrap()).unwrap();
-    DagRun::restore(Arc::clone(run.dag()), tidemill_model::run::StoredRun { head, tasks })
+    // What the run still remembers in full is newer.
+    let fresh = stored.items;
+    items.retain(|old| !fresh.iter().any(|new| (new.task, new.item) == (old.task, old.item)));
+    items.extend(fresh);
+    DagRun::restore(Arc::clone(run.dag()), tidemill_model::run::StoredRun { head, tasks, items })
 }
 
 /// Pools in use, and what counts over all of them.
@@ -335,12 +406,23 @@ fn figures(admission: &Admission) -> (Vec<String>, u32, u32, usize) {
     )
 }
 
-/// How a task's upstreams ended, counted anew.
-fn upstreams(run: &DagRun, ix: TaskIx) -> Upstreams {
+fn with_table() -> TaskResult {
+    let table = TableRef {
+        name: "t".to_owned(),
+        hash: "00".to_owned(),
+        rows: 1,
+        bytes: 1,
+        schema: "0".to_owned(),
+    };
+    TaskResult { tables: vec![table], ..TaskResult::default() }
+}
+
+/// How the upstreams of an instance ended, counted anew.
+fn upstreams(run: &DagRun, at: Instance) -> Upstreams {
     let mut up = Upstreams::default();
-    for edge in &run.dag().task(ix).upstream {
+    for edge in &run.dag().task(at.task).upstream {
         up.total += 1;
-        match run.task(edge.task).state {
+        match run.instance(Instance { task: edge.task, ..at }).unwrap().state {
             TaskState::Succeeded => up.succeeded += 1,
             TaskState::Skipped => up.skipped += 1,
             TaskState::Failed | TaskState::Cancelled => up.failed += 1,
@@ -352,17 +434,33 @@ fn upstreams(run: &DagRun, ix: TaskIx) -> Upstreams {
     up
 }
 
+/// What lets an instance begin, or keeps it from it, as counted anew.
+fn verdict(run: &DagRun, at: Instance) -> Verdict {
+    let outer = run.container(at).map(|outer| run.instance(outer).unwrap().state);
+    match outer {
+        None | Some(TaskState::Running) => {
+            run.dag().task(at.task).trigger_rule.verdict(upstreams(run, at))
+        }
+        Some(TaskState::Skipped) => Verdict::Skip,
+        Some(TaskState::Pending) => Verdict::Wait,
+        Some(_) => Verdict::UpstreamFailed,
+    }
+}
+
 /// No task leaves `Pending` unless its trigger rule says so, as counted anew.
 fn check_rule(run: &DagRun, event: &RunEvent) {
-    let Some(ix) = event.task().filter(|ix| run.task(*ix).state == TaskState::Pending) else {
-        return;
-    };
-    let task = run.dag().task(ix);
-    let verdict = task.trigger_rule.verdict(upstreams(run, ix));
+    let is_pending =
+        |at: &Instance| run.instance(*at).is_some_and(|task| task.state == TaskState::Pending);
+    let Some(at) = event.task().filter(is_pending) else { return };
+    let task = run.dag().task(at.task);
+    let verdict = verdict(run, at);
     let expected = match event {
         RunEvent::TaskQueued { .. } | RunEvent::TaskFailed { .. } => Verdict::Run,
+        RunEvent::AttemptStarted { .. } if run.is_container(at) => Verdict::Run,
         RunEvent::TaskSkipped { .. } if verdict == Verdict::Run => {
-            assert_eq!(task.when.as_ref().map(tidemill_model::expr::Expr::source), Some("1 == 2"));
+            let when = task.when.as_ref().map(tidemill_model::expr::Expr::source);
+            let is_empty = task.mapping.as_ref().is_some_and(|m| m.list.source() == "[]");
+            assert!(when == Some("1 == 2") || is_empty, "{event:?}");
             Verdict::Run
         }
         RunEvent::TaskSkipped { .. } => Verdict::Skip,
@@ -393,12 +491,68 @@ fn sketch(i: usize) -> impl Strategy<Value = Sketch> {
             retries,
             pool,
             when,
+            ..Sketch::default()
         }
     })
 }
 
+/// What makes a group of a task, or maps it.
+type Shape = (Vec<Sketch>, Option<(u32, u32, u32)>, Option<u64>, bool);
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let members = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => (1..4_usize).prop_flat_map(|n| (0..n).map(sketch).collect::<Vec<_>>()),
+    ];
+    let map = || prop::option::weighted(0.4, (0..5_u32, 1..3_u32, 0..3_u32));
+    let timeout = prop::option::weighted(0.3, 5..40_u64);
+    (members, map(), map(), timeout, any::<bool>()).prop_map(
+        |(mut members, map, inner, timeout, is_finally)| {
+            if let (None, Some(member)) = (map, members.first_mut()) {
+                member.map = inner;
+            }
+            (members, map, timeout, is_finally)
+        },
+    )
+}
+
+/// The tasks, then the members of each that is a group.
+fn grouped(tops: Vec<Sketch>, shapes: Vec<Shape>) -> Vec<Sketch> {
+    let mut all = tops;
+    for (i, (mut members, map, timeout, is_finally)) in shapes.into_iter().enumerate() {
+        all[i].map = map;
+        if members.is_empty() {
+            continue;
+        }
+        (all[i].holds, all[i].timeout) = (true, timeout);
+        let first = all.len();
+        for (k, member) in members.iter_mut().enumerate() {
+            member.name = format!("{}.m{k}", all[i].name);
+            member.group = Some(i);
+            member.upstream.iter_mut().for_each(|up| *up += first);
+        }
+        let last = members.len() - 1;
+        if is_finally && last > 0 {
+            let upstream = (first..first + last).collect();
+            members[last] = Sketch {
+                name: members[last].name.clone(),
+                group: Some(i),
+                upstream,
+                rule: TriggerRule::AllDone,
+                is_finally: true,
+                ..Sketch::default()
+            };
+        }
+        all.extend(members);
+    }
+    all
+}
+
 fn any_dag() -> impl Strategy<Value = Vec<Sketch>> {
-    (1..9_usize).prop_flat_map(|n| (0..n).map(sketch).collect::<Vec<_>>())
+    (1..8_usize).prop_flat_map(|n| {
+        let tops = (0..n).map(sketch).collect::<Vec<_>>();
+        (tops, prop::collection::vec(shape(), n)).prop_map(|(tops, shapes)| grouped(tops, shapes))
+    })
 }
 
 proptest! {
@@ -416,6 +570,10 @@ proptest! {
         for draw in draws {
             world.step(&dags, draw);
             world.check_stored();
+            world.check_containers();
+            if draw % 3 == 0 {
+                world.store_items();
+            }
         }
         world.check_replayed();
         world.drain();
@@ -426,6 +584,7 @@ proptest! {
             prop_assert!(run.tasks().iter().all(|task| task.state.is_final()));
             let failed_leaf = run.tasks().iter().enumerate().any(|(i, task)| {
                 run.dag().downstream(TaskIx(i as u32)).is_empty()
+                    && run.dag().tasks()[i].group.is_none()
                     && matches!(
                         task.state,
                         TaskState::Failed | TaskState::UpstreamFailed | TaskState::Cancelled

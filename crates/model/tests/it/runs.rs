@@ -5,8 +5,8 @@ use std::time::Duration;
 use tidemill_model::decide::{settle_failure, settle_lost};
 use tidemill_model::run::{ATTEMPTS_KEPT_MAX, LOST_ATTEMPTS_MAX};
 use tidemill_model::{
-    AttemptId, AttemptOutcome, DagRun, Effect, FailureKind, LostCause, RunEvent, RunState,
-    TaskError, TaskIx, TaskResult, Timestamp, decide, effects,
+    AttemptId, AttemptOutcome, DagRun, Effect, FailureKind, Instance, LostCause, RunEvent,
+    RunState, TaskError, TaskIx, TaskResult, Timestamp, decide, effects,
 };
 
 use crate::house::{Sketch, at, begun, dag, dag_of, run_of, sketches, states};
@@ -30,9 +30,9 @@ pub(crate) fn settle(run: &mut DagRun, now: Timestamp) {
 
 /// Starts the next attempt of a task and ends it as `outcome` says.
 fn attempt(run: &mut DagRun, task: &str, outcome: &str, now: Timestamp) {
-    let task = run.dag().find(task).unwrap();
-    let attempt = run.task(task).attempts + 1;
-    run.apply(&RunEvent::AttemptStarted { task, attempt, at: now }).unwrap();
+    let ix = run.dag().find(task).unwrap();
+    let (task, attempt) = (Instance::from(ix), run.task(ix).attempts + 1);
+    run.apply(&RunEvent::AttemptStarted { task, attempt, map: None, at: now }).unwrap();
     let event = match outcome {
         "ok" => {
             RunEvent::AttemptSucceeded { task, attempt, result: TaskResult::default(), at: now }
@@ -147,7 +147,13 @@ fn a_retry_starts_no_sooner_than_the_other_side_asked_for() {
 fn cancelling_ends_what_does_not_run_and_waits_for_what_does() {
     let mut run = begun(&dag("a; b; c < a"), 1);
     settle(&mut run, at(1));
-    run.apply(&RunEvent::AttemptStarted { task: TaskIx(0), attempt: 1, at: at(1) }).unwrap();
+    run.apply(&RunEvent::AttemptStarted {
+        task: TaskIx(0).into(),
+        attempt: 1,
+        map: None,
+        at: at(1),
+    })
+    .unwrap();
     let cancel = RunEvent::CancelRequested { who: "ada".to_owned(), at: at(2) };
     run.apply(&cancel).unwrap();
     let ended: Vec<AttemptId> = effects(&run, &cancel)
@@ -157,7 +163,7 @@ fn cancelling_ends_what_does_not_run_and_waits_for_what_does() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(ended, [AttemptId { run: run.head.id.clone(), task: TaskIx(0), attempt: 1 }]);
+    assert_eq!(ended, [AttemptId { run: run.head.id.clone(), task: TaskIx(0).into(), attempt: 1 }]);
     settle(&mut run, at(3));
     assert_eq!(states(&run), "a=running b=cancelled c=cancelled");
     assert_eq!(decide(&run, at(3)), []);
@@ -171,7 +177,13 @@ fn cancelling_ends_what_does_not_run_and_waits_for_what_does() {
         let lost = settle_lost(&run, TaskIx(0), cause, at(4));
         assert_eq!(
             lost,
-            RunEvent::AttemptLost { task: TaskIx(0), attempt: 1, cause, again: false, at: at(4) }
+            RunEvent::AttemptLost {
+                task: TaskIx(0).into(),
+                attempt: 1,
+                cause,
+                again: false,
+                at: at(4)
+            }
         );
     }
 }
@@ -241,7 +253,7 @@ fn a_rerun_by_another_version_keeps_tasks_by_name() {
 fn waits_do_not_overflow() {
     use tidemill_model::retry::RetryPolicy;
     let run = run_of(&dag("a"), 1).head.id;
-    let wait = |policy: RetryPolicy, n| policy.wait(&run, &"a".parse().unwrap(), n);
+    let wait = |policy: RetryPolicy, n| policy.wait(&run, "a", n);
     let nothing = RetryPolicy { delay: Duration::ZERO, ..RetryPolicy::default() };
     assert_eq!(wait(nothing, 50_000), Duration::ZERO);
     let odd = RetryPolicy { factor: f64::NAN, jitter: f64::INFINITY, ..RetryPolicy::default() };

@@ -93,7 +93,7 @@ async fn attempts_that_a_stop_ends_are_on_nobodys_account() {
             })
             .await;
         house.scheduler.drain();
-        let id = AttemptId { run: run.clone(), task: TaskIx(0), attempt };
+        let id = AttemptId { run: run.clone(), task: TaskIx(0).into(), attempt };
         let outcome = ReportOutcome::Interrupted;
         house.scheduler.report(AttemptReport { id, outcome, small_tables: Vec::new() });
         let scheduler = house.scheduler.clone();

@@ -9,7 +9,6 @@ use serde_json::Map;
 use tidemill_model::dag::{DagHead, Edge, Task};
 use tidemill_model::retry::RetryPolicy;
 use tidemill_model::schedule::Schedule;
-use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{
     Action, AttemptReport, Dag, Effect, FailureKind, Limits, ReportOutcome, RunId, RunState,
     TaskError, TaskIx, TaskResult, Timestamp, Version,
@@ -50,27 +49,16 @@ pub(crate) fn dag(name: &str, text: &str, schedule: Option<&str>, retries: u32) 
     let tasks = rows
         .iter()
         .map(|(task, ups)| Task {
-            name: task.parse().unwrap(),
-            action: Action::Noop,
             upstream: (ups.iter())
                 .map(|up| Edge { task: TaskIx(place(up)), why: vec!["depends_on".to_owned()] })
                 .collect(),
-            reads: Vec::new(),
-            reads_run_tasks: false,
-            bind: IndexMap::new(),
-            when: None,
-            trigger_rule: TriggerRule::AllSuccess,
             retry: RetryPolicy {
                 limit: retries,
                 delay: Duration::from_secs(10),
                 jitter: 0.0,
                 ..RetryPolicy::default()
             },
-            timeout: None,
-            checks: Vec::new(),
-            pool: "default".parse().unwrap(),
-            env: IndexMap::new(),
-            outputs: IndexMap::new(),
+            ..Task::new(task.parse().unwrap(), "default".parse().unwrap(), Action::Noop)
         })
         .collect();
     let zone = chrono_tz::Europe::Zurich;
@@ -138,7 +126,7 @@ impl House {
         let Started { scheduler, thread, notes } = Scheduler::start(store, settings, |_| Outlets {
             effect: Box::new(move |effect| {
                 let Effect::StartAttempt(order) = effect else { return };
-                let name = order.dag.task(order.id.task).name.to_string();
+                let name = order.dag.task(order.id.task.task).name.to_string();
                 log.lock().unwrap().push(format!("{}:{name}#{}", order.id.run, order.id.attempt));
                 let outcome = if name.starts_with("slow") {
                     return;

@@ -8,12 +8,13 @@ use axum::extract::State;
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tidemill_model::{RunId, TaskName, TaskRun, TaskState};
+use tidemill_model::{RunId, TaskState};
 use tokio::time::Instant;
 
+use super::subject::Subject;
 use super::view::At;
 use crate::app::App;
-use crate::backend::{LogFrom, LogPage, LogQuery, LogStream, RunDetail};
+use crate::backend::{LogFrom, LogPage, LogQuery, LogStream};
 use crate::error::ApiError;
 use crate::extract::{Path, Query};
 
@@ -50,7 +51,7 @@ struct Line {
 #[derive(Debug, Serialize)]
 struct LogAnswer {
     run: RunId,
-    task: TaskName,
+    task: String,
     attempt: u32,
     /// Whether there is a log at all.
     kept: bool,
@@ -72,30 +73,22 @@ pub(crate) struct Chosen {
 /// The attempt that is meant: the given one, which must have started, or the newest. `None` when
 /// none has started yet.
 pub(crate) fn attempt_of(
-    run: &RunDetail,
-    task: &TaskName,
+    subject: &Subject,
     given: Option<u32>,
 ) -> Result<Option<Chosen>, ApiError> {
-    let state = task_of(run, task)?;
+    let Subject { name, task: state, .. } = subject;
     let newest = state.attempts;
     let attempt = match given {
         None if newest == 0 => return Ok(None),
         None => newest,
         Some(attempt) if (1..=newest).contains(&attempt) => attempt,
         Some(attempt) => {
-            return Err(ApiError::not_found(format!("task `{task}` has no attempt {attempt}"))
+            return Err(ApiError::not_found(format!("task `{name}` has no attempt {attempt}"))
                 .help(format!("it has had {newest} so far")));
         }
     };
     let over = attempt < newest || state.state != TaskState::Running;
     Ok(Some(Chosen { attempt, over }))
-}
-
-fn task_of<'r>(run: &'r RunDetail, task: &TaskName) -> Result<&'r TaskRun, ApiError> {
-    let ix = run.find(task.as_str()).ok_or_else(|| {
-        ApiError::not_found(format!("run `{}` has no task `{task}`", run.head.id))
-    })?;
-    Ok(&run.tasks[ix.at()])
 }
 
 /// Reads `from`.
@@ -131,11 +124,11 @@ pub(crate) async fn page(
 
 pub(super) async fn read(
     State(app): State<App>,
-    Path((run, task)): Path<(RunId, TaskName)>,
+    Path((run, task)): Path<(RunId, String)>,
     Query(query): Query<ReadQuery>,
 ) -> Result<Response, ApiError> {
-    let detail = super::runs::find(&app, &run).await?;
-    let attempt = attempt_of(&detail, &task, query.attempt)?;
+    let (_, subject) = super::subject::find(&app, &run, &task).await?;
+    let attempt = attempt_of(&subject, query.attempt)?;
     let limit = match query.limit {
         None => LINES_DEFAULT,
         Some(limit @ 1..=LINES_MAX) => limit,
@@ -145,7 +138,7 @@ pub(super) async fn read(
         }
     };
     let Some(Chosen { attempt, over }) = attempt else {
-        let ended = task_of(&detail, &task)?.state.is_final();
+        let ended = subject.task.state.is_final();
         let empty = LogPage { ended, ..LogPage::default() };
         return Ok(Json(lines(run, task, 0, empty)).into_response());
     };
@@ -158,7 +151,7 @@ pub(super) async fn read(
     Ok(Json(lines(run, task, attempt, page)).into_response())
 }
 
-fn lines(run: RunId, task: TaskName, attempt: u32, page: LogPage) -> LogAnswer {
+fn lines(run: RunId, task: String, attempt: u32, page: LogPage) -> LogAnswer {
     let LogPage { kept, lines, next, ended, dropped, bytes } = page;
     let lines = lines
         .into_iter()
@@ -173,7 +166,7 @@ fn lines(run: RunId, task: TaskName, attempt: u32, page: LogPage) -> LogAnswer {
 }
 
 /// The bytes, to be saved and never to be shown as a page: they are a task's, not ours.
-async fn raw(app: &App, run: &RunId, task: &TaskName, attempt: u32) -> Result<Response, ApiError> {
+async fn raw(app: &App, run: &RunId, task: &str, attempt: u32) -> Result<Response, ApiError> {
     let log = app.backend.raw_log(run, task, attempt).await?.ok_or_else(|| {
         ApiError::not_found(format!("attempt {attempt} of task `{task}` has no log"))
     })?;

@@ -3,17 +3,21 @@
 
 mod dags;
 pub(crate) mod idempotency;
+mod items;
 mod logs;
 mod profiles;
 mod runs;
+mod subject;
 mod system;
 mod tables;
 mod view;
 
 pub(crate) use dags::no_dag;
+pub(crate) use items::{page as items_page, states_of as task_states_of};
 pub(crate) use logs::{Chosen, attempt_of, from_of, page as log_page};
 pub(crate) use profiles::{check_id as check_profile_id, is_known};
 pub(crate) use runs::{find as find_run, states_of};
+pub(crate) use subject::{Subject, find as find_task, find_table};
 pub(crate) use tables::no_table;
 
 use crate::error::ApiError;
@@ -41,6 +45,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/runs/{run}", ViewRuns, runs::show)
         .get("/api/v1/runs/{run}/wait", ViewRuns, runs::wait)
         .post("/api/v1/runs/{run}/cancel", CancelRuns, runs::cancel)
+        .get("/api/v1/runs/{run}/tasks/{task}/items", ViewRuns, items::list)
         .get("/api/v1/runs/{run}/tasks/{task}/logs", ViewLogs, logs::read)
         .get("/api/v1/runs/{run}/tables/{table}", ViewData, tables::sample)
         .post("/api/v1/run-file", RunFiles, runs::run_file)

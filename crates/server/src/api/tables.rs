@@ -59,8 +59,8 @@ pub(super) async fn sample(
     };
     let detail = super::runs::find(&app, &run).await?;
     // Only names that the run itself wrote down are looked up.
-    let (task, found) = detail.table(&table).ok_or_else(|| no_table(&detail, &table))?;
-    let sample = app.backend.table(found, limit).await?;
-    let task = detail.task_name(task);
+    let found = super::subject::find_table(&app, &detail, &table).await?;
+    let (task, found) = found.ok_or_else(|| no_table(&detail, &table))?;
+    let sample = app.backend.table(&found, limit).await?;
     Ok(Json(TableAnswer { run, table, task, total_rows: found.rows, sample }))
 }

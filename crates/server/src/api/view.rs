@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use tidemill_model::dag::Param;
+use tidemill_model::run::{MapCounts, StoredItem};
 use tidemill_model::{
-    DataInterval, RunHead, TaskError, TaskIx, TaskRun, TaskState, Timestamp, Trigger,
+    DataInterval, Instance, RunHead, TaskError, TaskIx, TaskRun, TaskState, Timestamp, Trigger,
 };
 use tidemill_spec::Diagnostic;
 use tidemill_store::RunSummary;
@@ -127,9 +128,12 @@ pub(crate) struct RunWithTasks {
     tasks: Vec<Task>,
 }
 
+/// A task, or an item of it.
 #[derive(Debug, Serialize)]
 struct Task {
     name: String,
+    /// The group that it is a member of.
+    group: Option<String>,
     action: Option<&'static str>,
     kind: Option<String>,
     upstream: Vec<String>,
@@ -153,6 +157,58 @@ struct Task {
     warnings: Vec<String>,
     outputs: Map<String, Value>,
     history: Vec<PastAttempt>,
+    /// How its items are doing, when it is mapped over a list or a member of a group that is.
+    items: Option<Items>,
+}
+
+/// The items of a mapped task, counted.
+#[derive(Debug, Serialize)]
+struct Items {
+    total: u32,
+    begun: u32,
+    tolerated: u32,
+    /// Those that have begun, by state; states without items are left out.
+    by_state: Map<String, Value>,
+}
+
+impl From<&MapCounts> for Items {
+    fn from(map: &MapCounts) -> Self {
+        let by_state = TaskState::ALL.iter().zip(map.counts).filter(|(_, n)| *n > 0);
+        Self {
+            total: map.items,
+            begun: map.begun,
+            tolerated: map.tolerated,
+            by_state: by_state.map(|(s, n)| (s.label().to_owned(), n.into())).collect(),
+        }
+    }
+}
+
+/// An item of a mapped task.
+#[derive(Debug, Serialize)]
+pub(crate) struct Item {
+    #[serde(rename = "item")]
+    number: u32,
+    #[serde(flatten)]
+    task: Task,
+    /// Of a mapped group: its members, once the item has begun.
+    members: Vec<Task>,
+}
+
+impl Item {
+    pub(crate) fn new(detail: &RunDetail, stored: &StoredItem) -> Self {
+        let (item, root) = (stored.item, stored.task);
+        let members = detail.dag.as_ref().map(|dag| dag.members(root).to_vec()).unwrap_or_default();
+        let mut tasks = std::iter::once(root)
+            .chain(members)
+            .zip(&stored.runs)
+            .map(|(ix, task)| Task::of_instance(detail, Instance::of_item(ix, item), task));
+        let whole = tasks.next();
+        let whole = whole.unwrap_or_else(|| {
+            Task::of_instance(detail, Instance::of_item(root, item), &TaskRun::default())
+        });
+        let members = tasks.collect();
+        Self { number: item, task: whole, members }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -205,12 +261,20 @@ fn wait_of(detail: &RunDetail, task: Option<TaskIx>) -> Option<String> {
 
 impl Task {
     fn new(detail: &RunDetail, ix: TaskIx) -> Self {
-        let task = &detail.tasks[ix.at()];
+        Self::of_instance(detail, ix.into(), &detail.tasks[ix.at()])
+    }
+
+    fn of_instance(detail: &RunDetail, at_task: Instance, task: &TaskRun) -> Self {
+        let ix = at_task.task;
         let spec = detail.dag.as_ref().and_then(|dag| dag.tasks().get(ix.at()));
         let result = task.result.as_deref();
         let counts = result.map(|result| &result.counts);
         Self {
-            name: detail.task_name(ix),
+            name: match &detail.dag {
+                Some(dag) => dag.name_of(at_task),
+                None => detail.task_name(ix),
+            },
+            group: spec.and_then(|spec| spec.group).map(|group| detail.task_name(group)),
             action: spec.map(|spec| spec.action.key()),
             kind: spec.map(|spec| spec.action.kind().to_owned()),
             upstream: spec
@@ -226,7 +290,7 @@ impl Task {
             retry_at: at(task.retry_at),
             duration_ms: took(task.started_at, task.finished_at),
             reason: task.reason.clone(),
-            waits_for: wait_of(detail, Some(ix)),
+            waits_for: wait_of(detail, Some(ix)).filter(|_| at_task.item.is_none()),
             error: task.error.as_deref().cloned(),
             rows_in: counts.map(|counts| counts.rows_in),
             rows_out: counts.map(|counts| counts.rows_out),
@@ -236,6 +300,7 @@ impl Task {
             warnings: result.map(|result| result.warnings.clone()).unwrap_or_default(),
             outputs: result.map(|result| result.outputs.clone()).unwrap_or_default(),
             history: task.history.iter().map(PastAttempt::from).collect(),
+            items: task.map.as_deref().map(Items::from),
         }
     }
 }
@@ -344,6 +409,8 @@ pub(crate) struct DagWithTasks {
 #[derive(Debug, Serialize)]
 struct Step {
     name: String,
+    group: Option<String>,
+    for_each: Option<String>,
     action: &'static str,
     kind: String,
     upstream: Vec<Upstream>,
@@ -381,6 +448,8 @@ fn steps(dag: &tidemill_model::Dag) -> Vec<Step> {
         .iter()
         .map(|task| Step {
             name: task.name.to_string(),
+            group: task.group.map(|group| dag.task(group).name.to_string()),
+            for_each: task.mapping.as_ref().map(|mapping| mapping.list.source().to_owned()),
             action: task.action.key(),
             kind: task.action.kind().to_owned(),
             upstream: task

@@ -303,7 +303,9 @@ fn param_field(name: &str, param: &Param) -> ParamField {
         input: match param.kind {
             ParamKind::Integer | ParamKind::Number => "number",
             ParamKind::Date => "date",
-            ParamKind::String | ParamKind::Boolean | ParamKind::Timestamp => "text",
+            ParamKind::String | ParamKind::Boolean | ParamKind::Timestamp | ParamKind::Json => {
+                "text"
+            }
         },
         description: param.description.clone(),
         required: param.default.is_none(),

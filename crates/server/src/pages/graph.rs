@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use tidemill_model::words::noun;
 
+use tidemill_model::run::MapCounts;
 use tidemill_model::{Dag, TaskIx, TaskState, Timestamp};
 
 use crate::backend::RunDetail;
@@ -79,11 +80,12 @@ pub(super) fn graph(dag: &Dag, run: Option<&RunDetail>, now: Timestamp) -> Optio
             group_of[member.at()] = at;
         }
     }
-    let mut edges = Vec::new();
-    for (ix, task) in dag.tasks().iter().enumerate() {
-        let ends = task.upstream.iter().map(|edge| (group_of[edge.task.at()], group_of[ix]));
-        edges.extend(ends.filter(|(from, to)| from != to));
-    }
+    let ends = edges_of(dag).into_iter();
+    let mut edges: Vec<(usize, usize)> = ends
+        .map(|(from, to)| (group_of[from.at()], group_of[to.at()]))
+        .filter(|(from, to)| from != to)
+        .collect();
+    edges.dedup();
     let mut nodes: Vec<Node> =
         groups.iter().enumerate().map(|(at, group)| node(at, dag, run, group, now)).collect();
     let widths: Vec<f64> = nodes.iter().map(|node| f64::from(node.width)).collect();
@@ -112,6 +114,27 @@ pub(super) fn graph(dag: &Dag, run: Option<&RunDetail>, now: Timestamp) -> Optio
         lines,
         legend: run.map(legend).unwrap_or_default(),
     })
+}
+
+/// What comes before what, as it is drawn: a group, then its members, then what waits for the group.
+fn edges_of(dag: &Dag) -> Vec<(TaskIx, TaskIx)> {
+    let mut edges = Vec::new();
+    for (i, task) in dag.tasks().iter().enumerate() {
+        let ix = TaskIx(i as u32);
+        if let Some(group) = task.group.filter(|_| task.upstream.is_empty()) {
+            edges.push((group, ix));
+        }
+        for edge in &task.upstream {
+            let members = dag.members(edge.task).iter();
+            let lasts: Vec<TaskIx> =
+                members.copied().filter(|member| dag.downstream(*member).is_empty()).collect();
+            match lasts.as_slice() {
+                [] => edges.push((edge.task, ix)),
+                lasts => edges.extend(lasts.iter().map(|last| (*last, ix))),
+            }
+        }
+    }
+    edges
 }
 
 /// Wide graphs shrink to the page, as long as they can be read; the rest scrolls.
@@ -200,17 +223,37 @@ fn width(name: &str, detail: &str) -> u32 {
 
 /// `csv`, `sql`, `command`, in the words of the file.
 pub(super) fn kind_of(dag: &Dag, ix: TaskIx) -> String {
-    let action = &dag.task(ix).action;
-    match action.key() {
+    let task = dag.task(ix);
+    let kind = match task.action.key() {
         "noop" => "noop".to_owned(),
-        key => format!("{key} {}", action.kind()),
-    }
+        "tasks" => "group".to_owned(),
+        key => format!("{key} {}", task.action.kind()),
+    };
+    if task.mapping.is_some() { format!("{kind}, mapped") } else { kind }
+}
+
+/// `4 items: 3 succeeded, 1 failed`.
+pub(super) fn items_of(map: &MapCounts) -> String {
+    let states = TaskState::ALL.into_iter().filter(|state| map.of(*state) > 0);
+    let states =
+        states.map(|s| format!("{} {}", say::count(map.of(s).into()), State::from(s).word()));
+    let left = map.items - map.begun;
+    let left = (left > 0).then(|| format!("{} not begun", say::count(left.into())));
+    let parts: Vec<String> = states.chain(left).collect();
+    format!("{}: {}", say::plural(map.items.into(), "item"), parts.join(", "))
 }
 
 /// `12,345 rows · 1.2 s`.
 fn detail(run: &RunDetail, ix: TaskIx, state: TaskState, now: Timestamp) -> Option<String> {
     let task = run.tasks.get(ix.at())?;
     let took = task.started_at.map(|start| task.finished_at.unwrap_or(now).since(start));
+    if let Some(map) = task.map.as_deref() {
+        let ended = map.begun - map.open();
+        let failed =
+            (map.failed() > 0).then(|| format!(", {} failed", say::count(map.failed().into())));
+        let (ended, items) = (say::count(ended.into()), say::plural(map.items.into(), "item"));
+        return Some(format!("{ended} of {items}{}", failed.unwrap_or_default()));
+    }
     match state {
         TaskState::Succeeded => {
             let rows = task.result.as_ref().map(|result| result.counts.rows_out);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tidemill_model::run::AttemptRecord;
 use tidemill_model::{
-    FailureKind, RunHead, RunState, TaskError, TaskIx, TaskName, TaskState, Timestamp, Trigger,
+    FailureKind, RunHead, RunState, TaskError, TaskIx, TaskRun, TaskState, Timestamp, Trigger,
 };
 use tidemill_store::RunSummary;
 
@@ -265,9 +265,20 @@ pub(crate) fn failed_tasks(run: &RunDetail) -> Vec<TaskIx> {
     let mut failed: Vec<TaskIx> = (0..run.tasks.len() as u32)
         .map(TaskIx)
         .filter(|ix| run.tasks[ix.at()].state == TaskState::Failed)
+        .filter(|ix| speaks_for_itself(run, *ix))
         .collect();
     failed.sort_by_key(|ix| run.tasks[ix.at()].finished_at);
     failed
+}
+
+/// Whether a failed task says what went wrong. A group says no more than the members that failed,
+/// and members that are there for each item say less than their group.
+fn speaks_for_itself(run: &RunDetail, ix: TaskIx) -> bool {
+    let Some(dag) = &run.dag else { return true };
+    let failed = |member: &TaskIx| run.tasks[member.at()].state == TaskState::Failed;
+    let is_plain_group = dag.task(ix).is_group() && dag.root(ix).is_none();
+    let repeats_a_member = is_plain_group && dag.members(ix).iter().any(failed);
+    !dag.is_repeated(ix) && !repeats_a_member
 }
 
 /// What to do about an error, and what the other side asked for.
@@ -278,14 +289,22 @@ fn help_of(error: &TaskError) -> Option<String> {
 
 /// The problem of a task, with at most `lines` lines of its log.
 pub(crate) async fn problem(app: &App, run: &RunDetail, ix: TaskIx, lines: usize) -> Problem {
-    let task = &run.tasks[ix.at()];
-    let name = run.task_name(ix);
+    problem_of(app, run, run.task_name(ix), &run.tasks[ix.at()], lines).await
+}
+
+/// The problem of a task, or of an item of it.
+pub(crate) async fn problem_of(
+    app: &App,
+    run: &RunDetail,
+    name: String,
+    task: &TaskRun,
+    lines: usize,
+) -> Problem {
     let error = task.error.as_deref();
-    let log = match name.parse::<TaskName>() {
-        Ok(task_name) if task.attempts > 0 && lines > 0 => {
-            last_lines(app, run, task_name, task.attempts, lines).await
-        }
-        _ => Vec::new(),
+    let log = if task.attempts > 0 && lines > 0 {
+        last_lines(app, run, &name, task.attempts, lines).await
+    } else {
+        Vec::new()
     };
     Problem {
         url: format!("/runs/{}/tasks/{name}", run.head.id),
@@ -314,6 +333,7 @@ fn kind_word(kind: FailureKind) -> &'static str {
         FailureKind::Expression => "expression failed",
         FailureKind::Internal => "trouble on this machine",
         FailureKind::Lost => "lost with the server",
+        FailureKind::Inside => "something inside failed",
     }
 }
 
@@ -328,12 +348,12 @@ pub(crate) fn word_of(value: &impl serde::Serialize) -> String {
 async fn last_lines(
     app: &App,
     run: &RunDetail,
-    task: TaskName,
+    task: &str,
     attempt: u32,
     lines: usize,
 ) -> Vec<LogRow> {
-    let query =
-        LogQuery { run: run.head.id.clone(), task, attempt, from: LogFrom::Tail, limit: lines };
+    let (run, task) = (run.head.id.clone(), task.to_owned());
+    let query = LogQuery { run, task, attempt, from: LogFrom::Tail, limit: lines };
     // A log that cannot be read is no reason not to show the error.
     let page = app.backend.logs(query).await.unwrap_or_default();
     page.lines.iter().filter(|line| !line.text.trim().is_empty()).map(LogRow::from).collect()

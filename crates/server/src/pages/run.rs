@@ -7,7 +7,7 @@ use axum::response::Response;
 use futures::future::join_all;
 use tidemill_model::{RunId, TaskIx, TaskRun, Timestamp};
 
-use super::graph::{Graph, graph, kind_of};
+use super::graph::{Graph, graph, items_of, kind_of};
 use super::parts::{Fact, Problem, Progress, Segment, State, facts, failed_tasks, problem, why};
 use super::{Frame, fragment, html};
 use crate::api::find_run;
@@ -219,7 +219,8 @@ fn row(run: &RunDetail, ix: TaskIx, axis: &Axis) -> Row {
         asked.map_or(again.clone(), |asked| format!("{again}, as {asked}"))
     });
     // What waits for its next try is said to wait for nothing else.
-    let note = [error.filter(|_| failed), retry.or(waits).or_else(|| task.reason.clone())];
+    let items = task.map.as_deref().map(items_of);
+    let note = [error.filter(|_| failed), retry.or(waits).or_else(|| task.reason.clone()), items];
     let note: Vec<String> = note.into_iter().flatten().collect();
     Row {
         url: format!("/runs/{}/tasks/{name}", run.head.id),
@@ -227,7 +228,9 @@ fn row(run: &RunDetail, ix: TaskIx, axis: &Axis) -> Row {
         name,
         state: task.state.into(),
         attempts: task.attempts,
-        took: say::span(task.started_at, task.finished_at, axis.now),
+        // What is there for each item has no time of its own.
+        took: say::span(task.started_at, task.finished_at, axis.now)
+            .filter(|_| task.map.is_none() || task.attempts > 0),
         timeline: axis.timeline(task),
         rows_in: counts.and_then(|counts| some(counts.rows_in)),
         rows_out: counts.and_then(|counts| some(counts.rows_out)),

@@ -9,7 +9,7 @@ use tidemill_model::RunId;
 
 use super::parts::plain;
 use super::{Frame, html};
-use crate::api::{find_run, no_table};
+use crate::api::{find_run, find_table, no_table};
 use crate::app::App;
 use crate::backend::{Column, TableSample};
 use crate::error::ApiError;
@@ -89,14 +89,15 @@ pub(super) async fn page(
     Query(TableQuery {}): Query<TableQuery>,
 ) -> Result<Response, ApiError> {
     let detail = find_run(&app, &run).await?;
-    let (task, found) = detail.table(&table).ok_or_else(|| no_table(&detail, &table))?;
-    let rows = Excerpt::new(app.backend.table(found, ROWS).await.map_err(|error| error.detail));
+    let found = find_table(&app, &detail, &table).await?;
+    let (task, found) = found.ok_or_else(|| no_table(&detail, &table))?;
+    let rows = Excerpt::new(app.backend.table(&found, ROWS).await.map_err(|error| error.detail));
     html(&Page {
         frame: Frame::new(&app, format!("{table} · {} #{}", run.dag, run.number), "runs"),
         run: run.to_string(),
         dag: run.dag.to_string(),
         number: run.number,
-        task: detail.task_name(task),
+        task,
         total: say::plural(found.rows, "row"),
         size: say::bytes(found.bytes),
         shown: rows.rows.len(),

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
-use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskName, Timestamp};
+use tidemill_model::run::StoredItem;
+use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskIx, Timestamp};
 use tidemill_server::backend::{
     Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, LogFrom, LogLine, LogPage,
     LogQuery, Metric, ProfileDoc, ProfilePage, RawLog, RunDetail, RunFileRequest, Samples,
@@ -26,7 +27,8 @@ pub(crate) const NOW: &str = "2026-11-24T12:00:00Z";
 pub(crate) struct Fake {
     pub(crate) dags: Vec<DagDetail>,
     pub(crate) runs: Vec<RunDetail>,
-    pub(crate) logs: HashMap<(RunId, TaskName, u32), Vec<LogLine>>,
+    pub(crate) items: Vec<(RunId, StoredItem)>,
+    pub(crate) logs: HashMap<(RunId, String, u32), Vec<LogLine>>,
     /// The ends of the logs were never written, as after a kill.
     pub(crate) logs_cut: bool,
     pub(crate) columns: Vec<Column>,
@@ -156,6 +158,20 @@ impl Backend for Fake {
         Ok(())
     }
 
+    async fn items(
+        &self,
+        run: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, ApiError> {
+        let items = self
+            .items
+            .iter()
+            .filter(|(of, item)| of == run && item.task == task && item.item >= first);
+        Ok(items.take(limit).map(|(_, item)| item.clone()).collect())
+    }
+
     async fn wait(&self, run: &RunId, _: Duration) -> Result<RunState, ApiError> {
         let run = self.runs.iter().find(|other| other.head.id == *run);
         run.map(|run| run.head.state).ok_or_else(|| ApiError::not_found("there is no such run"))
@@ -184,10 +200,10 @@ impl Backend for Fake {
     async fn raw_log(
         &self,
         run: &RunId,
-        task: &TaskName,
+        task: &str,
         attempt: u32,
     ) -> Result<Option<RawLog>, ApiError> {
-        let lines = self.logs.get(&(run.clone(), task.clone(), attempt));
+        let lines = self.logs.get(&(run.clone(), task.to_owned(), attempt));
         Ok(lines.map(|lines| {
             let mut text = lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join(
                 "

@@ -50,8 +50,6 @@ pub(crate) fn dag(
 ) -> Arc<Dag> {
     let place = |name: &str| lines.iter().position(|line| line.0 == name).expect("an upstream");
     let tasks = lines.iter().map(|(name, key, kind, upstream)| Task {
-        name: name.parse().expect("a name"),
-        action: action(key, kind),
         upstream: upstream
             .iter()
             .map(|up| Edge {
@@ -59,20 +57,16 @@ pub(crate) fn dag(
                 why: vec![texts.any.clone().unwrap_or_else(|| format!("reads table {up}"))],
             })
             .collect(),
-        reads: vec![],
-        reads_run_tasks: false,
-        bind: IndexMap::new(),
-        when: None,
-        trigger_rule: tidemill_model::trigger_rule::TriggerRule::default(),
         retry: tidemill_model::retry::RetryPolicy {
             limit: if *key == "ingest" { 2 } else { 0 },
             ..Default::default()
         },
         timeout: (*key == "run").then_some(Duration::from_mins(30)),
-        checks: vec![],
-        pool: "default".parse().expect("a name"),
-        env: IndexMap::new(),
-        outputs: IndexMap::new(),
+        ..Task::new(
+            name.parse().expect("a name"),
+            "default".parse().expect("a name"),
+            action(key, kind),
+        )
     });
     let param = |kind, default: Value, allowed: Vec<Value>, text: &str| Param {
         kind,
@@ -97,19 +91,31 @@ pub(crate) fn dag(
         );
     }
     let head = DagHead {
-        id: id.parse().expect("a name"),
-        version: Version::of(id.as_bytes()),
         description: Some(texts.or(&texts.description)),
         owner: Some(texts.or("shop-data")),
         tags: vec![texts.or(if id.starts_with('p') { "email" } else { "shop" })],
-        timezone: Tz::UTC,
-        start: None,
         schedule: schedule.map(|text| Schedule::parse(text, Tz::UTC).expect("a schedule")),
         params,
-        vars: IndexMap::new(),
-        folder: "dags".into(),
+        ..head(id)
     };
     Arc::new(Dag::new(head, tasks.collect()).expect("no cycle"))
+}
+
+/// The head of a DAG, with nothing but its name.
+pub(crate) fn head(id: &str) -> DagHead {
+    DagHead {
+        id: id.parse().expect("a name"),
+        version: Version::of(id.as_bytes()),
+        description: None,
+        owner: None,
+        tags: Vec::new(),
+        timezone: Tz::UTC,
+        start: None,
+        schedule: None,
+        params: IndexMap::new(),
+        vars: IndexMap::new(),
+        folder: "dags".into(),
+    }
 }
 
 const FLAGSHIP: &[(&str, &str, &str, &[&str])] = &[
@@ -414,6 +420,7 @@ pub(crate) fn world(text: Option<&str>) -> Fake {
     );
     orders(&mut fake, &texts("Yesterday's orders into the warehouse"));
     others(&mut fake, &texts("Says hello"));
+    crate::regions::add(&mut fake, at(NOW).minus(Duration::from_hours(300)));
     let all = texts("");
     fake.columns = ["customer_id", "country", "amount", "ordered_at", "note"]
         .into_iter()

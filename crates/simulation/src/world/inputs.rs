@@ -100,7 +100,7 @@ impl World {
         }
         self.asked += 1;
         let salt = 1_000 + self.asked;
-        let traits = Traits { scheduled: true, around: self.now };
+        let traits = Traits { scheduled: true, timed: true, around: self.now };
         self.write_file(id.as_str(), salt, traits);
         self.say(format!("the file of {id} changes"));
         match self.files.get(&id).cloned().flatten() {
@@ -155,6 +155,11 @@ impl World {
         self.report(&id, outcome)
     }
 
+    fn name_of(&self, id: &AttemptId) -> String {
+        let run = self.truth.runs.get(&id.run);
+        run.map_or_else(String::new, |run| run.dag().name_of(id.task))
+    }
+
     /// An attempt that somebody works on ends, with a small table if it succeeds.
     pub(crate) fn report(&mut self, id: &AttemptId, outcome: ReportOutcome) -> Rule {
         let mut small_tables = Vec::new();
@@ -163,7 +168,7 @@ impl World {
                 let text = format!("{id:?}");
                 let hash = Version::of(text.as_bytes()).to_string();
                 let bytes = text.len() as u64;
-                let name = format!("t{}", id.task.0);
+                let name = format!("t{}", id.task.task.0);
                 let table =
                     TableRef { name, hash: hash.clone(), rows: 1, bytes, schema: String::new() };
                 result.tables.push(table);
@@ -173,7 +178,8 @@ impl World {
             }
             other => other,
         };
-        self.say(format!("{} t{} #{}: {}", id.run, id.task.0, id.attempt, word(&outcome)));
+        let name = self.name_of(id);
+        self.say(format!("{} {name} #{}: {}", id.run, id.attempt, word(&outcome)));
         self.work.remove(id);
         self.over.push(id.clone());
         let report = AttemptReport { id: id.clone(), outcome, small_tables };

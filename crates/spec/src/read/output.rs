@@ -83,9 +83,10 @@ fn output(kind: Kind, format: FileFormat) -> Output {
 }
 
 fn kind(what: &str, entry: &Entry, report: &mut Report) -> Option<Kind> {
-    let scalars = ParamKind::ALL.map(|kind| (kind.label(), Kind::Value(ValueKind::Scalar(kind))));
+    let scalars = ParamKind::ALL.into_iter().filter(|kind| *kind != ParamKind::Json);
+    let scalars = scalars.map(|kind| (kind.label(), Kind::Value(ValueKind::Scalar(kind))));
     let others = [("json", Kind::Value(ValueKind::Json)), ("table", Kind::Table)];
-    let choices: Vec<(&str, Kind)> = scalars.into_iter().chain(others).collect();
+    let choices: Vec<(&str, Kind)> = scalars.chain(others).collect();
     value::choice(what, entry, &choices, report)
 }
 

@@ -1,5 +1,6 @@
 //! A task: one action and its modifiers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -8,11 +9,11 @@ use tidemill_model::retry::RetryPolicy;
 use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{PoolName, TaskName};
 
-use super::{check, output, retry, value};
+use super::{check, group, map, output, retry, value};
 use crate::codes;
 use crate::keys::{self, ACTIONS};
 use crate::report::{Place, Report, listed, quoted};
-use crate::spec::{ActionSpec, InputSpec, TaskSpec};
+use crate::spec::{ActionSpec, GroupOutputsSpec, InputSpec, MappingSpec, TaskSpec};
 use crate::yaml::node::{Data, Entry, Node};
 
 /// What tasks have unless they say otherwise.
@@ -82,16 +83,62 @@ pub(crate) fn defaults<'n>(
     defaults
 }
 
-/// Reads a task.
-pub(crate) fn read<'n>(
-    entry: &'n Entry,
+/// Reads all tasks: each group goes before its members.
+pub(crate) fn read_all<'n>(
+    entries: &'n [Entry],
     defaults: &Defaults<'n>,
     report: &mut Report,
-) -> TaskSpec<'n> {
-    name(entry, report);
+) -> Vec<TaskSpec<'n>> {
+    let mut tasks = Vec::with_capacity(entries.len());
+    for entry in entries {
+        name(entry, report);
+        let (task, of_group) = read(Written::of(entry), None, defaults, report);
+        let place = tasks.len();
+        let name = task.name.clone();
+        tasks.push(task);
+        if let Some(group) = of_group {
+            group::read_members(&group, (place, &name), &mut tasks, defaults, report);
+        }
+    }
+    tasks
+}
+
+/// A task as it is written: a name and what it is.
+#[derive(Clone)]
+pub(crate) struct Written<'n> {
+    pub(crate) name: Cow<'n, str>,
+    pub(crate) place: Place,
+    pub(crate) node: &'n Node,
+}
+
+impl<'n> Written<'n> {
+    pub(crate) fn of(entry: &'n Entry) -> Self {
+        Self { name: Cow::Borrowed(&entry.key), place: entry.place, node: &entry.node }
+    }
+}
+
+/// Reads a task, a member of a group if that is named; of a group that it is, also what there is to
+/// read of its members.
+pub(crate) fn read<'n>(
+    written: Written<'n>,
+    group: Option<(usize, &str)>,
+    defaults: &Defaults<'n>,
+    report: &mut Report,
+) -> (TaskSpec<'n>, Option<group::Parts<'n>>) {
+    let Written { name: short, place, node } = written;
+    let name = match group {
+        Some((_, group)) => format!("{group}.{short}"),
+        None => short.to_string(),
+    };
+    let owner = format!("task {}", quoted(&name));
     let mut task = TaskSpec {
-        name: &entry.key,
-        place: entry.place,
+        name,
+        short,
+        group: group.map(|(at, _)| at),
+        is_finally: false,
+        mapping: MappingSpec::default(),
+        group_outputs: GroupOutputsSpec::default(),
+        place,
         action: None,
         depends_on: Vec::new(),
         from: Vec::new(),
@@ -111,18 +158,30 @@ pub(crate) fn read<'n>(
         outputs: IndexMap::new(),
         outputs_place: None,
     };
-    let owner = format!("task {}", quoted(&entry.key));
-    let Some(entries) = entry.node.entries() else {
-        value::wrong_type(&owner, &["a mapping"], &entry.node, entry.place, report)
+    let Some(entries) = node.entries() else {
+        value::wrong_type(&owner, &["a mapping"], node, place, report)
             .help("give it an action, for example `ingest`, `transform`, `load` or `run`");
-        return task;
+        return (task, None);
     };
-    keys::check(entries, &[ACTIONS, keys::MODIFIERS], &owner, report);
-    for modifier in entries {
-        read_modifier(&mut task, modifier, report);
+    let is_group = entries.iter().any(|entry| entry.key == "tasks");
+    if is_group {
+        // What all tasks have by default is for those that work.
+        (task.retry, task.timeout) = (RetryPolicy::default(), None);
+        keys::check(entries, &[ACTIONS, keys::GROUP, keys::MODIFIERS], &owner, report);
+    } else {
+        keys::check(entries, &[ACTIONS, keys::MODIFIERS], &owner, report);
     }
-    task.action = action(&owner, entry, entries, report);
-    task
+    let mut parts = group::Parts::default();
+    for modifier in entries {
+        let is_read = is_group && group::read_modifier(&mut task, &mut parts, modifier, report);
+        if !is_read {
+            read_modifier(&mut task, modifier, report);
+        }
+    }
+    map::check(&task, report);
+    task.action = action(&owner, place, entries, report);
+    let parts = matches!(task.action, Some(ActionSpec::Group)).then_some(parts);
+    (task, parts)
 }
 
 fn read_modifier<'n>(task: &mut TaskSpec<'n>, entry: &'n Entry, report: &mut Report) {
@@ -144,6 +203,7 @@ fn read_modifier<'n>(task: &mut TaskSpec<'n>, entry: &'n Entry, report: &mut Rep
         "trigger_rule" => {
             task.trigger_rule = trigger_rule(entry, report).unwrap_or(task.trigger_rule);
         }
+        "for_each" | "max_parallel" | "tolerate" => map::read(&mut task.mapping, entry, report),
         "checks" => {
             task.checks = check::read_all(entry, report);
             task.checks_place = Some(entry.place);
@@ -168,7 +228,7 @@ fn read_modifier<'n>(task: &mut TaskSpec<'n>, entry: &'n Entry, report: &mut Rep
     }
 }
 
-fn name(entry: &Entry, report: &mut Report) {
+pub(super) fn name(entry: &Entry, report: &mut Report) {
     if entry.key.contains('.') {
         let message = format!("{} is not a task name", quoted(&entry.key));
         report
@@ -186,7 +246,7 @@ fn name(entry: &Entry, report: &mut Report) {
 /// The one action of a task.
 fn action<'n>(
     owner: &str,
-    task: &Entry,
+    place: Place,
     entries: &'n [Entry],
     report: &mut Report,
 ) -> Option<ActionSpec<'n>> {
@@ -196,7 +256,7 @@ fn action<'n>(
         let usable = ACTIONS.iter().filter(|key| !key.later).map(|key| key.name);
         let message = format!("{owner} has no action");
         report
-            .error(&codes::ACTION, task.place, message)
+            .error(&codes::ACTION, place, message)
             .help(format!("give it one of {}", listed(usable)));
         return None;
     };
@@ -215,6 +275,20 @@ fn action<'n>(
         "transform" => one_key(entry, "transform", "sql", report)
             .map_or(ActionSpec::Broken(entry), ActionSpec::Transform),
         "run" => ActionSpec::Run(entry),
+        "tasks" => match entry.node.entries() {
+            Some([_, ..]) => ActionSpec::Group,
+            Some([]) => {
+                report
+                    .error(&codes::MISSING_KEY, entry.place, "`tasks` is empty")
+                    .help("a group has at least one member");
+                ActionSpec::Broken(entry)
+            }
+            None => {
+                value::wrong_type("`tasks`", &["a mapping"], &entry.node, entry.place, report)
+                    .help("write each member as a key with its name");
+                ActionSpec::Broken(entry)
+            }
+        },
         "noop" => {
             let is_empty = entry.node.entries().is_some_and(<[Entry]>::is_empty);
             if !is_empty && !entry.node.is_null() {
@@ -223,7 +297,7 @@ fn action<'n>(
             }
             ActionSpec::Noop
         }
-        _ => ActionSpec::Later(entry),
+        _ => ActionSpec::Later,
     })
 }
 

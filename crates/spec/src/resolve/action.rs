@@ -26,7 +26,8 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
     /// The action; a no-op where it cannot be resolved, and the report says why.
     pub(crate) fn action(&mut self, task: &TaskSpec<'n>, uses: &mut Uses) -> Action {
         let action = match task.action {
-            None | Some(ActionSpec::Broken(_) | ActionSpec::Later(_) | ActionSpec::Noop) => None,
+            None | Some(ActionSpec::Broken(_) | ActionSpec::Later | ActionSpec::Noop) => None,
+            Some(ActionSpec::Group) => Some(self.group(task, uses.at)),
             Some(ActionSpec::Ingest(entry)) => self.ingest(entry, uses),
             Some(ActionSpec::Transform(entry)) => self.transform(task, entry, uses),
             Some(ActionSpec::Load(entry)) => self.load(task, entry, uses),
@@ -228,7 +229,8 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             ActionSpec::Load(_) => "load",
             ActionSpec::Run(_) => "run",
             ActionSpec::Noop => "noop",
-            ActionSpec::Later(_) | ActionSpec::Broken(_) => return,
+            // Its keys are looked at where they are read.
+            ActionSpec::Group | ActionSpec::Later | ActionSpec::Broken(_) => return,
         };
         let mut refuse = |modifier: &str, place: Option<Place>, help: &str| {
             if let Some(place) = place {

@@ -1,11 +1,12 @@
 //! Control expressions: parsed, and every name in them looked up.
 
-use tidemill_model::decide::{RUN_FIELDS, TASK_FIELDS};
+use tidemill_model::decide::{MAP_FIELDS, RUN_FIELDS, TASK_FIELDS};
 use tidemill_model::expr::{About, Checked, Expr, ExprError, Path, Type};
 use tidemill_model::outputs::Output;
 use tidemill_model::template::{RawPiece, Template, split};
 
 use super::Resolver;
+use super::groups::is_group;
 use super::uses::Uses;
 use crate::codes;
 use crate::report::{Place, listed, quoted};
@@ -21,29 +22,36 @@ pub(crate) struct Spot<'s> {
     pub(crate) secrets: bool,
     /// Whether the value must be true or false.
     pub(crate) truth: bool,
+    /// Whether the value must be a number of items.
+    pub(crate) count: bool,
 }
 
 impl<'s> Spot<'s> {
     /// A place for values of any type and no secrets.
     pub(crate) const fn of(why: &'s str) -> Self {
-        Self { why, secrets: false, truth: false }
+        Self { why, secrets: false, truth: false, count: false }
     }
 
     /// A place for secrets too.
     pub(crate) const fn with_secrets(why: &'s str) -> Self {
-        Self { why, secrets: true, truth: false }
+        Self { why, secrets: true, truth: false, count: false }
     }
 
     /// A place for a condition.
     pub(crate) const fn truth(why: &'s str) -> Self {
-        Self { why, secrets: false, truth: true }
+        Self { why, secrets: false, truth: true, count: false }
+    }
+
+    /// A place for a number of items.
+    pub(crate) const fn count(why: &'s str) -> Self {
+        Self { why, secrets: false, truth: false, count: true }
     }
 }
 
 /// The roots of names.
-const ROOTS: &[&str] = &["params", "vars", "run", "tasks", "secrets", "connections"];
+const ROOTS: &[&str] = &["params", "vars", "run", "tasks", "item", "secrets", "connections"];
 /// Roots of the language that this version has no value for.
-pub(crate) const LATER_ROOTS: &[&str] = &["item", "trigger", "last_success", "error"];
+pub(crate) const LATER_ROOTS: &[&str] = &["trigger", "last_success", "error"];
 /// The names below `run.interval.`.
 const INTERVAL_FIELDS: &[&str] = &["start", "end"];
 
@@ -124,6 +132,16 @@ impl Resolver<'_, '_, '_, '_> {
                 help: kind.truth_help(written),
             });
         }
+        if spot.count && errors.is_empty() && !kind.fits(&Type::Int) {
+            let written = source.trim();
+            errors.push(ExprError {
+                about: About::Type,
+                message: format!("`{}` must be a whole number, `{written}` is {kind}", spot.why),
+                offset: Some(lead),
+                length: Some(written.len()),
+                help: Some("write for example `2`, or a share such as `5%`".to_owned()),
+            });
+        }
         for error in &errors {
             let code = match error.about {
                 About::Function => &codes::EXPR_FUNCTION,
@@ -144,26 +162,22 @@ impl Resolver<'_, '_, '_, '_> {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
         match names.as_slice() {
             ["params" | "vars" | "run" | "tasks" | "secrets" | "connections"]
-            | ["run", "interval"]
-            | ["tasks", _]
-            | ["tasks", _, "outputs"] => Type::map(),
+            | ["run", "interval"] => Type::map(),
+            ["item", fields @ ..] => below(self.item.clone().unwrap_or(Type::Dynamic), fields),
             ["params", name] => {
                 self.spec.params.get(*name).map_or(Type::Dynamic, |param| param.kind.type_in_expr())
             }
             ["vars", name] => self.vars.get(*name).cloned().unwrap_or(Type::Dynamic),
             ["vars", name, fields @ ..] => {
-                let var = self.vars.get(*name).cloned().unwrap_or(Type::Dynamic);
-                fields.iter().fold(var, |of, _| match of {
-                    Type::Map(value) => *value,
-                    _ => Type::Dynamic,
-                })
+                below(self.vars.get(*name).cloned().unwrap_or(Type::Dynamic), fields)
             }
             ["run", "number"] => Type::Int,
             ["run", field] if RUN_FIELDS.contains(field) => Type::Text,
             ["run", "interval", _] | ["secrets", _] => Type::Text,
-            ["tasks", _, "rows" | "rejected" | "duplicates" | "attempts"] => Type::Int,
-            ["tasks", _, "state"] => Type::Text,
-            ["tasks", task, "outputs", name] => self.type_of_output(task, name),
+            ["tasks", group, member, fields @ ..] if self.is_member(group, member) => {
+                self.type_of_task(&format!("{group}.{member}"), fields)
+            }
+            ["tasks", task, fields @ ..] => self.type_of_task(task, fields),
             _ => Type::Dynamic,
         }
     }
@@ -184,6 +198,14 @@ impl Resolver<'_, '_, '_, '_> {
             ("vars", Some(name)) => self.var_name(name, place),
             ("run", Some(name)) => self.run_name(name, path, place),
             ("tasks", Some(_)) => self.task_name(path, place, spot, uses),
+            ("item", _) if self.item.is_some() => true,
+            ("item", _) => {
+                let message = format!("there is no `item` in `{}`", spot.why);
+                self.report.error(&codes::EXPR_NAME, place, message).help(
+                    "only a task with `for_each`, and the members of such a group, have items",
+                );
+                false
+            }
             ("secrets" | "connections", _) if !spot.secrets => {
                 let message = format!("{} cannot be used here", quoted(&path.join(".")));
                 self.report
@@ -310,13 +332,43 @@ impl Resolver<'_, '_, '_, '_> {
                 .help("what a task gives is known when it has ended");
             return false;
         }
-        uses.edge(upstream, name, spot.why.to_owned(), place);
-        match path.get(2).map(String::as_str) {
-            Some(field) if !TASK_FIELDS.contains(&field) => {
-                self.unknown_field(&format!("tasks.{name}"), field, TASK_FIELDS, place)
+        let spec = self.spec;
+        let member = path.get(2).filter(|member| self.is_member(name, member));
+        let (upstream, name, fields) = match member {
+            Some(member) => {
+                let whole = format!("{name}.{member}");
+                (self.names.task(&whole).unwrap_or(upstream), whole, &path[3..])
             }
-            Some("outputs") => match path.get(3) {
-                Some(output) => self.output_name(name, upstream, output, place),
+            None => (upstream, name.to_owned(), path.get(2..).unwrap_or_default()),
+        };
+        let reader = uses.at;
+        if spec.tasks.get(reader).is_some_and(|task| task.group == Some(upstream)) {
+            let message = format!("a member of `{name}` reads the group itself in `{}`", spot.why);
+            self.report
+                .error(&codes::READS_ITSELF, place, message)
+                .help("what a group gives is known when its members have ended");
+            return false;
+        }
+        let inside = reader == usize::MAX;
+        if !inside && !self.is_seen_outside(upstream, reader) {
+            let group = spec.tasks[upstream].group.map_or("", |group| &spec.tasks[group].name);
+            let message = format!("`{name}` is there for each item of `{group}`");
+            self.report
+                .error(&codes::NOT_OUTSIDE, place, message)
+                .help(format!("name a value in the `outputs` of `{group}`, and read that"));
+            return false;
+        }
+        uses.edge(upstream, &name, spot.why.to_owned(), place);
+        let task = &spec.tasks[upstream];
+        let is_mapped = task.mapping.for_each.is_some();
+        let own: Vec<&str> =
+            TASK_FIELDS.iter().chain(MAP_FIELDS.iter().filter(|_| is_mapped)).copied().collect();
+        match fields.first().map(String::as_str) {
+            Some(field) if !own.contains(&field) => {
+                self.unknown_field(&format!("tasks.{name}"), field, &own, place)
+            }
+            Some("outputs") => match fields.get(1) {
+                Some(output) => self.output_name(&name, upstream, output, place),
                 None => true,
             },
             _ => true,
@@ -326,19 +378,23 @@ impl Resolver<'_, '_, '_, '_> {
     /// Looks up a value that a command leaves.
     fn output_name(&mut self, task: &str, at: usize, name: &str, place: Place) -> bool {
         let spec = &self.spec.tasks[at];
-        if matches!(spec.action, None | Some(ActionSpec::Later(_) | ActionSpec::Broken(_))) {
+        if matches!(spec.action, None | Some(ActionSpec::Later | ActionSpec::Broken(_))) {
             // Nothing is known of what cannot be read or run.
             return true;
         }
         let is_value = |output: &Output| matches!(output, Output::Value(_));
-        if spec.outputs.get(name).is_some_and(is_value) {
+        let values = spec.outputs.iter().filter(|(_, output)| is_value(output));
+        let of_group = spec.group_outputs.values.iter().map(|entry| entry.key.clone());
+        let known: Vec<String> = values.map(|(name, _)| name.to_string()).chain(of_group).collect();
+        if known.iter().any(|known| known == name) {
             return true;
         }
-        let values = spec.outputs.iter().filter(|(_, output)| is_value(output));
-        let known: Vec<String> = values.map(|(name, _)| name.to_string()).collect();
         let names = || known.iter().map(String::as_str);
         let near = self.report.did_you_mean(name, names());
         let help = near.unwrap_or_else(|| match known.as_slice() {
+            [] if is_group(spec) => {
+                format!("say what `{task}` gives: `outputs: {{{name}: tasks.MEMBER.rows}}`")
+            }
             [] => format!("say what `{task}` leaves: `outputs: {{{name}: string}}`"),
             _ => format!("it has {}", listed(names())),
         });
@@ -347,10 +403,30 @@ impl Resolver<'_, '_, '_, '_> {
         false
     }
 
-    fn type_of_output(&self, task: &str, name: &str) -> Type {
-        let task = self.names.task(task).and_then(|at| self.spec.tasks.get(at));
-        match task.and_then(|task| task.outputs.get(name)) {
-            Some(Output::Value(kind)) => kind.type_in_expr(),
+    /// Whether `tasks.GROUP.MEMBER` names a member of a group, rather than a field of a task.
+    fn is_member(&self, group: &str, member: &str) -> bool {
+        let Some(at) = self.names.task(group) else { return false };
+        is_group(&self.spec.tasks[at])
+            && self
+                .names
+                .task(&format!("{group}.{member}"))
+                .is_some_and(|found| self.spec.tasks[found].group == Some(at))
+    }
+
+    fn type_of_task(&self, name: &str, fields: &[&str]) -> Type {
+        let task = self.names.task(name).and_then(|at| self.spec.tasks.get(at));
+        match fields {
+            [] | ["outputs"] => Type::map(),
+            ["rows" | "rejected" | "duplicates" | "attempts" | "items" | "failed"] => Type::Int,
+            ["state"] => Type::Text,
+            ["outputs", name] => {
+                let kind = match task.and_then(|task| task.outputs.get(*name)) {
+                    Some(Output::Value(kind)) => kind.type_in_expr(),
+                    _ => Type::Dynamic,
+                };
+                let is_mapped = task.is_some_and(|task| task.mapping.for_each.is_some());
+                if is_mapped { Type::List(Box::new(kind)) } else { kind }
+            }
             _ => Type::Dynamic,
         }
     }
@@ -437,6 +513,14 @@ impl Resolver<'_, '_, '_, '_> {
             Data::Null | Data::Bool(_) | Data::Number(_) => true,
         }
     }
+}
+
+/// The type of a field of a value of this type.
+fn below(of: Type, fields: &[&str]) -> Type {
+    fields.iter().fold(of, |of, _| match of {
+        Type::Map(value) => *value,
+        _ => Type::Dynamic,
+    })
 }
 
 /// The parser's message in the words of the house: it lists every token that it knows.

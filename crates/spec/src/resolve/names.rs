@@ -11,47 +11,56 @@ use crate::spec::{ActionSpec, DagSpec, TaskSpec};
 use crate::yaml::node::{Data, Entry};
 
 /// The tasks and tables of a file.
-pub(crate) struct Names<'n> {
-    tasks: IndexMap<&'n str, usize>,
+pub(crate) struct Names {
+    tasks: IndexMap<String, usize>,
     tables: IndexMap<String, usize>,
-    /// Groups, whose members are not known to this version.
-    groups: Vec<&'n str>,
+    /// The group whose members are seen by their short names.
+    inside: Option<String>,
 }
 
-impl<'n> Names<'n> {
-    pub(crate) fn new(spec: &DagSpec<'n>, catalog: &Catalog) -> Self {
-        let mut names =
-            Self { tasks: IndexMap::new(), tables: IndexMap::new(), groups: Vec::new() };
+impl Names {
+    pub(crate) fn new(spec: &DagSpec<'_>, catalog: &Catalog) -> Self {
+        let mut names = Self { tasks: IndexMap::new(), tables: IndexMap::new(), inside: None };
         for (at, task) in spec.tasks.iter().enumerate() {
-            names.tasks.insert(task.name, at);
-            if matches!(task.action, Some(ActionSpec::Later(entry)) if entry.key == "tasks") {
-                names.groups.push(task.name);
-            }
+            names.tasks.insert(task.name.clone(), at);
             for output in outputs_known(task, catalog) {
-                names.tables.insert(table_name(task.name, &output), at);
+                names.tables.insert(table_name(&task.name, &output), at);
             }
         }
         names
     }
 
-    /// The task of this name; a member of a group is its group.
+    /// From now on names are seen from inside of this group, or from outside of all.
+    pub(crate) fn enter(&mut self, group: Option<&str>) {
+        self.inside = group.map(str::to_owned);
+    }
+
+    /// The task of this name: a member of the group goes before others.
     pub(crate) fn task(&self, name: &str) -> Option<usize> {
-        self.tasks.get(name).or_else(|| self.group(name)).copied()
+        let member = self.member(name).and_then(|name| self.tasks.get(&name));
+        member.or_else(|| self.tasks.get(name)).copied()
     }
 
-    /// The task that makes this table; a member of a group is its group.
-    pub(crate) fn table(&self, name: &str) -> Option<usize> {
-        self.tables.get(name).or_else(|| self.group(name)).copied()
+    /// The task that makes this table, and the table's whole name.
+    pub(crate) fn table(&self, name: &str) -> Option<(usize, String)> {
+        let member = self.member(name).and_then(|name| Some((*self.tables.get(&name)?, name)));
+        member.or_else(|| Some((*self.tables.get(name)?, name.to_owned())))
     }
 
-    fn group(&self, name: &str) -> Option<&usize> {
-        let (group, _) = name.split_once('.')?;
-        self.groups.contains(&group).then(|| self.tasks.get(group))?
+    fn member(&self, name: &str) -> Option<String> {
+        Some(format!("{}.{name}", self.inside.as_ref()?))
     }
 
-    /// The names of the tasks, in the order of the file.
+    /// A whole name as it is written here: members of the group have their short names.
+    fn seen<'s>(&self, name: &'s str) -> &'s str {
+        let inner = self.inside.as_ref().and_then(|group| name.strip_prefix(group.as_str()));
+        inner.and_then(|inner| inner.strip_prefix('.')).unwrap_or(name)
+    }
+
+    /// The names of the tasks as they are written here, in the order of the file.
     pub(crate) fn tasks(&self) -> impl Iterator<Item = &str> {
-        self.tasks.keys().copied()
+        let all = self.tasks.keys().map(|name| self.seen(name));
+        all.filter(|name| !name.contains('.'))
     }
 
     /// The tasks there are, as a help.
@@ -59,9 +68,9 @@ impl<'n> Names<'n> {
         format!("the DAG has {}", listed(self.tasks()))
     }
 
-    /// The names of the tables, in the order of the file.
+    /// The names of the tables as they are written here, in the order of the file.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &str> {
-        self.tables.keys().map(String::as_str)
+        self.tables.keys().map(|name| self.seen(name))
     }
 }
 
@@ -79,8 +88,12 @@ fn outputs_known(task: &TaskSpec, catalog: &Catalog) -> Vec<String> {
         Some(ActionSpec::Ingest(_)) => ingest_outputs(task),
         Some(ActionSpec::Transform(entry)) => transform_outputs(task, entry, catalog),
         Some(ActionSpec::Run(_)) => run_outputs(task),
+        Some(ActionSpec::Group) => {
+            let table = task.group_outputs.table.map(|_| String::new());
+            table.into_iter().collect()
+        }
         Some(ActionSpec::Load(_) | ActionSpec::Noop) => Vec::new(),
-        Some(ActionSpec::Later(_)) => both(),
+        Some(ActionSpec::Later) => both(),
         Some(ActionSpec::Broken(entry)) => match entry.key.as_str() {
             "ingest" | "transform" => both(),
             _ => Vec::new(),
@@ -109,7 +122,7 @@ fn ingest_outputs(task: &TaskSpec) -> Vec<String> {
 pub(crate) fn run_outputs(task: &TaskSpec) -> Vec<String> {
     let tables = task.outputs.iter().filter(|(_, output)| matches!(output, Output::Table { .. }));
     let mut outputs: Vec<String> = tables
-        .map(|(name, _)| if name.as_str() == task.name { String::new() } else { name.to_string() })
+        .map(|(name, _)| if name.as_str() == task.short { String::new() } else { name.to_string() })
         .collect();
     if quarantines(task) {
         outputs.push(REJECTS.to_owned());

@@ -5,7 +5,7 @@ use tidemill_model::admission::DEFAULT_POOL;
 use tidemill_model::dag::{CheckRule, Task};
 use tidemill_model::expr::Expr;
 use tidemill_model::template::Template;
-use tidemill_model::{TaskName, VarName};
+use tidemill_model::{TaskIx, TaskName, VarName};
 
 use super::exprs::Spot;
 use super::texts::Own;
@@ -22,9 +22,14 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
     pub(crate) fn task(&mut self, at: usize) -> (Task, Uses) {
         let spec = self.spec;
         let task = &spec.tasks[at];
-        let mut uses = Uses::new(at, task.name);
+        let mut uses = Uses::new(at, &task.name);
+        let group = task.group.map(|group| spec.tasks[group].name.as_str());
+        self.names.enter(group);
+        let mapping = self.mapping(task, &mut uses);
+        self.item = self.item_of(at);
         self.inputs(task, &mut uses);
         let action = self.action(task, &mut uses);
+        self.names.enter(group);
         self.checks(task, &mut uses);
         self.depends_on(task, &mut uses);
         let when = task.when.and_then(|node| self.bare(node, Spot::truth("when"), &mut uses));
@@ -36,7 +41,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         let task = Task {
             name,
             action,
-            upstream: uses.upstream(),
+            upstream: Vec::new(),
             reads,
             reads_run_tasks: uses.run_tasks,
             bind,
@@ -48,7 +53,12 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             pool: task.pool.clone(),
             env,
             outputs: task.outputs.clone(),
+            group: task.group.map(|group| TaskIx(group as u32)),
+            mapping,
+            is_finally: task.is_finally,
         };
+        self.item = None;
+        self.names.enter(None);
         (task, uses)
     }
 
@@ -85,14 +95,23 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
                     self.report.error(&codes::READS_ITSELF, *place, message).help("remove it");
                 }
                 Some(at) => {
-                    let upstream = self.spec.tasks[at].name;
-                    uses.edge(at, upstream, "depends_on".to_owned(), *place);
+                    let upstream = &self.spec.tasks[at];
+                    let group = upstream.group.filter(|group| task.group != Some(*group));
+                    if let Some(group) = group {
+                        let (group, member) = (&self.spec.tasks[group].name, &upstream.name);
+                        let message =
+                            format!("`{member}` cannot be waited for outside of its group");
+                        self.report
+                            .error(&codes::NOT_OUTSIDE, *place, message)
+                            .help(format!("write `{group}`: the group is waited for as a whole"));
+                    }
+                    uses.edge(at, &upstream.name, "depends_on".to_owned(), *place);
                 }
                 None => {
                     let near = self.report.did_you_mean(name, self.names.tasks());
                     let message = format!(
                         "task {} depends on {}, which does not exist",
-                        quoted(task.name),
+                        quoted(&task.name),
                         quoted(name)
                     );
                     self.report

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::Resolver;
+use super::groups::is_group;
 use super::names::table_name;
 use super::uses::Uses;
 use super::{LATER_VALUES, RUN_TASKS, RUN_VALUES};
@@ -172,23 +173,54 @@ impl Resolver<'_, '_, '_, '_> {
             return;
         }
         match self.names.table(name) {
-            Some(at) if at == uses.at && own == Own::Allowed => {}
-            Some(at) if at == uses.at => {
+            Some((at, _)) if at == uses.at && own == Own::Allowed => {}
+            Some((at, _)) if at == uses.at => {
                 let message = format!("task `{}` reads its own table {}", uses.name, quoted(name));
                 self.report
                     .error(&codes::READS_ITSELF, place, message)
                     .help("name the table of another task");
             }
-            Some(at) => {
-                let upstream = self.spec.tasks[at].name;
+            Some((at, _)) if self.spec.tasks[uses.at].group == Some(at) => {
+                let message = format!("`{}` reads the table of its own group", uses.name);
+                self.report
+                    .error(&codes::READS_ITSELF, place, message)
+                    .help("what a group gives is known when its members have ended");
+            }
+            Some((at, _)) if !self.is_seen_outside(at, uses.at) => {
+                let group = self.spec.tasks[at].group.map_or("", |g| &self.spec.tasks[g].name);
+                let message = format!("table {} is there for each item of `{group}`", quoted(name));
+                self.report.error(&codes::NOT_OUTSIDE, place, message).help(format!(
+                    "read `{group}`, and let it give that table: `outputs: {}`",
+                    self.spec.tasks[at].short
+                ));
+            }
+            Some((at, table)) => {
+                let upstream = &self.spec.tasks[at].name;
                 uses.edge(at, upstream, format!("reads table {name}"), place);
-                uses.read(alias, name, at);
+                uses.read(alias, &table, at);
             }
             None => self.unknown_table(name, place, uses),
         }
     }
 
     fn unknown_table(&mut self, name: &str, place: Place, uses: &Uses) {
+        if let Some(at) = self.names.task(name).filter(|at| is_group(&self.spec.tasks[*at])) {
+            let makes = |table: &&str| {
+                let maker = self.names.table(table).map(|(maker, _)| maker);
+                maker.is_some_and(|maker| self.spec.tasks[maker].group == Some(at))
+            };
+            let tables: Vec<&str> = self.names.tables().filter(makes).collect();
+            let help = match tables.first() {
+                Some(table) => {
+                    let member = table.strip_prefix(name).unwrap_or(table).trim_start_matches('.');
+                    format!("let it give one that a member makes: `outputs: {member}`")
+                }
+                None => "its members make none; only to wait for it, use `depends_on`".to_owned(),
+            };
+            let message = format!("group {} gives no table", quoted(name));
+            self.report.error(&codes::UNKNOWN_TABLE, place, message).help(help);
+            return;
+        }
         if self.names.task(name).is_some() {
             let prefix = format!("{name}.");
             let others: Vec<&str> =
@@ -210,7 +242,7 @@ impl Resolver<'_, '_, '_, '_> {
         }
         let inputs = self.spec.tasks[uses.at].from.iter().map(|input| input.alias);
         let inputs = inputs.filter(|alias| *alias != name);
-        let own = table_name(&uses.name, "");
+        let own = table_name(&self.spec.tasks[uses.at].short, "");
         let known = self.names.tables().filter(|table| *table != own).chain(inputs);
         let near = self.report.did_you_mean(name, known.chain([RUN_TASKS]));
         let help = near.or_else(|| {

@@ -24,6 +24,13 @@ pub(crate) struct Uses {
     names: Vec<(usize, String)>,
 }
 
+/// An upstream that becomes that of another task.
+pub(crate) struct MovedEdge {
+    pub(crate) upstream: usize,
+    pub(crate) why: Vec<String>,
+    pub(crate) place: Place,
+}
+
 struct Reasons {
     why: Vec<String>,
     place: Place,
@@ -81,6 +88,21 @@ impl Uses {
         let (at, _) = self.names.iter().find(|(_, name)| name == upstream)?;
         let reasons = self.edges.get(at)?;
         Some((reasons.why.join(", "), reasons.place))
+    }
+
+    /// Takes out the upstreams for which `moves` says so.
+    pub(crate) fn take_edges(&mut self, moves: impl Fn(usize) -> bool) -> Vec<MovedEdge> {
+        let mut taken = Vec::new();
+        self.edges.retain(|upstream, reasons| {
+            if !moves(*upstream) {
+                return true;
+            }
+            let Reasons { why, place } = reasons;
+            let edge = MovedEdge { upstream: *upstream, why: std::mem::take(why), place: *place };
+            taken.push(edge);
+            false
+        });
+        taken
     }
 
     /// The upstreams in the order of the file.

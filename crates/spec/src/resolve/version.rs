@@ -7,7 +7,7 @@
 
 use serde_json::{Value, json};
 use tidemill_model::Version;
-use tidemill_model::dag::{Action, Command, DagHead, Read, Task};
+use tidemill_model::dag::{Action, Command, DagHead, Group, Mapping, Read, Task, Tolerance};
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::template::Template;
 
@@ -62,7 +62,21 @@ fn task_form(task: &Task, tasks: &[Task]) -> Value {
     if !task.outputs.is_empty() {
         form["outputs"] = sorted(&json!(task.outputs));
     }
+    if let Some(group) = task.group {
+        form["group"] = json!([tasks[group.at()].name.as_str(), task.is_finally]);
+    }
+    if let Some(Mapping { list, max_parallel, tolerate }) = &task.mapping {
+        form["for_each"] = json!([list, max_parallel, tolerance_form(tolerate)]);
+    }
     form
+}
+
+fn tolerance_form(tolerate: &Tolerance) -> Value {
+    match tolerate {
+        Tolerance::Nothing => json!(null),
+        Tolerance::Items(count) => json!(count),
+        Tolerance::Percent(share) => json!({"percent": share}),
+    }
 }
 
 fn read_form(read: &Read) -> Vec<&str> {
@@ -85,6 +99,10 @@ fn action_form(action: &Action) -> Value {
         Action::Run(Command::Argv(words)) => json!(["run", words]),
         Action::Run(Command::Shell { script, variables }) => json!(["run", script, variables]),
         Action::Noop => json!(["noop"]),
+        Action::Group(Group { table, outputs }) => {
+            let table = table.as_ref().map(|(_, name)| name);
+            json!(["tasks", table, sorted(&json!(outputs))])
+        }
     }
 }
 

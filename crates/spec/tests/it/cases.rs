@@ -55,6 +55,11 @@ fn structure() {
 }
 
 #[test]
+fn groups() {
+    check("groups.txt", 17);
+}
+
+#[test]
 fn graph() {
     check("graph.txt", 14);
 }

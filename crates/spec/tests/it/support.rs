@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tidemill_model::Dag;
 use tidemill_model::dag::Action;
+use tidemill_model::dag::{Group, Mapping, Tolerance};
 use tidemill_spec::{
     Catalog, ConnectorInfo, Loaded, SettingsCheck, SourceText, TransformInfo, load_dag,
 };
@@ -78,6 +79,26 @@ fn draw(dag: &Dag, runnable: bool) -> String {
             && outputs.as_slice() != [""]
         {
             let _ = write!(text, " makes {outputs:?}");
+        }
+        if let Some(mapping) = &task.mapping {
+            let Mapping { list, max_parallel, tolerate } = mapping;
+            let _ = write!(text, "\n  for each of {} ({max_parallel} at once, ", list.source());
+            let _ = match tolerate {
+                Tolerance::Nothing => write!(text, "none may fail)"),
+                Tolerance::Items(count) => write!(text, "{} may fail)", count.source()),
+                Tolerance::Percent(share) => write!(text, "{share}% may fail)"),
+            };
+        }
+        if let Action::Group(Group { table, outputs }) = &task.action {
+            if let Some((_, table)) = table {
+                let _ = write!(text, "\n  its table is {table}");
+            }
+            for (name, value) in outputs {
+                let _ = write!(text, "\n  gives {name} = {}", value.source());
+            }
+        }
+        if task.is_finally {
+            text.push_str("\n  finally");
         }
         for edge in &task.upstream {
             let _ =

@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use tidemill_model::dag::{DagHead, Edge};
-use tidemill_model::retry::RetryPolicy;
-use tidemill_model::trigger_rule::TriggerRule;
+use tidemill_model::dag::{DagHead, Edge, Mapping, Tolerance};
+use tidemill_model::event::MapPlan;
+use tidemill_model::expr::Expr;
 use tidemill_model::{
-    Action, Dag, DagId, DagRun, Event, Position, RunEvent, RunId, RunState, TableRef, Task, TaskIx,
-    TaskResult, TaskState, Timestamp, Trigger, Version,
+    Action, Dag, DagId, DagRun, Event, Instance, Position, RunEvent, RunId, RunState, TableRef,
+    Task, TaskIx, TaskResult, TaskState, Timestamp, Trigger, Version,
 };
 
 use super::ok;
 use crate::record::counts_of;
-use crate::replay::Resolver;
+use crate::replay::{Resolver, items_of};
 use crate::store::{Commit, DagSource, Record, RunSummary};
 
 /// A DAG of `tasks` tasks in a row that do nothing.
@@ -34,25 +34,31 @@ pub fn chain(id: &str, tasks: usize) -> Arc<Dag> {
         vars: IndexMap::new(),
         folder: PathBuf::from("."),
     };
-    let tasks = (0..tasks).map(|i| Task {
-        name: ok(format!("t{i}").parse(), "a task name"),
-        action: Action::Noop,
-        upstream: (i.checked_sub(1).into_iter())
-            .map(|up| Edge { task: TaskIx(up as u32), why: Vec::new() })
-            .collect(),
-        reads: Vec::new(),
-        reads_run_tasks: false,
-        bind: IndexMap::new(),
-        when: None,
-        trigger_rule: TriggerRule::default(),
-        retry: RetryPolicy::default(),
-        timeout: None,
-        checks: Vec::new(),
-        pool: ok("default".parse(), "a pool name"),
-        env: IndexMap::new(),
-        outputs: IndexMap::new(),
-    });
+    let task = |i: usize| {
+        let name = ok(format!("t{i}").parse(), "a task name");
+        let upstream = i.checked_sub(1).map(|up| Edge { task: TaskIx(up as u32), why: Vec::new() });
+        let task = Task::new(name, ok("default".parse(), "a pool name"), Action::Noop);
+        Task { upstream: upstream.into_iter().collect(), ..task }
+    };
+    let tasks = (0..tasks).map(task);
     match Dag::new(head, tasks.collect()) {
+        Ok(dag) => Arc::new(dag),
+        Err(cycle) => panic!("a chain has no cycle: {cycle:?}"),
+    }
+}
+
+/// A DAG of a task that is mapped over a list, and one after it.
+pub fn mapped(id: &str, items: u32) -> Arc<Dag> {
+    let dag = chain(id, 2);
+    let mut tasks = dag.tasks().to_vec();
+    tasks[0].mapping = Some(Mapping {
+        list: ok(Expr::parse("['a']"), "an expression"),
+        max_parallel: items,
+        tolerate: Tolerance::Nothing,
+    });
+    let text = format!("{id} each {items}");
+    let head = DagHead { version: Version::of(text.as_bytes()), ..DagHead::clone(&dag) };
+    match Dag::new(head, tasks) {
         Ok(dag) => Arc::new(dag),
         Err(cycle) => panic!("a chain has no cycle: {cycle:?}"),
     }
@@ -60,15 +66,21 @@ pub fn chain(id: &str, tasks: usize) -> Arc<Dag> {
 
 /// The source from which [`resolver`] makes a [`chain`] again.
 pub fn source_of(dag: &Dag) -> DagSource {
-    let text = format!("{} {}", dag.id, dag.tasks().len());
+    let text = match dag.tasks().first().and_then(|task| task.mapping.as_ref()) {
+        Some(mapping) => format!("{} each {}", dag.id, mapping.max_parallel),
+        None => format!("{} {}", dag.id, dag.tasks().len()),
+    };
     DagSource { path: PathBuf::from("chain.yaml"), text, defaults: None }
 }
 
 /// Loads the DAGs of this suite.
 pub fn resolver() -> Resolver {
     Arc::new(|_, source| {
-        let (id, tasks) = source.text.split_once(' ')?;
-        Some(chain(id, tasks.parse().ok()?))
+        let (id, what) = source.text.split_once(' ')?;
+        match what.strip_prefix("each ") {
+            Some(items) => Some(mapped(id, items.parse().ok()?)),
+            None => Some(chain(id, what.parse().ok()?)),
+        }
     })
 }
 
@@ -118,22 +130,58 @@ impl Script {
     /// A task of it runs and gives a table of `rows` rows.
     #[must_use]
     pub fn succeed(mut self, task: u32, rows: u64) -> Self {
-        let task = TaskIx(task);
+        let ix = TaskIx(task);
+        let task = Instance::from(ix);
         let at = self.at();
         self.apply(RunEvent::TaskQueued { task, at });
-        let attempt = self.run.task(task).attempts + 1;
-        self.apply(RunEvent::AttemptStarted { task, attempt, at });
-        let name = self.run.dag().task(task).name.to_string();
+        let attempt = self.run.task(ix).attempts + 1;
+        self.apply(RunEvent::AttemptStarted { task, attempt, map: None, at });
+        let result = self.result_of(ix, rows);
+        self.apply(RunEvent::AttemptSucceeded { task, attempt, result, at });
+        self
+    }
+
+    /// Its first task, a mapped one, knows its items.
+    #[must_use]
+    pub fn map_over(mut self, items: u32) -> Self {
+        let at = self.at();
+        let map = Some(MapPlan { items, tolerated: 0 });
+        self.apply(RunEvent::AttemptStarted { task: TaskIx(0).into(), attempt: 1, map, at });
+        self
+    }
+
+    /// The next item of its first task runs and gives a table of as many rows.
+    #[must_use]
+    pub fn item(mut self, item: u32) -> Self {
+        let task = Instance::of_item(TaskIx(0), item);
+        let at = self.at();
+        self.apply(RunEvent::TaskQueued { task, at });
+        self.apply(RunEvent::AttemptStarted { task, attempt: 1, map: None, at });
+        let result = self.result_of(TaskIx(0), u64::from(item));
+        self.apply(RunEvent::AttemptSucceeded { task, attempt: 1, result, at });
+        self
+    }
+
+    /// The tables of its first task's items are put together.
+    #[must_use]
+    pub fn gather(mut self) -> Self {
+        let task = TaskIx(0).into();
+        let at = self.at();
+        self.apply(RunEvent::AttemptGathers { task, attempt: 1, at });
+        let result = self.result_of(TaskIx(0), 1);
+        self.apply(RunEvent::AttemptSucceeded { task, attempt: 1, result, at });
+        self
+    }
+
+    fn result_of(&self, task: TaskIx, rows: u64) -> TaskResult {
         let table = TableRef {
-            name,
+            name: self.run.dag().task(task).name.to_string(),
             hash: format!("{rows:032x}"),
             rows,
             bytes: rows * 8,
             schema: "0".repeat(16),
         };
-        let result = TaskResult { tables: vec![table], ..TaskResult::default() };
-        self.apply(RunEvent::AttemptSucceeded { task, attempt, result, at });
-        self
+        TaskResult { tables: vec![table], ..TaskResult::default() }
     }
 
     /// All its tasks run, and it ends.
@@ -166,6 +214,7 @@ impl Script {
     pub fn record(&self, position: Position) -> Record {
         let tasks = (0..).map(TaskIx).zip(self.run.tasks().iter().cloned()).collect();
         let counts = counts_of(self.run.tasks());
-        Record::Run { position, summary: RunSummary { head: self.run.head.clone(), counts }, tasks }
+        let summary = Box::new(RunSummary { head: self.run.head.clone(), counts });
+        Record::Run { position, summary, tasks, items: items_of(&self.run) }
     }
 }

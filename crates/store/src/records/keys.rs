@@ -6,6 +6,7 @@
 //! | `m checkpoint`, `m high` | a position |
 //! | `r DAG 0 number` | a run without its tasks |
 //! | `t DAG 0 number chunk` | tasks of a run, [`CHUNK`] in a chunk |
+//! | `i DAG 0 number task item` | an item of a mapped task |
 //! | `a created DAG 0 number` | the state of a run: the list of all, newest last |
 //! | `d DAG 0 created number` | the same per DAG |
 //! | `u DAG 0 number` | a run that is not finished |
@@ -13,7 +14,7 @@
 //!
 //! The tree itself keeps a sum over all of it, and further parts of long values, behind byte 0.
 
-use tidemill_model::{DagId, RunId, Timestamp};
+use tidemill_model::{DagId, RunId, TaskIx, Timestamp};
 
 /// Tasks in one value: few enough that a value stays small, enough that a run is few values.
 pub(crate) const CHUNK: usize = 8;
@@ -45,6 +46,23 @@ pub(crate) fn unfinished(id: &RunId) -> Vec<u8> {
 pub(crate) fn chunk(id: &RunId, chunk: usize) -> Vec<u8> {
     let mut key = with_run(b't', id);
     key.extend((chunk as u32).to_be_bytes());
+    key
+}
+
+/// What the items of all mapped tasks of a run start with.
+pub(crate) fn items(id: &RunId) -> Vec<u8> {
+    with_run(b'i', id)
+}
+
+pub(crate) fn items_of_task(id: &RunId, task: TaskIx) -> Vec<u8> {
+    let mut key = items(id);
+    key.extend(task.0.to_be_bytes());
+    key
+}
+
+pub(crate) fn item(id: &RunId, task: TaskIx, item: u32) -> Vec<u8> {
+    let mut key = items_of_task(id, task);
+    key.extend(item.to_be_bytes());
     key
 }
 

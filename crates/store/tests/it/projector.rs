@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidemill_model::{Event, Position, RunId, Version};
+use tidemill_model::run::StoredItem;
+use tidemill_model::{Event, Position, RunId, TaskIx, Version};
 use tidemill_store::conformance::{Script, chain};
 use tidemill_store::projector::Settings;
 use tidemill_store::{
@@ -60,6 +61,15 @@ impl Store for Counted {
     }
     fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
         self.store.run(id)
+    }
+    fn items(
+        &self,
+        run: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, StoreError> {
+        self.store.items(run, task, first, limit)
     }
     fn runs(&self, query: &RunQuery) -> Result<RunPage, StoreError> {
         self.store.runs(query)

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidemill_model::TaskState;
-use tidemill_model::near::did_you_mean;
-use tidemill_model::words::listed;
 
 use crate::access::Access;
 use crate::cli::Logs;
+use crate::commands::show::task_of;
 use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
 use crate::node::Mode;
@@ -45,7 +44,8 @@ async fn print(access: &Access, command: &Logs) -> Result<(), Failure> {
         let ended = page["ended"] == true;
         if page["kept"] == false && (over || ended || !command.follow) {
             let run = fetch(access, &command.run).await?;
-            return Err(no_log(&run, task(&run, &command.task)?, attempt));
+            let task = task_of(access, &run, &command.task).await?.task;
+            return Err(no_log(&run, &task, attempt));
         }
         if command.raw {
             return raw(access, &base).await;
@@ -65,8 +65,8 @@ async fn print(access: &Access, command: &Logs) -> Result<(), Failure> {
         // A server that was killed could not write the log's end. What was written before the
         // attempt was seen to be over is there at the next look, which is the last one.
         let run = fetch(access, &command.run).await?;
-        let task = task(&run, &command.task)?;
-        over = is_over(task, attempt) || goes_on(access, &run, task)?;
+        let task = task_of(access, &run, &command.task).await?.task;
+        over = is_over(&task, attempt) || goes_on(access, &run, &task)?;
         tokio::time::sleep(ASK_EVERY).await;
     }
 }
@@ -75,7 +75,7 @@ async fn print(access: &Access, command: &Logs) -> Result<(), Failure> {
 async fn attempt(access: &Access, command: &Logs) -> Result<u32, Failure> {
     loop {
         let run = fetch(access, &command.run).await?;
-        let task = task(&run, &command.task)?;
+        let task = &task_of(access, &run, &command.task).await?.task;
         match (command.attempt, task.attempts) {
             (None, 1..) => return Ok(task.attempts),
             (Some(attempt), newest) if (1..=newest).contains(&attempt) => return Ok(attempt),
@@ -106,15 +106,6 @@ fn goes_on(access: &Access, run: &Run, task: &Task) -> Result<bool, Failure> {
 
 fn is_over(task: &Task, attempt: u32) -> bool {
     task.state.is_final() || task.attempts > attempt
-}
-
-fn task<'r>(run: &'r Run, name: &str) -> Result<&'r Task, Failure> {
-    run.tasks.iter().find(|task| task.name == name).ok_or_else(|| {
-        let names = || run.tasks.iter().map(|task| task.name.as_str());
-        let near = did_you_mean(name, names());
-        let help = near.unwrap_or_else(|| format!("it has {}", listed(names())));
-        Failure::Said(format!("run {} has no task `{name}`; {help}", run.id))
-    })
 }
 
 fn not_started(run: &Run, task: &Task) -> Failure {

@@ -1,5 +1,9 @@
 //! `tidemill show`: one run.
 
+use serde_json::Value;
+use tidemill_model::near::did_you_mean;
+use tidemill_model::words::listed;
+
 use crate::access::Access;
 use crate::cli::Show;
 use crate::commands::{Globals, runtime};
@@ -7,7 +11,7 @@ use crate::failure::Failure;
 use crate::node::Mode;
 use crate::print::mark;
 use crate::progress::{clock, fetch, line, verdict};
-use crate::view::Run;
+use crate::view::{Item, ItemPage, Run, Task};
 
 /// What is said about runs that nobody works on.
 pub(crate) const NO_SERVER: &str =
@@ -24,6 +28,9 @@ pub(crate) fn run(globals: &Globals, command: &Show) -> Result<(), Failure> {
 }
 
 async fn show(access: &Access, command: &Show) -> Result<(), Failure> {
+    if let Some(task) = &command.task {
+        return show_task(access, command, task).await;
+    }
     if command.json {
         let mut answer = access.get(&format!("/api/v1/runs/{}", command.run)).await?;
         answer["server"] = access.address().into();
@@ -33,6 +40,97 @@ async fn show(access: &Access, command: &Show) -> Result<(), Failure> {
     let run = fetch(access, &command.run).await?;
     print_run(&run, access.address().is_some());
     Ok(())
+}
+
+/// Prints a task with its items or its members.
+async fn show_task(access: &Access, command: &Show, written: &str) -> Result<(), Failure> {
+    let run = fetch(access, &command.run).await?;
+    let found = task_of(access, &run, written).await?;
+    let is_mapped = found.task.items.is_some();
+    let page = if is_mapped && !written.contains('.') {
+        let states = command.state.as_deref().unwrap_or_default();
+        let path = format!("/api/v1/runs/{}/tasks/{written}/items", command.run);
+        Some(access.get(&format!("{path}?limit={ITEMS_SHOWN}&state={states}")).await?)
+    } else {
+        None
+    };
+    if command.json {
+        let answer = page.unwrap_or_else(|| found.json.clone());
+        println!("{answer:#}");
+        return Ok(());
+    }
+    let now = clock();
+    println!("{}", line(&found.task, now).trim_start());
+    for member in &found.members {
+        println!("{}", line(member, now));
+    }
+    if let Some(page) = page {
+        let page: ItemPage = read(page)?;
+        for item in &page.items {
+            println!("{}", line(&item.task, now));
+        }
+        if page.next.is_some() {
+            println!("  … `--json` gives them page by page");
+        }
+    }
+    Ok(())
+}
+
+/// Items that are shown.
+const ITEMS_SHOWN: usize = 100;
+
+/// A task of a run, or an item of it.
+pub(crate) struct Found {
+    pub(crate) task: Task,
+    pub(crate) members: Vec<Task>,
+    json: Value,
+}
+
+/// The task of a run that is written so: `load`, `load[17]`, `regions[3].fetch`.
+pub(crate) async fn task_of(access: &Access, run: &Run, written: &str) -> Result<Found, Failure> {
+    let parts = written.split_once('[').and_then(|(root, rest)| {
+        let (item, member) = rest.split_once(']')?;
+        Some((root, item.parse::<u32>().ok()?, member))
+    });
+    let Some((root, number, member)) = parts else {
+        let task = named(run, written)?.clone();
+        let prefix = format!("{written}.");
+        let members = run.tasks.iter().filter(|task| task.name.starts_with(&prefix));
+        return Ok(Found { task, members: members.cloned().collect(), json: Value::Null });
+    };
+    named(run, root)?;
+    let before = number.checked_sub(1).map(|n| format!("&after={n}")).unwrap_or_default();
+    let path = format!("/api/v1/runs/{}/tasks/{root}/items?limit=1{before}", run.id);
+    let mut page = access.get(&path).await?;
+    let json = page["items"][0].take();
+    let none =
+        || Failure::Said(format!("item {number} of task `{root}` of run {} has not begun", run.id));
+    if json["item"].as_u64() != Some(number.into()) {
+        return Err(none());
+    }
+    let Item { task, members } = read(json.clone())?;
+    if member.is_empty() {
+        return Ok(Found { task, members, json });
+    }
+    let found = members.into_iter().find(|task| task.name == written);
+    let task = found.ok_or_else(|| {
+        Failure::Said(format!("task `{root}` of run {} has no member `{member}`", run.id))
+    })?;
+    Ok(Found { task, members: Vec::new(), json })
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Failure> {
+    serde_json::from_value(value)
+        .map_err(|error| Failure::Said(format!("the server's answer cannot be read: {error}")))
+}
+
+fn named<'r>(run: &'r Run, name: &str) -> Result<&'r Task, Failure> {
+    run.tasks.iter().find(|task| task.name == name).ok_or_else(|| {
+        let names = || run.tasks.iter().map(|task| task.name.as_str());
+        let near = did_you_mean(name, names());
+        let help = near.unwrap_or_else(|| format!("it has {}", listed(names())));
+        Failure::Said(format!("run {} has no task `{name}`; {help}", run.id))
+    })
 }
 
 /// Prints a run. Without a server nothing of it goes on, and no time passes for it.
