@@ -60,11 +60,11 @@ def test_validate_says_everything_at_once(home):
 
 
 def test_keys_of_the_future_are_refused_by_run_alone(home):
-    path = home.dag("later", GOOD + "    for_each: [1, 2]\n")
+    path = home.dag("later", GOOD + "    queue_timeout: 5m\n")
     done = home.call("validate", path)
-    assert "for_each" in done.out + done.err
+    assert "queue_timeout" in done.out + done.err
     done = home.call("run", path, code=2)
-    assert "for_each" in done.err
+    assert "queue_timeout" in done.err
 
 
 def test_plan_follows_select(home):

@@ -169,10 +169,11 @@ tasks:
     from: numbers
     env: {OWN: x}
     outputs: {scores: table}
+    for_each: [1]
 """)
     result = home.run(path, "--interval", "2026-01-01/2026-01-02")
     said = dict(line.split("=", 1) for line in home.call(
-        "logs", result.run, "say", "--raw").out.splitlines())
+        "logs", result.run, "say[0]", "--raw").out.splitlines())
     page = (ROOT / "docs" / "language.md").read_text()
     chapter = page[page.index("## Commands"):page.index("## Checks")]
     named = {name for name in re.findall(r"`(TIDEMILL_[A-Z_]+)`", chapter)}
