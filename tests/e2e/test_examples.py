@@ -34,7 +34,7 @@ def test_all_are_valid(home):
 def test_all_are_covered_here():
     names = {path.stem for path in (ROOT / "dags").glob("*.yaml")}
     assert names == {"hello", "orders", "retry", "branches", "nightly", "api", "fan_out", "python",
-                     "mapping", "groups"}
+                     "mapping", "groups", "approval", "call_other"}
 
 
 def test_hello(examples):
@@ -142,6 +142,32 @@ def test_groups(examples):
     assert examples.call("logs", result.run, "report", "--raw").out == "4 of 5 rows\n"
     number = result.run.rpartition(".")[2]
     assert not (examples.dags / "out" / f"groups-{number}.csv").exists()
+
+
+def test_approval(examples):
+    file = examples.dags / "approval.yaml"
+    result = examples.run(file, "--yes")
+    assert succeeded(result) == {"orders", "release", "chosen", "publish"}
+    assert result.states()["said_no"] == "skipped"
+    assert len((examples.dags / "out" / "published.csv").read_text().splitlines()) == 4
+    # Nobody is there to ask: that is a no.
+    result = examples.run(file, code=1)
+    assert result.states()["release"] == "failed"
+    assert "--yes" in result.error("release")
+    log = examples.call("logs", result.run, "said_no", "--raw")
+    assert log.out == "nothing of 2026-01-01 goes out\n"
+
+
+def test_call_other(examples):
+    result = examples.run(examples.dags / "call_other.yaml")
+    assert succeeded(result) == {"large", "pause", "total", "shares", "save", "report"}
+    log = examples.call("logs", result.run, "report", "--raw")
+    assert log.out == "orders.1 and orders.2\n"
+    lines = (examples.dags / "out" / "shares.csv").read_text().splitlines()
+    assert lines == ["region,day,large,total", "eu,2026-01-01,120.00,139.90",
+                     "eu,2026-01-02,30.10,30.10", "us,2026-01-01,,5.00", "us,2026-01-02,,13.00"]
+    called = json.loads(examples.call("show", "orders.1", "--json").out)
+    assert called["trigger"]["run"] == result.run
 
 
 def pages(path, number):

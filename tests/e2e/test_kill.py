@@ -78,14 +78,27 @@ tasks:
     finally: [{run: ["true"]}]
     outputs: part
 
+  pause:
+    wait: 30ms
+
+  ask:
+    approve: {params: {least: {type: integer, default: 0}}}
+    depends_on: [pause]
+
+  called:
+    call: {dag: parts, params: {n: "${{ params.n }}"}, table: tops}
+
   joined:
     transform:
       sql: |
         select sums.b, sums.total, sums.lines, max(wide.c) as top, count(*) as pairs,
-          max(parts.share) as share, max(parts._item) as item
+          max(parts.share) as share, max(parts._item) as item, max(called.top) as called_top
         from sums join wide on wide.b = sums.b left join parts on parts.b = sums.b
+          left join called on called.b = sums.b
+        where sums.lines >= $least
         group by sums.b, sums.total, sums.lines
         order by sums.b
+    bind: {least: tasks.ask.outputs.least}
     depends_on: [slow]
 
   file:
@@ -95,8 +108,32 @@ tasks:
 """
 
 
+CALLED = """
+params:
+  n: {type: integer}
+
+defaults:
+  retry: {limit: 8, delay: 20ms, factor: 1, jitter: 0}
+  env: {WHO: MARKER}
+
+tasks:
+  rows:
+    ingest:
+      csv: {path: rows.csv, columns: {a: int64, b: string}}
+
+  slow:
+    run: [sleep, "0.03"]
+
+  tops:
+    transform:
+      sql: select b, max(a) * $n as top from rows group by b
+    depends_on: [slow]
+"""
+
+
 def prepare(home, marker):
     home.file("rows.csv", "a,b\n" + "".join(f"{k},{'abcdefgh'[k % 8]}\n" for k in range(2000)))
+    home.dag("parts", CALLED.replace("MARKER", marker))
     return home.dag("work", DAG.replace("MARKER", marker))
 
 
@@ -104,7 +141,7 @@ def undisturbed(home, path):
     """What each variant publishes when nobody is killed."""
     found = {}
     for n in range(VARIANTS):
-        result = home.run(path, "--param", f"n={n}", home=home.folder / "calm")
+        result = home.run(path, "--yes", "--param", f"n={n}", home=home.folder / "calm")
         assert result.state == "succeeded"
         number = result.run.rpartition(".")[2]
         file = home.dags / "out" / f"run-{number}.jsonl"
@@ -133,10 +170,34 @@ class Clerk(threading.Thread):
                 self.acknowledged[body["id"]] = n
 
 
-def all_runs(server):
+class Approver(threading.Thread):
+    """Says yes to every question of a server until it is gone; notes what was acknowledged."""
+
+    def __init__(self, server, acknowledged):
+        super().__init__(daemon=True)
+        self.server, self.acknowledged = server, acknowledged
+        self.done = threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.done.wait(0.02):
+            try:
+                for asked in self.server.get("/api/v1/questions")["items"]:
+                    note = f"said {random.random()}"
+                    status, _, _ = self.server.ask(
+                        "POST", f"/api/v1/runs/{asked['run']}/tasks/{asked['task']}/answer",
+                        {"approved": True, "note": note}, timeout=5)
+                    if status == 200:
+                        assert asked["run"] not in self.acknowledged, "it asked again"
+                        self.acknowledged[asked["run"]] = note
+            except (OSError, ValueError):
+                return  # killed before it answered
+
+
+def all_runs(server, dag="work"):
     found, after = {}, ""
     while True:
-        page = server.get(f"/api/v1/dags/work/runs?limit=200{after}")
+        page = server.get(f"/api/v1/dags/{dag}/runs?limit=200{after}")
         found.update({run["id"]: run for run in page["items"]})
         if not page["next"]:
             return found
@@ -155,9 +216,10 @@ def test_kill_9(home, request):
     path = prepare(home, marker)
     expected = undisturbed(home, path)
     rng = random.Random(SEED)
-    acknowledged, final = {}, {}
+    acknowledged, answered, final = {}, {}, {}
     for kill in range(kills):
         server = home.serve()
+        approver = Approver(server, answered)
         if kill % LIVES_BEFORE_REST == LIVES_BEFORE_REST - 1:
             eventually("the end of what is open", lambda: at_rest(server))
             seen = all_runs(server)
@@ -170,9 +232,13 @@ def test_kill_9(home, request):
         time.sleep(rng.uniform(0, 0.4))
         server.kill()
         clerk.join()
+        approver.join()
 
     server = home.serve()
+    approver = Approver(server, answered)
     eventually("the end of all runs", lambda: at_rest(server))
+    approver.done.set()
+    approver.join()
     runs = all_runs(server)
     assert set(acknowledged) <= set(runs), sorted(set(acknowledged) - set(runs))
     assert len(acknowledged) > kills / 2, "too few triggers were acknowledged to prove anything"
@@ -181,6 +247,11 @@ def test_kill_9(home, request):
         file = home.dags / "out" / f"run-{run.rpartition('.')[2]}.jsonl"
         assert file.read_bytes() == expected[entry["params"]["n"]], run
     tasks = [task for run in runs for task in server.run(run)["tasks"]]
+    notes = {run: next(t for t in server.run(run)["tasks"] if t["name"] == "ask")["outputs"]["note"]
+             for run in runs}
+    assert answered.items() <= notes.items(), "an answer that was acknowledged is not the one kept"
+    callers = [run["trigger"]["run"] for run in all_runs(server, "parts").values()]
+    assert sorted(callers) == sorted(runs), "each run calls once"
     for task in tasks:
         if task["items"]:
             assert task["items"]["by_state"] == {"succeeded": 5}, task
@@ -192,7 +263,7 @@ def test_kill_9(home, request):
     hit = sum(task["lost"] > 0 for task in tasks + inside)
     assert hit > 10, "the kills hit nothing"
     print(f"{kills} kills, {len(runs)} runs, {len(acknowledged)} acknowledged, "
-          f"{hit} tasks lost an attempt")
+          f"{len(answered)} answers, {hit} tasks lost an attempt")
     assert server.stop() == 0
     assert processes_with(marker) == []
     assert home.call("doctor").code == 0

@@ -132,20 +132,29 @@ function read(input) {
     case "number": return text === "" ? undefined : Number(text);
     case "boolean": return text === "true";
     case "string": return text;
+    case "json":
+      try { return text === "" ? undefined : JSON.parse(text); } catch { return text; }
     default: return text === "" ? undefined : text;
   }
 }
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.dataset.form) return;
+  const { form: starts, answer } = form.dataset;
+  if (!starts && !answer) return;
   event.preventDefault();
   const params = {};
   for (const input of all("[data-kind]", form)) {
     const value = read(input);
     if (value !== undefined) params[input.name] = value;
   }
-  post(form.dataset.form, { params }, form.dataset.then, form.querySelector("button"));
+  if (starts) {
+    post(starts, { params }, form.dataset.then, form.querySelector("button"));
+  } else {
+    const approved = event.submitter?.value === "yes";
+    const values = approved ? params : {};
+    post(answer, { approved, values, note: form.elements.note.value }, "reload", event.submitter);
+  }
 });
 
 // Graph --------------------------------------------------------------------------------------

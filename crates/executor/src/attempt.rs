@@ -65,8 +65,13 @@ impl Attempt {
         self.log.note(&format!("attempt {} of `{name}`: {action}", self.order.id.attempt));
         let ended = match &task.action {
             _ if self.order.gather.is_some() => self.gather(),
-            // The kernel does not order these: a group is nothing but its members.
-            Action::Noop | Action::Group(_) => Ended::Done(TaskResult::default(), Vec::new()),
+            // The kernel does not order these: a group is nothing but its members, and what waits has
+            // nobody to work on it.
+            Action::Noop
+            | Action::Group(_)
+            | Action::Wait(_)
+            | Action::Approve(_)
+            | Action::Call(_) => Ended::Done(TaskResult::default(), Vec::new()),
             Action::Run(command) => command::run(&self, command).await,
             Action::Ingest { connector, config } => {
                 self.ingest(connector, config).instrument(self.span()).await

@@ -120,7 +120,7 @@ impl Admission {
             }
             RunState::Running => {
                 self.running_runs += 1;
-                for at in run.open_instances().filter(|at| !run.is_container(*at)) {
+                for at in run.open_instances().filter(|at| run.takes_slot(*at)) {
                     match run.instance(at).map(|task| task.state) {
                         Some(TaskState::Queued) => self.enqueue(run, at),
                         Some(TaskState::Running) => self.take(run, at),
@@ -134,8 +134,8 @@ impl Admission {
 
     /// Records that `event` happened to `run`, which has it applied.
     pub fn apply(&mut self, run: &DagRun, event: &RunEvent) {
-        if event.task().is_some_and(|at| run.is_container(at)) {
-            // Groups and mapped tasks take no slots; what they hold does.
+        if event.task().is_some_and(|at| !run.takes_slot(at)) {
+            // Groups and mapped tasks take no slots, what they hold does; and what waits takes none.
             return;
         }
         match event {
@@ -176,6 +176,8 @@ impl Admission {
             | RunEvent::TaskFailed { .. }
             | RunEvent::TaskRemoved { .. }
             | RunEvent::GroupStopped { .. }
+            | RunEvent::AttemptCalled { .. }
+            | RunEvent::AttemptAnswered { .. }
             | RunEvent::AttemptGathers { .. }
             | RunEvent::CancelRequested { .. } => {}
         }
@@ -193,7 +195,8 @@ impl Admission {
         let free = self.limits.running_attempts_max.saturating_sub(self.running_attempts);
         events.extend(self.next_tasks().take(free as usize).map(|(key, attempt)| {
             let (_, _, run, task) = key;
-            let started = RunEvent::AttemptStarted { task: *task, attempt, map: None, at: now };
+            let started =
+                RunEvent::AttemptStarted { task: *task, attempt, map: None, until: None, at: now };
             Event::Run(run.clone(), started)
         }));
         events

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::expr::{Expr, Path};
 use crate::id::{DagId, Instance, PoolName, TaskIx, TaskName, VarName, Version};
 use crate::outputs::{FileFormat, Output};
-pub use crate::params::{BadParam, Param, ParamKind};
+pub use crate::params::{BadParam, Param, ParamKind, settled_params};
 use crate::retry::RetryPolicy;
 use crate::schedule::Schedule;
 use crate::template::Template;
@@ -190,8 +190,13 @@ impl Task {
             Action::Run(Command::Shell { variables, .. }) => {
                 paths.extend(variables.iter().flat_map(|(_, expr)| expr.references()));
             }
-            // What a group gives is put together when its members have ended.
-            Action::Group(_) | Action::Noop => {}
+            // What a group gives is put together when its members have ended, and what is waited
+            // for is read when the wait begins.
+            Action::Group(_)
+            | Action::Wait(_)
+            | Action::Approve(_)
+            | Action::Call(_)
+            | Action::Noop => {}
         }
         paths
     }
@@ -200,6 +205,11 @@ impl Task {
     /// takes no slot.
     pub fn is_container(&self) -> bool {
         self.mapping.is_some() || self.is_group()
+    }
+
+    /// Whether its attempts wait, for an instant, a person or another run, and hold no worker.
+    pub fn waits(&self) -> bool {
+        matches!(self.action, Action::Wait(_) | Action::Approve(_) | Action::Call(_))
     }
 
     /// Whether it is a group of tasks.
@@ -262,6 +272,41 @@ pub enum Action {
     Noop,
     /// Holds other tasks, its members.
     Group(Group),
+    /// Waits until an instant, and holds no worker.
+    Wait(Wait),
+    /// Waits for a person to say yes or no.
+    Approve(Approve),
+    /// Runs another DAG, and waits for it.
+    Call(Call),
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wait {
+    /// A span of time, from when the task's turn has come.
+    For(Template),
+    /// An instant.
+    Until(Template),
+}
+
+/// What a person is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Approve {
+    /// The question.
+    pub message: Option<Template>,
+    /// What the person is asked for besides yes or no.
+    pub params: IndexMap<VarName, Param>,
+}
+
+/// A run of another DAG.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// The DAG.
+    pub dag: DagId,
+    /// Its params; those that are not given have their defaults.
+    pub params: Template,
+    /// The table of that run which is the task's own.
+    pub table: Option<String>,
 }
 
 /// What a group gives to those outside.
@@ -283,6 +328,9 @@ impl Action {
             Self::Run(_) => "run",
             Self::Noop => "noop",
             Self::Group(_) => "tasks",
+            Self::Wait(_) => "wait",
+            Self::Approve(_) => "approve",
+            Self::Call(_) => "call",
         }
     }
 
@@ -295,6 +343,10 @@ impl Action {
             Self::Run(Command::Shell { .. }) => "shell",
             Self::Noop => "noop",
             Self::Group(_) => "group",
+            Self::Wait(Wait::For(_)) => "for",
+            Self::Wait(Wait::Until(_)) => "until",
+            Self::Approve(_) => "person",
+            Self::Call(call) => call.dag.as_str(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What should happen next inside one run; of groups and mapped tasks, in [`container`].
 
 mod container;
+pub mod waiting;
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::run::{DagRun, LOST_ATTEMPTS_MAX, MapRun};
 use crate::state::{RunState, TaskState};
 use crate::table::{FailureKind, TaskError, TaskResult};
 use crate::template::Template;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, human_duration};
 use crate::trigger_rule::Verdict;
 use container::{plan_of, settle_container};
 
@@ -43,7 +44,7 @@ pub fn decide(run: &DagRun, now: Timestamp) -> Vec<RunEvent> {
         return Vec::new();
     }
     let again = run.due(now).filter(|at| !run.is_stopping(*at));
-    let mut events: Vec<RunEvent> = again.map(|at| try_again(run, at, now)).collect();
+    let mut events: Vec<RunEvent> = again.map(|at| settle_due(run, at, now)).collect();
     events.extend(run.ready().filter_map(|at| settle_pending(run, at, now)));
     events.extend(run.stirred().flat_map(|at| settle_container(run, at, now)));
     if events.is_empty() && run.unfinished() == 0 {
@@ -59,12 +60,21 @@ fn wind_down(run: &DagRun, now: Timestamp) -> Vec<RunEvent> {
         return vec![RunEvent::Finished { state: final_state(run), at: now }];
     }
     if run.idle() > 0 {
-        let idle =
-            |at: &Instance| run.instance(*at).is_some_and(|task| task.state != TaskState::Running);
-        let cancelled = |task| RunEvent::TaskCancelled { task, at: now };
-        return run.open_instances().filter(idle).map(cancelled).collect();
+        let open = run.open_instances();
+        return open.filter_map(|task| take_back(run, task, now)).collect();
     }
     run.stirred().flat_map(|at| settle_container(run, at, now)).collect()
+}
+
+/// Takes back what nothing works on.
+pub(crate) fn take_back(run: &DagRun, task: Instance, now: Timestamp) -> Option<RunEvent> {
+    let state = run.instance(task).filter(|state| run.is_idle(task, state))?;
+    Some(match state.state {
+        TaskState::Waiting if !run.takes_slot(task) => {
+            RunEvent::AttemptCancelled { task, attempt: state.attempts, at: now }
+        }
+        _ => RunEvent::TaskCancelled { task, at: now },
+    })
 }
 
 /// A group that has taken longer than it may is to end.
@@ -73,14 +83,34 @@ fn stop_late(run: &DagRun, task: Instance, now: Timestamp) -> Option<RunEvent> {
     Some(RunEvent::GroupStopped { task, attempt: state.attempts, at: now })
 }
 
-/// A retry is due.
-fn try_again(run: &DagRun, task: Instance, now: Timestamp) -> RunEvent {
-    if run.is_container(task) {
-        let attempt = run.instance(task).map_or(0, |state| state.attempts) + 1;
-        RunEvent::AttemptStarted { task, attempt, map: None, at: now }
-    } else {
-        RunEvent::TaskQueued { task, at: now }
+/// A retry is due, or a wait is over, well or badly.
+fn settle_due(run: &DagRun, task: Instance, now: Timestamp) -> RunEvent {
+    let Some(state) = run.instance(task).filter(|state| state.state == TaskState::Waiting) else {
+        return start(run, task, now);
+    };
+    if state.until.is_some_and(|until| until <= now) {
+        let (attempt, result) = (state.attempts, TaskResult::default());
+        return RunEvent::AttemptSucceeded { task, attempt, result, at: now };
     }
+    let limit = run.dag().task(task.task).timeout.unwrap_or_default();
+    let message = format!("waited longer than its timeout of {}", human_duration(limit));
+    settle_failure(run, task, TaskError::new(FailureKind::Timeout, message), now)
+}
+
+/// What begins the next attempt of an instance whose turn it is.
+fn start(run: &DagRun, task: Instance, now: Timestamp) -> RunEvent {
+    if run.takes_slot(task) {
+        return RunEvent::TaskQueued { task, at: now };
+    }
+    let attempt = run.instance(task).map_or(0, |state| state.attempts) + 1;
+    let until = match (&run.dag().task(task.task).action, run.is_container(task)) {
+        (Action::Wait(wait), false) => match waiting::until(run, task, wait, now) {
+            Ok(until) => Some(until),
+            Err(error) => return RunEvent::TaskFailed { task, error, at: now },
+        },
+        _ => None,
+    };
+    RunEvent::AttemptStarted { task, attempt, map: None, until, at: now }
 }
 
 fn settle_pending(run: &DagRun, task: Instance, now: Timestamp) -> Option<RunEvent> {
@@ -118,16 +148,18 @@ pub(crate) fn begin(run: &DagRun, task: Instance, now: Timestamp) -> RunEvent {
             Err(error) => return failed("when", error),
         }
     }
-    let attempt = run.instance(task).map_or(0, |state| state.attempts) + 1;
-    let started = |map| RunEvent::AttemptStarted { task, attempt, map, at: now };
     if run.is_map(task) {
+        let attempt = run.instance(task).map_or(0, |state| state.attempts) + 1;
         return match plan_of(run, task.task) {
             Ok(MapPlan { items: 0, .. }) => skipped("the list of `for_each` is empty".to_owned()),
-            Ok(plan) => started(Some(plan)),
+            Ok(plan) => {
+                let map = Some(plan);
+                RunEvent::AttemptStarted { task, attempt, map, until: None, at: now }
+            }
             Err((key, error)) => failed(key, error),
         };
     }
-    if run.is_container(task) { started(None) } else { RunEvent::TaskQueued { task, at: now } }
+    start(run, task, now)
 }
 
 /// Whether a `when` is asked for this instance: of a mapped task for each item if it reads the
@@ -369,6 +401,7 @@ fn outputs(run: &DagRun, at: Instance, result: Option<&TaskResult>) -> Map<Strin
 fn output_names(task: &Task) -> Box<dyn Iterator<Item = &VarName> + '_> {
     match &task.action {
         Action::Group(group) => Box::new(group.outputs.keys()),
+        Action::Approve(approve) => Box::new(approve.params.keys()),
         _ => {
             let is_value = |output: &Output| matches!(output, Output::Value(_));
             let declared = task.outputs.iter().filter(move |(_, output)| is_value(output));

@@ -130,8 +130,9 @@ pub fn effects(run: &DagRun, event: &RunEvent) -> Vec<Effect> {
         Effect::CancelAttempt(AttemptId { run: run.head.id.clone(), task, attempt })
     };
     match event {
-        // A group, or a mapped task as a whole, is nothing but what it holds.
-        RunEvent::AttemptStarted { task, .. } if run.is_container(*task) => Vec::new(),
+        // A group, or a mapped task as a whole, is nothing but what it holds; and what waits for a
+        // person or an instant has nobody to work on it.
+        RunEvent::AttemptStarted { task, .. } if !run.takes_slot(*task) => Vec::new(),
         RunEvent::AttemptStarted { task, .. } => {
             vec![Effect::StartAttempt(Arc::new(order(run, *task)))]
         }

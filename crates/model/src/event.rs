@@ -50,6 +50,17 @@ pub enum Trigger {
         /// Who, as far as is known.
         who: String,
     },
+    /// A task of another run called for it, and waits for its end.
+    Call {
+        /// The other run.
+        run: RunId,
+        /// Its task.
+        task: Instance,
+        /// The task's attempt.
+        attempt: u32,
+        /// How many calls lead to it: 1 when the other run was not called itself.
+        depth: u32,
+    },
 }
 
 impl Trigger {
@@ -58,6 +69,7 @@ impl Trigger {
         match self {
             Self::Cron { .. } => "cron",
             Self::Manual { .. } => "manual",
+            Self::Call { .. } => "call",
         }
     }
 }
@@ -149,6 +161,9 @@ pub enum RunEvent {
         /// What a mapped task is to do: such a task as a whole has this, nothing else does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         map: Option<MapPlan>,
+        /// When a wait for time alone is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
         /// When.
         at: Timestamp,
     },
@@ -242,6 +257,36 @@ pub enum RunEvent {
         /// When.
         at: Timestamp,
     },
+    /// The run that a task calls for is there.
+    AttemptCalled {
+        /// Which task.
+        task: Instance,
+        /// Which attempt.
+        attempt: u32,
+        /// The called run.
+        run: RunId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A person gave the answer that a task waits for.
+    AttemptAnswered {
+        /// Which task.
+        task: Instance,
+        /// Which attempt.
+        attempt: u32,
+        /// Yes or no.
+        approved: bool,
+        /// The values that were asked for; empty when the answer is no.
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        values: Map<String, Value>,
+        /// Who, as far as is known.
+        who: String,
+        /// Why, in their words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+        /// When.
+        at: Timestamp,
+    },
     /// All items of a mapped task have ended, and their tables are put together.
     AttemptGathers {
         /// Which task.
@@ -289,6 +334,8 @@ impl RunEvent {
             | Self::AttemptLost { at, .. }
             | Self::GroupStopped { at, .. }
             | Self::AttemptGathers { at, .. }
+            | Self::AttemptCalled { at, .. }
+            | Self::AttemptAnswered { at, .. }
             | Self::CancelRequested { at, .. }
             | Self::Finished { at, .. }
             | Self::Reopened { at, .. } => *at,
@@ -312,7 +359,9 @@ impl RunEvent {
             | Self::AttemptCancelled { task, .. }
             | Self::AttemptLost { task, .. }
             | Self::GroupStopped { task, .. }
-            | Self::AttemptGathers { task, .. } => Some(*task),
+            | Self::AttemptGathers { task, .. }
+            | Self::AttemptCalled { task, .. }
+            | Self::AttemptAnswered { task, .. } => Some(*task),
             Self::Created { .. }
             | Self::Started { .. }
             | Self::CancelRequested { .. }
@@ -344,6 +393,8 @@ impl RunEvent {
             Self::Reopened { .. } => "reopened",
             Self::GroupStopped { .. } => "group_stopped",
             Self::AttemptGathers { .. } => "attempt_gathers",
+            Self::AttemptCalled { .. } => "attempt_called",
+            Self::AttemptAnswered { .. } => "attempt_answered",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a run may be told.
 
 use chrono::NaiveDate;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
@@ -152,32 +153,41 @@ pub enum BadParam {
 impl Dag {
     /// The params of a run: what was given, checked, and defaults for the rest.
     pub fn params_of(&self, given: &Map<String, Value>) -> Result<Map<String, Value>, BadParam> {
-        if let Some(name) = given.keys().find(|name| !self.params.contains_key(name.as_str())) {
-            let known: Vec<&str> = self.params.keys().map(VarName::as_str).collect();
-            let known = match known.as_slice() {
-                [] => format!("`{}` has none", self.id),
-                names => format!("`{}` has: {}", self.id, names.join(", ")),
-            };
-            return Err(BadParam::Unknown { name: name.clone(), known });
-        }
-        let mut params = Map::new();
-        for (name, param) in &self.params {
-            let value = match given.get(name.as_str()).or(param.default.as_ref()) {
-                None => return Err(BadParam::Missing { name: name.clone() }),
-                Some(value) => value.clone(),
-            };
-            if !param.kind.admits(&value) {
-                let (kind, value) = (param.kind.value(), value.to_string());
-                return Err(BadParam::Type { name: name.clone(), kind, value });
-            }
-            if !param.allowed.is_empty() && !param.allowed.contains(&value) {
-                let allowed =
-                    param.allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                let value = value.to_string();
-                return Err(BadParam::NotAllowed { name: name.clone(), allowed, value });
-            }
-            params.insert(name.as_str().to_owned(), param.kind.settled(value));
-        }
-        Ok(params)
+        settled_params(&self.params, &format!("`{}`", self.id), given)
     }
+}
+
+/// Values for params of `owner`: what was given, checked, and defaults for the rest.
+pub fn settled_params(
+    params: &IndexMap<VarName, Param>,
+    owner: &str,
+    given: &Map<String, Value>,
+) -> Result<Map<String, Value>, BadParam> {
+    if let Some(name) = given.keys().find(|name| !params.contains_key(name.as_str())) {
+        let known: Vec<&str> = params.keys().map(VarName::as_str).collect();
+        let known = match known.as_slice() {
+            [] => format!("{owner} has none"),
+            names => format!("{owner} has: {}", names.join(", ")),
+        };
+        return Err(BadParam::Unknown { name: name.clone(), known });
+    }
+    let mut settled = Map::new();
+    for (name, param) in params {
+        let value = match given.get(name.as_str()).or(param.default.as_ref()) {
+            None => return Err(BadParam::Missing { name: name.clone() }),
+            Some(value) => value.clone(),
+        };
+        if !param.kind.admits(&value) {
+            let (kind, value) = (param.kind.value(), value.to_string());
+            return Err(BadParam::Type { name: name.clone(), kind, value });
+        }
+        if !param.allowed.is_empty() && !param.allowed.contains(&value) {
+            let allowed =
+                param.allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let value = value.to_string();
+            return Err(BadParam::NotAllowed { name: name.clone(), allowed, value });
+        }
+        settled.insert(name.as_str().to_owned(), param.kind.settled(value));
+    }
+    Ok(settled)
 }

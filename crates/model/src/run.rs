@@ -25,11 +25,12 @@ mod records;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::dag::Dag;
+use crate::dag::{Action, Dag};
+use crate::decide::waiting::question_of;
 use crate::event::{LostCause, RunEvent};
 use crate::id::{Instance, RunId, TaskIx};
 use crate::state::{AttemptOutcome, RunState, TaskState};
-use crate::table::{FailureKind, TaskError};
+use crate::table::{FailureKind, TaskError, TaskResult};
 use crate::time::Timestamp;
 use crate::trigger_rule::Upstreams;
 
@@ -61,6 +62,8 @@ pub struct DagRun {
     running: BTreeSet<Instance>,
     /// Groups and mapped tasks for which there is something to decide.
     stirred: BTreeSet<Instance>,
+    /// What waits for runs that it called for.
+    calls: BTreeMap<Instance, RunId>,
 }
 
 /// An event that cannot happen to a run in its state. Nothing has changed.
@@ -117,6 +120,7 @@ impl DagRun {
             timers: BTreeSet::new(),
             running: BTreeSet::new(),
             stirred: BTreeSet::new(),
+            calls: BTreeMap::new(),
             dag,
             tasks,
         };
@@ -184,6 +188,11 @@ impl DagRun {
         self.stirred.iter().copied()
     }
 
+    /// What waits for a run that it called for, and that run.
+    pub fn calls(&self) -> impl Iterator<Item = (Instance, &RunId)> {
+        self.calls.iter().map(|(at, run)| (*at, run))
+    }
+
     /// What has an attempt under way that somebody works on.
     pub fn running(&self) -> impl ExactSizeIterator<Item = Instance> {
         self.running.iter().copied()
@@ -241,6 +250,11 @@ impl DagRun {
     pub fn is_container(&self, at: Instance) -> bool {
         let task = self.dag.task(at.task);
         task.is_group() || self.is_map(at)
+    }
+
+    /// Whether its attempts take a slot: those of groups and of what waits do not.
+    pub fn takes_slot(&self, at: Instance) -> bool {
+        !self.is_container(at) && !self.dag.task(at.task).waits()
     }
 
     /// Whether it is a mapped task as a whole.
@@ -358,19 +372,23 @@ impl DagRun {
         use TaskState::{Failed, Pending, Queued, Running, Skipped, UpForRetry, Waiting};
         let admitted = self.head.state == RunState::Running;
         let goes_on = admitted && !self.head.cancel_requested && !self.is_stopping(at);
-        let is_container = self.is_container(at);
+        let takes_slot = self.takes_slot(at);
+        // An attempt that waits is under way like any other.
+        let waits = before == Waiting && !takes_slot;
         let after = match (before, event) {
             (Pending | UpForRetry | Waiting, RunEvent::TaskQueued { .. })
-                if goes_on && !is_container =>
+                if goes_on && takes_slot =>
             {
                 Queued
             }
-            (Pending, RunEvent::TaskWaiting { .. }) if admitted => Waiting,
-            (Pending | Waiting, RunEvent::TaskSkipped { .. }) if admitted => Skipped,
+            (Pending, RunEvent::TaskWaiting { .. }) if admitted && takes_slot => Waiting,
+            (Pending | Waiting, RunEvent::TaskSkipped { .. }) if admitted && !waits => Skipped,
             (Pending, RunEvent::TaskUpstreamFailed { .. }) if admitted => TaskState::UpstreamFailed,
-            (Pending | Waiting, RunEvent::TaskFailed { .. }) if admitted => Failed,
+            (Pending | UpForRetry | Waiting, RunEvent::TaskFailed { .. }) if admitted && !waits => {
+                Failed
+            }
             (Pending | Queued | UpForRetry | Waiting, RunEvent::TaskCancelled { .. })
-                if !self.head.state.is_final() =>
+                if !self.head.state.is_final() && !waits =>
             {
                 TaskState::Cancelled
             }
@@ -380,11 +398,13 @@ impl DagRun {
                     && *attempt == attempts + 1
                     && map.is_some() == self.is_map(at)
                     && (before == Queued
-                        || (is_container && matches!(before, Pending | UpForRetry))) =>
+                        || (!takes_slot && matches!(before, Pending | UpForRetry))) =>
             {
-                Running
+                if takes_slot || self.is_container(at) { Running } else { Waiting }
             }
-            (Running, event) if admitted && holds_token(attempts, event) => {
+            (Running | Waiting, event)
+                if admitted && (before == Running || waits) && holds_token(attempts, event) =>
+            {
                 return self.next_of_running(at, event);
             }
             _ => return None,
@@ -410,6 +430,15 @@ impl DagRun {
             {
                 Some(TaskState::Running)
             }
+            RunEvent::AttemptCalled { .. } => {
+                let is_call = matches!(self.dag.task(at.task).action, Action::Call(_));
+                (is_call && !is_container && task.called.is_none()).then_some(TaskState::Waiting)
+            }
+            RunEvent::AttemptAnswered { approved, .. } => {
+                let is_asked = matches!(self.dag.task(at.task).action, Action::Approve(_));
+                let after = if *approved { TaskState::Succeeded } else { TaskState::Failed };
+                (is_asked && !is_container).then_some(after)
+            }
             RunEvent::AttemptLost { again, .. } if is_container => match (task.gathering, again) {
                 (false, _) => None,
                 // What was gathered is gathered anew.
@@ -424,7 +453,9 @@ impl DagRun {
             RunEvent::AttemptFailed { retry_at: None, .. } => Some(TaskState::Failed),
             RunEvent::AttemptSkipped { .. } => Some(TaskState::Skipped),
             RunEvent::AttemptCancelled { .. } => Some(TaskState::Cancelled),
-            RunEvent::AttemptLost { again: true, .. } => Some(TaskState::Queued),
+            RunEvent::AttemptLost { again: true, .. } if self.takes_slot(at) => {
+                Some(TaskState::Queued)
+            }
             RunEvent::AttemptLost { again: false, .. } => Some(TaskState::Failed),
             _ => None,
         }
@@ -439,6 +470,13 @@ impl DagRun {
         }
         match after {
             TaskState::Queued => task.queued_at = Some(event.at()),
+            TaskState::Waiting if before != TaskState::Waiting => {
+                if let RunEvent::AttemptStarted { until, .. } = event {
+                    task.attempts += 1;
+                    task.started_at = Some(event.at());
+                    task.until = *until;
+                }
+            }
             // What was gathered in vain is gathered anew, under a new number; the items stay.
             TaskState::Running
                 if before != TaskState::Running
@@ -476,6 +514,11 @@ impl DagRun {
     /// Writes down what an event says about a task besides its state.
     fn note(&mut self, at: Instance, event: &RunEvent) {
         let generation = self.head.generation;
+        // What is asked follows from what is stored, like everything else.
+        let question = match event {
+            RunEvent::AttemptStarted { .. } => question_of(self, at),
+            _ => None,
+        };
         let Some(task) = self.instance_mut(at) else { return };
         let mut ended = None;
         match event {
@@ -484,8 +527,22 @@ impl DagRun {
             }
             RunEvent::TaskFailed { error, .. } => task.error = Some(Box::new(error.clone())),
             RunEvent::AttemptStarted { .. } => {
-                task.error = None;
-                task.reason = None;
+                (task.error, task.reason) = (None, question);
+                (task.until, task.called) = (None, None);
+            }
+            RunEvent::AttemptCalled { run, .. } => task.called = Some(run.clone()),
+            RunEvent::AttemptAnswered { approved: true, values, who, note, .. } => {
+                let mut outputs = values.clone();
+                outputs.insert("by".to_owned(), who.clone().into());
+                outputs.insert("note".to_owned(), note.clone().into());
+                task.result = Some(Box::new(TaskResult { outputs, ..TaskResult::default() }));
+                ended = Some((AttemptOutcome::Succeeded, None));
+            }
+            RunEvent::AttemptAnswered { approved: false, who, note, .. } => {
+                let note = note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+                let message = format!("{who} said no{note}");
+                ended = Some((AttemptOutcome::Failed, Some(line_of(&message))));
+                task.error = Some(Box::new(TaskError::new(FailureKind::Refused, message)));
             }
             RunEvent::GroupStopped { .. } => task.stopping = true,
             RunEvent::AttemptGathers { .. } => task.gathering = true,
@@ -515,6 +572,9 @@ impl DagRun {
             _ => {}
         }
         if let Some((outcome, error)) = ended {
+            if outcome != AttemptOutcome::Skipped {
+                task.reason = None;
+            }
             if task.history.len() == ATTEMPTS_KEPT_MAX {
                 task.history.remove(0);
             }
@@ -612,6 +672,8 @@ fn holds_token(current: u32, event: &RunEvent) -> bool {
         | RunEvent::AttemptCancelled { attempt, .. }
         | RunEvent::AttemptLost { attempt, .. }
         | RunEvent::GroupStopped { attempt, .. }
+        | RunEvent::AttemptCalled { attempt, .. }
+        | RunEvent::AttemptAnswered { attempt, .. }
         | RunEvent::AttemptGathers { attempt, .. } => *attempt == current,
         _ => false,
     }

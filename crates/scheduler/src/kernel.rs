@@ -5,6 +5,8 @@
 //! [`Kernel::take_batch`] hands over what must become durable and what must happen afterwards. If
 //! the commit fails for good, the kernel is thrown away and restored from the store.
 
+mod calls;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -14,9 +16,9 @@ use tidemill_model::decide::{settle_failure, settle_lost};
 use tidemill_model::run::IllegalEvent;
 use tidemill_model::schedule::due;
 use tidemill_model::{
-    Admission, AttemptReport, Dag, DagEvent, DagId, DagRecord, DagRun, DataInterval, Effect, Event,
-    Limits, LostCause, PoolName, ReportOutcome, RunEvent, RunId, RunState, SmallTable, Timestamp,
-    Trigger, Version, decide, effects,
+    Action, Admission, AttemptReport, Dag, DagEvent, DagId, DagRecord, DagRun, DataInterval,
+    Effect, Event, Instance, Limits, LostCause, PoolName, ReportOutcome, RunEvent, RunId, RunState,
+    SmallTable, Timestamp, Trigger, Version, decide, effects,
 };
 
 /// What one step leaves: to make durable, and to do afterwards.
@@ -50,6 +52,19 @@ pub struct TriggerRequest {
     pub who: String,
 }
 
+/// A person's answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Yes or no.
+    pub approved: bool,
+    /// What was asked for besides.
+    pub values: Map<String, Value>,
+    /// Who, as far as is known.
+    pub who: String,
+    /// Why, in their words.
+    pub note: Option<String>,
+}
+
 /// Why a command was not carried out. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
@@ -62,6 +77,14 @@ pub enum CommandError {
     /// A param is wrong.
     #[error(transparent)]
     Param(#[from] BadParam),
+    /// Nothing there waits for an answer.
+    #[error("task `{task}` of run {run} does not wait for an answer")]
+    NotAsked {
+        /// The run.
+        run: RunId,
+        /// The task.
+        task: String,
+    },
     /// No such run among those that are not finished.
     #[error("run {0} is not there, or is already finished")]
     NotLive(RunId),
@@ -89,6 +112,12 @@ pub struct Kernel {
     timer_of: HashMap<RunId, Timestamp>,
     dirty: BTreeSet<RunId>,
     finished: Vec<RunId>,
+    /// Attempts that have begun and may call for a run.
+    calls: Vec<(RunId, Instance)>,
+    /// Called runs that nobody waits for any more, and since when.
+    unwanted: Vec<(RunId, Timestamp)>,
+    /// Called runs that have ended, and whose callers have not been told.
+    returns: Vec<(RunId, Instance, u32, RunId)>,
     /// Runs in which something happened to an item of a mapped task.
     mapped: BTreeSet<RunId>,
     changed_dags: BTreeSet<DagId>,
@@ -171,12 +200,17 @@ impl Kernel {
         now: Timestamp,
     ) -> Result<RunId, CommandError> {
         let params = dag.params_of(&request.params)?;
+        self.bring(Arc::clone(&dag), now);
+        Ok(self.create_manual(dag, request, params, now))
+    }
+
+    /// Takes in a version that somebody brings along. A DAG that is served keeps its own.
+    pub fn bring(&mut self, dag: Arc<Dag>, now: Timestamp) {
         let record = &self.dags.entry(dag.id.clone()).or_default().record;
         if !record.served {
             let known = !record.retired && record.version.as_ref() == Some(&dag.version);
-            self.set_version(Arc::clone(&dag), false, known, now);
+            self.set_version(dag, false, known, now);
         }
-        Ok(self.create_manual(dag, request, params, now))
     }
 
     fn set_version(&mut self, dag: Arc<Dag>, served: bool, known: bool, now: Timestamp) {
@@ -257,6 +291,33 @@ impl Kernel {
         Ok(())
     }
 
+    /// Takes in a person's answer to the question of a task.
+    pub fn answer(
+        &mut self,
+        id: &RunId,
+        task: Instance,
+        answer: Answer,
+        now: Timestamp,
+    ) -> Result<(), CommandError> {
+        let run = self.runs.get(id).ok_or_else(|| CommandError::NotLive(id.clone()))?;
+        let dag = Arc::clone(run.dag());
+        let not_asked = || CommandError::NotAsked { run: id.clone(), task: dag.name_of(task) };
+        let state = run.instance(task).ok_or_else(not_asked)?;
+        let Action::Approve(approve) = &dag.task(task.task).action else { return Err(not_asked()) };
+        let Answer { approved, values, who, note } = answer;
+        // Who says no owes no values.
+        let values = if approved {
+            let owner = format!("`{}`", dag.name_of(task));
+            tidemill_model::dag::settled_params(&approve.params, &owner, &values)?
+        } else {
+            Map::new()
+        };
+        let attempt = state.attempts;
+        let event =
+            RunEvent::AttemptAnswered { task, attempt, approved, values, who, note, at: now };
+        self.record(id, event).map_err(|_| not_asked())
+    }
+
     /// Takes in how an attempt ended. A report whose token is not the current one is refused:
     /// the answer is `false` and nothing changes.
     pub fn report(&mut self, report: AttemptReport, now: Timestamp) -> bool {
@@ -328,6 +389,9 @@ impl Kernel {
         loop {
             while let Some(id) = self.dirty.pop_first() {
                 self.settle_run(&id, now);
+            }
+            if self.settle_calls(now) {
+                continue;
             }
             let started = if self.draining { Vec::new() } else { self.admission.admit(now) };
             if started.is_empty() {
@@ -421,11 +485,30 @@ impl Kernel {
                 state: "not live",
             });
         };
+        // The run that an attempt called for is not wanted once the attempt is over.
+        let called = event.task().and_then(|at| run.instance(at)?.called.clone());
         run.apply(&event)?;
         self.admission.apply(run, &event);
         self.batch.effects.extend(effects(run, &event));
+        if let Some(at) = event.task().filter(|at| run.dag().task(at.task).waits()) {
+            match (&event, called) {
+                (RunEvent::AttemptStarted { .. }, _) => self.calls.push((id.clone(), at)),
+                (_, Some(called)) if !run.calls().any(|(open, _)| open == at) => {
+                    self.unwanted.push((called, event.at()));
+                }
+                _ => {}
+            }
+        }
+        if matches!(event, RunEvent::CancelRequested { .. } | RunEvent::GroupStopped { .. }) {
+            let ended = |at| run.head.cancel_requested || run.is_stopping(at);
+            let ended = run.calls().filter(|(at, _)| ended(*at));
+            self.unwanted.extend(ended.map(|(_, called)| (called.clone(), event.at())));
+        }
         if matches!(event, RunEvent::Finished { .. }) {
             self.finished.push(id.clone());
+            if let Trigger::Call { run: caller, task, attempt, .. } = &run.head.trigger {
+                self.returns.push((caller.clone(), *task, *attempt, id.clone()));
+            }
         }
         if event.task().is_some_and(|at| at.item.is_some()) && !self.mapped.contains(id) {
             self.mapped.insert(id.clone());

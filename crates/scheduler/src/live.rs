@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tidemill_model::admission::WaitReason;
 use tidemill_model::run::{StoredItem, StoredRun};
 use tidemill_model::{
-    Dag, DagId, DagRecord, DagRun, Event, PoolName, Position, RunEvent, RunHead, RunId, RunState,
-    TaskIx, TaskRun, TaskState, Timestamp,
+    Action, Dag, DagId, DagRecord, DagRun, Event, Instance, PoolName, Position, RunEvent, RunHead,
+    RunId, RunState, TaskIx, TaskRun, TaskState, Timestamp,
 };
 use tidemill_store::{Record, RunQuery, RunSummary};
 
@@ -324,6 +324,32 @@ impl Live {
         self.read().dags.get(id).map(|(view, _)| view.clone())
     }
 
+    /// What waits for a person's answer, oldest first.
+    pub fn questions(&self) -> Vec<(RunId, Arc<Dag>, Instance, TaskRun)> {
+        let state = self.read();
+        let mut found = Vec::new();
+        for live in state.runs.values().filter(|live| live.head.state == RunState::Running) {
+            let asks = |ix: TaskIx| matches!(live.dag.task(ix).action, Action::Approve(_));
+            let mut add = |at: Instance, task: &TaskRun| {
+                let is_asked = asks(at.task) && task.state == TaskState::Waiting;
+                if is_asked && task.attempts > 0 {
+                    found.push((live.head.id.clone(), Arc::clone(&live.dag), at, task.clone()));
+                }
+            };
+            for (i, task) in live.tasks.iter().enumerate() {
+                add(TaskIx(i as u32).into(), task);
+            }
+            for (_, stored) in live.items.values() {
+                let members = live.dag.members(stored.task).iter().copied();
+                for (ix, task) in std::iter::once(stored.task).chain(members).zip(&stored.runs) {
+                    add(Instance::of_item(ix, stored.item), task);
+                }
+            }
+        }
+        found.sort_by_key(|(run, _, at, task)| (task.started_at, run.clone(), *at));
+        found
+    }
+
     /// The pools.
     pub fn pools(&self) -> Vec<PoolView> {
         self.read().pools.clone()
@@ -428,7 +454,15 @@ fn waits_of(state: &State, live: &LiveRun) -> Vec<(Option<TaskIx>, String)> {
                 }
                 None => continue,
             },
-            TaskState::Waiting => task.reason.clone().unwrap_or_default(),
+            TaskState::Waiting => match (&task.called, task.until, &live.dag.task(ix).action) {
+                (Some(run), ..) => format!("waits for run {run}"),
+                (_, Some(until), _) => format!("waits until {}", until.to_seconds_text()),
+                (_, _, Action::Approve(_)) => match &task.reason {
+                    Some(question) => format!("waits for an answer: {question}"),
+                    None => "waits for an answer".to_owned(),
+                },
+                _ => task.reason.clone().unwrap_or_else(|| "it begins in the next step".to_owned()),
+            },
             _ => continue,
         };
         waits.push((Some(ix), why));

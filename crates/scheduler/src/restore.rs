@@ -214,6 +214,7 @@ impl Fold<'_> {
 /// are dealt with. What it leaves in its batch is the first commit after the start.
 pub fn settle_restart(kernel: &mut Kernel, now: Timestamp) {
     kernel.settle_lost_attempts(now);
+    kernel.settle_lost_calls(now);
     kernel.wake(now);
     kernel.settle(now);
 }

@@ -9,13 +9,13 @@ use std::thread::JoinHandle;
 
 use tidemill_model::run::StoredItem;
 use tidemill_model::{
-    AttemptReport, Dag, DagId, Effect, Event, Limits, PoolName, Position, RunId, RunState, TaskIx,
-    Timestamp, Version,
+    AttemptReport, Dag, DagId, Effect, Event, Instance, Limits, PoolName, Position, RunId,
+    RunState, TaskIx, Timestamp, Version,
 };
 use tidemill_store::{DagSource, RunPage, RunQuery, Store, StoreError, StoredRunAt};
 use tokio::sync::{oneshot, watch};
 
-use crate::kernel::{CommandError, Kernel, TriggerRequest};
+use crate::kernel::{Answer, CommandError, Kernel, TriggerRequest};
 use crate::live::{Live, RunView, view_of};
 use crate::restore::{Carry, Past, Restored, restore};
 use crate::versions::{Resolver, Versions};
@@ -237,26 +237,38 @@ impl Scheduler {
         Ok(self.call(move |kernel, now| kernel.trigger(&request, now)).await??)
     }
 
-    /// Creates a run of a version that is brought along; on return it is durable. A DAG that is
-    /// served keeps its version and its schedule.
+    /// Creates a run of a version that is brought along, with those that it may call; on return it
+    /// is durable. A DAG that is served keeps its version and its schedule.
     pub async fn run_version(
         &self,
         dag: Arc<Dag>,
         source: DagSource,
+        called: Vec<(Arc<Dag>, DagSource)>,
         request: TriggerRequest,
     ) -> Result<RunId, Refused> {
         let shared = Arc::clone(&self.shared);
-        let version = [(Arc::clone(&dag), source)];
-        tokio::task::spawn_blocking(move || shared.versions.put(&version))
+        let others: Vec<Arc<Dag>> = called.iter().map(|(dag, _)| Arc::clone(dag)).collect();
+        let versions: Vec<_> = std::iter::once((Arc::clone(&dag), source)).chain(called).collect();
+        tokio::task::spawn_blocking(move || shared.versions.put(&versions))
             .await
             .map_err(|error| Halted(error.to_string()))??;
-        let call = move |kernel: &mut Kernel, now| kernel.run_version(dag, &request, now);
+        let call = move |kernel: &mut Kernel, now| {
+            for dag in others {
+                kernel.bring(dag, now);
+            }
+            kernel.run_version(dag, &request, now)
+        };
         Ok(self.call(call).await??)
     }
 
     /// Asks to end a run; on return the wish is durable.
     pub async fn cancel(&self, run: RunId, who: String) -> Result<(), Refused> {
         Ok(self.call(move |kernel, now| kernel.cancel(&run, &who, now)).await??)
+    }
+
+    /// Answers the question of a task; on return the answer is durable.
+    pub async fn answer(&self, run: RunId, task: Instance, answer: Answer) -> Result<(), Refused> {
+        Ok(self.call(move |kernel, now| kernel.answer(&run, task, answer, now)).await??)
     }
 
     /// Stops a DAG's schedule, or lets it go on.

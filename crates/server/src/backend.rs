@@ -15,8 +15,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tidemill_model::run::StoredItem;
 use tidemill_model::{
-    Dag, DagId, DataInterval, RunHead, RunId, RunState, TableRef, TaskIx, TaskRun, Timestamp,
-    Version,
+    Dag, DagId, DataInterval, Instance, RunHead, RunId, RunState, TableRef, TaskIx, TaskRun,
+    Timestamp, Version,
 };
 use tidemill_spec::Diagnostic;
 use tidemill_store::{RunPage, RunQuery, RunSummary};
@@ -70,6 +70,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Asks to end a run. A finished one is a `Conflict`.
     async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError>;
+
+    /// Answers the question of a task. One that does not wait for an answer is a `Conflict`, a wrong
+    /// value `Invalid`.
+    async fn answer(&self, run: &RunId, answer: AnswerRequest) -> Result<(), ApiError>;
+
+    /// What waits for a person's answer, oldest first.
+    fn questions(&self) -> Vec<Question>;
 
     /// Lets the schedule of a DAG stand still, or go on.
     async fn pause(&self, dag: &DagId, paused: bool, who: &str) -> Result<(), ApiError>;
@@ -163,6 +170,34 @@ pub struct TriggerRequest {
     pub interval: Option<DataInterval>,
     /// Who asks, as far as is known.
     pub who: String,
+}
+
+/// A person's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerRequest {
+    /// The task that asks, or an item of it.
+    pub task: Instance,
+    /// Yes or no.
+    pub approved: bool,
+    /// What was asked for besides.
+    pub values: Map<String, Value>,
+    /// Why, in their words.
+    pub note: Option<String>,
+    /// Who answers, as far as is known.
+    pub who: String,
+}
+
+/// A task that waits for a person.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The run.
+    pub run: RunId,
+    /// Its DAG version.
+    pub dag: Arc<Dag>,
+    /// The task, or an item of it.
+    pub at: Instance,
+    /// The task in the run: what is asked is its `reason`.
+    pub task: TaskRun,
 }
 
 /// Asks for a run of a file of this machine.

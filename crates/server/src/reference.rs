@@ -79,8 +79,11 @@ pub static SHAPES: &[Shape] = &[
         fields: &[
             ("name", "its name; of an item `load[17]`, of its members `regions[3].fetch`"),
             ("group", "the group that it is a member of, or null"),
-            ("action", "`ingest`, `transform`, `load`, `run`, `noop` or `tasks`, a group"),
-            ("kind", "the connector or transform; `command` or `shell`; `group`"),
+            (
+                "action",
+                "`ingest`, `transform`, `load`, `run`, `call`, `wait`, `approve`, `noop` or `tasks`, a group",
+            ),
+            ("kind", "the connector or transform; `command` or `shell`; `group`; the called DAG"),
             ("upstream", "tasks before it"),
             ("state", "see [states](state-machine.md)"),
             ("attempts", "attempts so far; the newest has this number"),
@@ -93,6 +96,7 @@ pub static SHAPES: &[Shape] = &[
             ("duration_ms", "how long its newest attempt took, or null before its end"),
             ("reason", "why it was skipped or did not start, or null"),
             ("waits_for", "what it waits for now, in words, or null"),
+            ("called", "the run that its newest attempt called for, or null"),
             ("error", "`{kind, message, help}` of the newest failure, or null"),
             ("rows_in", "rows read, or null until it has succeeded"),
             ("rows_out", "rows of its table, or rows written"),
@@ -278,6 +282,24 @@ pub static ROUTES: &[RouteDoc] = &[
         errors: &[NotFound, Conflict],
     },
     RouteDoc {
+        route: "POST /api/v1/runs/{run}/tasks/{task}/answer",
+        about: "Answers the question of an `approve`.",
+        takes: &[
+            ("approved", "yes or no"),
+            (
+                "values",
+                "the values that are asked for, by name; those left out have their defaults",
+            ),
+            ("note", "why, in words"),
+        ],
+        gives: Gives::Fields(&[
+            ("run", "the run"),
+            ("task", "the task"),
+            ("approved", "the answer that it has now"),
+        ]),
+        errors: &[NotFound, Conflict, Invalid],
+    },
+    RouteDoc {
         route: "GET /api/v1/runs/{run}/tasks/{task}/items",
         about: "Items of a mapped task that have begun, in order.",
         takes: &[
@@ -329,6 +351,15 @@ pub static ROUTES: &[RouteDoc] = &[
             ),
         ]),
         errors: &[NotFound],
+    },
+    RouteDoc {
+        route: "GET /api/v1/questions",
+        about: "What waits for a person's answer, oldest first.",
+        takes: &[],
+        gives: Gives::Words(
+            "`items`, each `{run, task, message, params, since}`; `params` are those that the person is asked for, by name, as in a DAG",
+        ),
+        errors: &[],
     },
     RouteDoc {
         route: "POST /api/v1/run-file",

@@ -39,6 +39,8 @@ pub enum Permission {
     TriggerRuns,
     /// End runs.
     CancelRuns,
+    /// Answer the questions of tasks.
+    Approve,
     /// Pause and resume schedules.
     PauseDags,
     /// Run any file of this machine, or write to any folder: the same as a login.
@@ -47,7 +49,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Public,
         Self::ViewDags,
         Self::ViewRuns,
@@ -57,6 +59,7 @@ impl Permission {
         Self::ViewSystem,
         Self::TriggerRuns,
         Self::CancelRuns,
+        Self::Approve,
         Self::PauseDags,
         Self::RunFiles,
     ];
@@ -82,6 +85,7 @@ impl Permission {
             Self::ViewSystem => ("view_system", "look at metrics and findings"),
             Self::TriggerRuns => ("trigger_runs", "start runs of DAGs that are there"),
             Self::CancelRuns => ("cancel_runs", "end runs"),
+            Self::Approve => ("approve", "answer the questions of tasks"),
             Self::PauseDags => ("pause_dags", "pause and resume schedules"),
             Self::RunFiles => (
                 "run_files",

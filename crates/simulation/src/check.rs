@@ -1,6 +1,8 @@
 //! What must hold between two steps: the kernel is what is durable, and nothing is stuck.
 
-use tidemill_model::{Admission, AttemptId, DagRun, Instance, RunState, TaskState, Timestamp};
+use tidemill_model::{
+    Action, Admission, AttemptId, DagRun, Instance, RunState, TaskState, Timestamp,
+};
 use tidemill_scheduler::Kernel;
 
 use crate::truth::{Truth, same};
@@ -82,6 +84,11 @@ fn waits_for_something(
     hold!(run.ready().next().is_none(), "a ready task is not settled");
     hold!(run.next_timer().is_none_or(|at| at > now), "a retry is overdue");
     let mut reasons = usize::from(run.next_timer().is_some());
+    for (at, called) in run.calls() {
+        let is_live = kernel.run(called).is_some_and(|run| !run.head.state.is_final());
+        hold!(is_live, "{} waits for run {called}, which has ended", run.dag().name_of(at));
+        reasons += 1;
+    }
     for at in run.open_instances() {
         let Some(task) = run.instance(at) else { continue };
         let name = run.dag().name_of(at);
@@ -91,6 +98,11 @@ fn waits_for_something(
                 hold!(why.is_some(), "task {name} queues, and may run");
                 reasons += 1;
             }
+            TaskState::Waiting => match run.dag().task(at.task).action {
+                Action::Wait(_) => hold!(task.until.is_some(), "task {name} waits for no instant"),
+                Action::Call(_) => hold!(task.called.is_some(), "task {name} waits for no run"),
+                _ => reasons += 1,
+            },
             // What a group waits for is inside.
             TaskState::Running if run.is_container(at) && !task.gathering => {}
             TaskState::Running => {

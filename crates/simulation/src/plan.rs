@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use indexmap::IndexMap;
-use tidemill_model::dag::{DagHead, Edge, Group, Mapping, Task, Tolerance};
+use tidemill_model::dag::{Approve, Call, DagHead, Edge, Group, Mapping, Task, Tolerance, Wait};
 use tidemill_model::expr::Expr;
 use tidemill_model::retry::RetryPolicy;
 use tidemill_model::schedule::Schedule;
+use tidemill_model::template::Template;
 use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{Action, Dag, PoolName, TaskIx, Timestamp, Version};
 
@@ -54,6 +55,12 @@ pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) ->
     let mut tasks = Vec::new();
     for place in 0..n {
         tasks.push(any_task(draw, &format!("t{place}"), 0, place)?);
+    }
+    for task in &mut tasks {
+        if draw.permille(120) {
+            task.action = any_wait(draw, name, traits)?;
+            task.timeout = traits.timed.then(|| Duration::from_secs(60 * (1 + draw.below(90))));
+        }
     }
     for place in 0..n {
         if draw.permille(150) {
@@ -104,6 +111,26 @@ fn make_group(draw: &mut Draw, tasks: &mut Vec<Task>, place: usize, traits: Trai
         tasks[place].timeout = Some(Duration::from_secs(5 + draw.below(60)));
     }
     Some(())
+}
+
+/// Something that waits. Calls make runs, and answers come when they like: in a story that must end
+/// the same there are neither.
+fn any_wait(draw: &mut Draw, name: &str, traits: Traits) -> Option<Action> {
+    let wait = || Template::Literal("20s".into());
+    Some(match draw.below(if traits.timed { 3 } else { 1 }) {
+        0 => Action::Wait(Wait::For(wait())),
+        1 => Action::Approve(Approve { message: None, params: IndexMap::new() }),
+        _ => {
+            // The next one, so that no DAG leads to itself; the last one calls what is not there.
+            let number: u64 = name.trim_start_matches('d').parse().ok()?;
+            let params = Template::Literal(serde_json::json!({}));
+            Action::Call(Call {
+                dag: format!("d{}", number + 1).parse().ok()?,
+                params,
+                table: None,
+            })
+        }
+    })
 }
 
 fn any_mapping(draw: &mut Draw, traits: Traits) -> Option<Mapping> {

@@ -102,6 +102,15 @@ impl Truth {
             record.last_run
         );
         hold!(record.version.as_ref() == Some(version), "a run of a version that is not deployed");
+        if let Trigger::Call { run, task, attempt, .. } = trigger {
+            let caller = self.runs.get(run).and_then(|run| run.instance(*task));
+            let waits = caller.is_some_and(|task| {
+                task.state == TaskState::Waiting
+                    && task.attempts == *attempt
+                    && task.called.is_none()
+            });
+            hold!(waits, "a run that nobody called for");
+        }
         if let Trigger::Cron { tick } = trigger {
             let owed = self.owed.remove(&id.dag);
             hold!(owed == Some(*tick), "a run for tick {tick}, due is {owed:?}");
@@ -131,7 +140,7 @@ impl Truth {
         }
         run.apply(event).map_err(|e| e.to_string())?;
         let number = |task: Instance, attempt: u32| AttemptId { run: id.clone(), task, attempt };
-        let is_container = event.task().is_some_and(|task| run.is_container(task));
+        let is_container = event.task().is_some_and(|task| !run.takes_slot(task));
         if let Some(map) = event.task().and_then(|at| run.task(at.task).map.as_ref()) {
             let may = event.task().and_then(|at| run.dag().task(at.task).mapping.as_ref());
             let may = may.map_or(u32::MAX, |mapping| mapping.max_parallel);
@@ -174,7 +183,7 @@ impl Truth {
     }
 
     fn holds_slot(&self, open: &AttemptId) -> bool {
-        self.runs.get(&open.run).is_some_and(|run| !run.is_container(open.task))
+        self.runs.get(&open.run).is_some_and(|run| run.takes_slot(open.task))
     }
 
     fn check_attempts(&self, id: &RunId, task: Instance, terms: &Terms<'_>) -> Rule {

@@ -70,7 +70,7 @@ codes! {
     WRONG_TYPE = "TM0103", "wrong type", "A value has another type than the key takes. `yes`, `no`, `on` and `off` are strings.", "Write a value of the type that is named.";
     BAD_NAME = "TM0104", "bad name", "Names are also SQL and CEL names: `[a-z][a-z0-9_]*`, at most 63 letters. DAGs, pools and connections may hold `-` too.", "Choose another name.";
     NOT_ALLOWED = "TM0105", "value not allowed", "The value has the right type but is none of those allowed.", "Write a value that is allowed.";
-    ACTION = "TM0106", "not exactly one action", "A task does exactly one thing: `ingest`, `transform`, `load`, `run` or `noop`.", "Give the task one action; make a second task for the second action.";
+    ACTION = "TM0106", "not exactly one action", "A task does exactly one thing: `ingest`, `transform`, `load`, `run`, `call`, `wait`, `approve`, `noop`, or `tasks`, which makes it a group.", "Give the task one action; make a second task for the second action.";
     UNKNOWN_TASK = "TM0107", "unknown task", "A task is named that the DAG does not have.", "Correct the name, or add the task.";
     UNKNOWN_TABLE = "TM0108", "unknown table", "A query or setting names a table that no task of this DAG makes.", "Correct the name; a task's table has the name of the task.";
     CYCLE = "TM0109", "tasks wait for each other", "Every task of the cycle waits for another one of it, so none could ever start.", "Remove one of the dependencies that are listed.";
@@ -83,6 +83,7 @@ codes! {
     UNKNOWN_POOL = "TM0116", "unknown pool", "A task asks for a pool that `pools.yaml` does not have.", "Add the pool, or correct the name.";
     NESTED = "TM0117", "group inside of a group", "A group holds tasks, not groups, and what is mapped over a list is not mapped over another one inside of it.", "Make one group or one list of both, or put the inner one into a DAG of its own.";
     NOT_OUTSIDE = "TM0118", "member seen from outside", "Outside of a group, its members cannot be waited for one by one, and those of a mapped group have no table or value of their own: there is one for each item.", "Wait for the group, or name what it gives in its `outputs`.";
+    UNKNOWN_DAG = "TM0119", "called DAG that is not beside this file", "A task calls a DAG of which there is no file in the same folder. A server finds it anywhere in the folder that it serves; `tidemill run` looks beside the file.", "Correct the name, or put the file of the DAG beside this one.";
 
     // TM02xx: control expressions.
     EXPR_SYNTAX = "TM0201", "expression does not parse", "The text is no CEL expression, or `${{` is not closed.", "Correct it at the place that is marked: texts have quotes, `==` compares, `&&`, `||` and `!` join conditions, and each bracket is closed.";

@@ -34,6 +34,9 @@ impl Key {
 pub static PLACES: &[(&str, &[Key])] = &[
     ("dag", TOP),
     ("action", ACTIONS),
+    ("call", CALL),
+    ("wait", WAIT),
+    ("approve", APPROVE),
     ("modifier", MODIFIERS),
     ("group", GROUP),
     ("defaults", DEFAULTS),
@@ -139,9 +142,21 @@ pub(crate) static ACTIONS: &[Key] = &[
         "Does nothing: a place where branches meet. Written `noop:` alone, or `noop: {}`.",
         || json!({"type": ["object", "null"], "maxProperties": 0}),
     ),
-    later("call", "Runs another DAG."),
-    later("wait", "Waits for a condition."),
-    later("approve", "Waits for a person."),
+    now(
+        "call",
+        "Runs another DAG and waits for its end: the name of the DAG, or more about it: `{dag: NAME, params: {…}}`.",
+        || json!({"anyOf": [dag_name(), {"$ref": "#/$defs/call"}]}),
+    ),
+    now(
+        "wait",
+        "Waits and holds no worker: for a span, `10m`, or until an instant: `{until: INSTANT}`.",
+        || json!({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/wait"}]}),
+    ),
+    now(
+        "approve",
+        "Waits for a person to say yes or no: the question, or more about it: `{message: …, params: {…}}`.",
+        || json!({"anyOf": [{"type": ["string", "null"]}, {"$ref": "#/$defs/approve"}]}),
+    ),
     now(
         "tasks",
         "Holds other tasks, by name: a group. Inside of it members have their short names, outside `GROUP.MEMBER`.",
@@ -150,6 +165,40 @@ pub(crate) static ACTIONS: &[Key] = &[
             "additionalProperties": {"$ref": "#/$defs/task"}})
         },
     ),
+];
+
+/// The keys of `call`.
+pub(crate) static CALL: &[Key] = &[
+    now("dag", "The name of the DAG.", dag_name),
+    now(
+        "params",
+        "Its params, by name; those that are not given have their defaults.",
+        || json!({"type": "object", "propertyNames": name_schema(false)}),
+    ),
+    now("table", "A table of that run, which becomes the task's own.", text),
+];
+
+/// The keys of `wait`; exactly one.
+pub(crate) static WAIT: &[Key] = &[
+    now(
+        "for",
+        "So long, from when the task's turn has come.",
+        || json!({"type": "string", "examples": ["10m", "${{ params.pause }}"]}),
+    ),
+    now(
+        "until",
+        "Until this instant; one that has passed is no wait.",
+        || json!({"type": "string", "examples": ["2026-01-31T02:00:00Z", "${{ run.interval.end }}"]}),
+    ),
+];
+
+/// The keys of `approve`.
+pub(crate) static APPROVE: &[Key] = &[
+    now("message", "The question.", text),
+    now("params", "What the person is asked for besides: as `params` of a DAG.", || {
+        json!({"type": "object", "propertyNames": name_schema(false),
+            "additionalProperties": {"$ref": "#/$defs/param"}})
+    }),
 ];
 
 /// The keys of a group.

@@ -34,7 +34,7 @@ mod yaml;
 use std::path::Path;
 use std::sync::Arc;
 
-use tidemill_model::Dag;
+use tidemill_model::{Dag, DagId};
 
 pub use catalog::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
@@ -65,7 +65,33 @@ pub const FOLDER_DEFAULTS: &str = "_defaults.yaml";
 
 /// Reads a DAG file in a folder without [`FOLDER_DEFAULTS`].
 pub fn load_dag(source: SourceText, catalog: &Catalog) -> Loaded {
-    load_dag_with(source, None, catalog)
+    load_dag_with(source, None, catalog, &Nobody)
+}
+
+/// The other DAGs there are, for those who call them.
+pub trait Neighbours {
+    /// What is known of the DAG of this name.
+    fn dag(&self, name: &DagId) -> Neighbour;
+}
+
+/// What is known of another DAG.
+#[derive(Debug, Clone)]
+pub enum Neighbour {
+    /// Nothing.
+    Unknown,
+    /// It is not among those that would be looked at first; these are.
+    Missing(Vec<String>),
+    /// It is there.
+    Known(Arc<Dag>),
+}
+
+/// Nothing is known of other DAGs.
+pub struct Nobody;
+
+impl Neighbours for Nobody {
+    fn dag(&self, _: &DagId) -> Neighbour {
+        Neighbour::Unknown
+    }
 }
 
 /// Reads a DAG file, with the [`FOLDER_DEFAULTS`] of its folder. What is wrong with those comes
@@ -74,14 +100,20 @@ pub fn load_dag_with(
     source: SourceText,
     defaults: Option<SourceText>,
     catalog: &Catalog,
+    neighbours: &dyn Neighbours,
 ) -> Loaded {
     // Trees of a hostile file may be deep; they are walked recursively.
     stacker::maybe_grow(sql::STACK_LEFT_BYTES, sql::STACK_BYTES, || {
-        load_here(source, defaults, catalog)
+        load_here(source, defaults, catalog, neighbours)
     })
 }
 
-fn load_here(source: SourceText, defaults: Option<SourceText>, catalog: &Catalog) -> Loaded {
+fn load_here(
+    source: SourceText,
+    defaults: Option<SourceText>,
+    catalog: &Catalog,
+    neighbours: &dyn Neighbours,
+) -> Loaded {
     let (folder, mut diagnostics) = defaults.map(read_folder).unwrap_or_default();
     let defaults_are_good = !diagnostics.iter().any(|d| d.severity == Severity::Error);
     let mut report = report::Report::new(source);
@@ -91,7 +123,7 @@ fn load_here(source: SourceText, defaults: Option<SourceText>, catalog: &Catalog
     let path = parent.unwrap_or(Path::new("."));
     let dag = yaml::parse(&mut report).and_then(|root| {
         let spec = read::dag(&root, &stem, folder, &mut report)?;
-        resolve::dag(spec, path, catalog, &mut report)
+        resolve::dag(spec, path, (catalog, neighbours), &mut report)
     });
     let dag = dag.filter(|_| defaults_are_good && !report.has_errors());
     diagnostics.extend(report.finish());

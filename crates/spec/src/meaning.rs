@@ -6,7 +6,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tidemill_model::Dag;
-use tidemill_model::dag::{Action, Check, CheckRule, Command, Group, Mapping, Task, Tolerance};
+use tidemill_model::dag::{
+    Action, Approve, Call, Check, CheckRule, Command, Group, Mapping, Task, Tolerance, Wait,
+};
 use tidemill_model::expr::Expr;
 use tidemill_model::outputs::{FileFormat, Output};
 use tidemill_model::schedule::Schedule;
@@ -98,6 +100,14 @@ fn action(action: &Action) -> Value {
             }
             form.extend(outputs.iter().map(|(name, expr)| (name.to_string(), source(expr))));
             json!({"outputs": form})
+        }
+        Action::Wait(Wait::For(span)) => json!({"for": written(span)}),
+        Action::Wait(Wait::Until(instant)) => json!({"until": written(instant)}),
+        Action::Approve(Approve { message, params }) => {
+            json!({"message": message.as_ref().map(written), "params": params})
+        }
+        Action::Call(Call { dag, params, table }) => {
+            json!({"dag": dag, "params": written(params), "table": table})
         }
     }
 }

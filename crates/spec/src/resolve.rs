@@ -4,7 +4,7 @@
 //! * [`names`]: what a name can mean; [`uses`]: what a task turns out to use;
 //! * [`exprs`]: control expressions; [`texts`]: SQL and message texts;
 //! * [`groups`]: groups and mapping; [`action`]: the action and its settings; [`command`]: the command of a `run`;
-//! * [`vars`]: values that expressions share; [`task`]: the whole task; [`version`]: the hash of the canonical form.
+//! * [`waiting`]: actions that wait; [`vars`]: values that expressions share; [`task`]: the whole task; [`version`]: the hash of the canonical form.
 
 mod action;
 mod command;
@@ -16,6 +16,7 @@ mod texts;
 mod uses;
 mod vars;
 mod version;
+mod waiting;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,6 +27,7 @@ use tidemill_model::dag::{Cycle, DagHead, Task};
 use tidemill_model::expr::Type;
 use tidemill_model::{Dag, Version};
 
+use crate::Neighbours;
 use crate::catalog::Catalog;
 use crate::codes;
 use crate::report::{Place, Report};
@@ -50,6 +52,7 @@ pub(crate) struct Resolver<'c, 'n, 'r, 'a> {
     pub(crate) catalog: &'c Catalog,
     pub(crate) spec: &'c DagSpec<'n>,
     pub(crate) names: Names,
+    pub(crate) neighbours: &'c dyn Neighbours,
     /// The type of `item`, where there is one.
     pub(crate) item: Option<Type>,
     /// The types of the items of mapped tasks, by their place.
@@ -64,7 +67,7 @@ pub(crate) struct Resolver<'c, 'n, 'r, 'a> {
 pub(crate) fn dag(
     spec: DagSpec<'_>,
     folder: &Path,
-    catalog: &Catalog,
+    (catalog, neighbours): (&Catalog, &dyn Neighbours),
     report: &mut Report,
 ) -> Option<Arc<Dag>> {
     let names = Names::new(&spec, catalog);
@@ -72,6 +75,7 @@ pub(crate) fn dag(
         catalog,
         spec: &spec,
         names,
+        neighbours,
         item: None,
         items: HashMap::new(),
         patterns: Patterns::default(),

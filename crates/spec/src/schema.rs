@@ -16,6 +16,9 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     put("defaults", mapping(keys::DEFAULTS));
     put("retry", mapping(keys::RETRY));
     put("param", required(mapping(keys::PARAM), &["type"]));
+    put("call", required(mapping(keys::CALL), &["dag"]));
+    put("wait", one_of(keys::WAIT));
+    put("approve", mapping(keys::APPROVE));
     put("check", check());
     put("input", required(mapping(keys::INPUT), &["table"]));
     put("output", required(mapping(keys::OUTPUT), &["type"]));
@@ -96,6 +99,14 @@ fn task() -> Value {
     }
     let one: Vec<Value> = keys::ACTIONS.iter().map(|key| json!({"required": [key.name]})).collect();
     schema["oneOf"] = Value::Array(one);
+    schema
+}
+
+/// A mapping with exactly one of these keys.
+fn one_of(keys: &[Key]) -> Value {
+    let mut schema = mapping(keys);
+    schema["minProperties"] = json!(1);
+    schema["maxProperties"] = json!(1);
     schema
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct TaskSpec<'n> {
     pub(crate) mapping: MappingSpec<'n>,
     /// What a group gives.
     pub(crate) group_outputs: GroupOutputsSpec<'n>,
+    /// What a person is asked for.
+    pub(crate) asked: IndexMap<VarName, Param>,
     /// The place of the name.
     pub(crate) place: Place,
     /// Its action; `None` when there is not exactly one.
@@ -118,6 +120,12 @@ pub(crate) enum ActionSpec<'n> {
     Noop,
     /// `tasks: {MEMBER: …}`
     Group,
+    /// `wait: SPAN`
+    Wait(&'n Entry),
+    /// `approve: QUESTION`
+    Approve(&'n Entry),
+    /// `call: DAG`
+    Call(&'n Entry),
     /// An action that this version cannot run.
     Later,
     /// The action is known, but what is below it cannot be read.

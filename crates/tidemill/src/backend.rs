@@ -19,9 +19,9 @@ use tidemill_model::words::counted;
 use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskIx, Timestamp, Version};
 use tidemill_scheduler::{Clock, CommandError, Refused, RunView, stats::COMMIT_BUCKETS_US};
 use tidemill_server::backend::{
-    Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, Labels, LogFrom, LogLine,
-    LogPage, LogQuery, LogStream, Metric, ProfileDoc, ProfilePage, RECENT_RUNS_MAX, RawLog,
-    RunDetail, RunFileRequest, Samples, TableSample, TriggerRequest,
+    AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, Labels,
+    LogFrom, LogLine, LogPage, LogQuery, LogStream, Metric, ProfileDoc, ProfilePage, Question,
+    RECENT_RUNS_MAX, RawLog, RunDetail, RunFileRequest, Samples, TableSample, TriggerRequest,
 };
 use tidemill_server::error::{ApiError, ErrorCode};
 use tidemill_spec::{Diagnostic, Severity, codes};
@@ -29,6 +29,7 @@ use tidemill_store::doctor::How;
 use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store, StoreError};
 
 use crate::folder::{DagFile, read_dag};
+use crate::neighbours::{Beside, called_by};
 use crate::node::{Mode, Node, SystemClock};
 
 /// Runs that are read at once to find the newest of each DAG.
@@ -59,9 +60,10 @@ impl NodeBackend {
         &self,
         dag: Arc<Dag>,
         source: DagSource,
+        called: Vec<(Arc<Dag>, DagSource)>,
         request: tidemill_scheduler::TriggerRequest,
     ) -> Result<RunId, ApiError> {
-        self.node.scheduler.run_version(dag, source, request).await.map_err(refused)
+        self.node.scheduler.run_version(dag, source, called, request).await.map_err(refused)
     }
 }
 
@@ -177,23 +179,34 @@ impl Backend for NodeBackend {
         let TriggerRequest { dag, params, interval, who } = request;
         let brought = if self.node.mode == Mode::Own {
             let dag = dag.clone();
-            self.blocking(move |node| Ok(stored_dag(node, &dag))).await?
+            self.blocking(move |node| {
+                let stored = stored_dag(node, &dag);
+                let called = |dag: &Dag| called_by(dag, |name| stored_dag(node, name));
+                Ok(stored.map(|(dag, source)| (called(&dag), dag, source)))
+            })
+            .await?
         } else {
             None
         };
         let request = tidemill_scheduler::TriggerRequest { dag, params, interval, who };
         match brought {
             None => self.node.scheduler.trigger(request).await.map_err(refused),
-            Some((dag, source)) => self.run_version(dag, source, request).await,
+            Some((called, dag, source)) => self.run_version(dag, source, called, request).await,
         }
     }
 
     async fn run_file(&self, request: RunFileRequest) -> Result<RunId, ApiError> {
         let RunFileRequest { path, params, interval, who } = request;
-        let (dag, source) = self.blocking(move |node| load_file(node, &path)).await?;
+        let loaded = self.blocking(move |node| {
+            let (dag, source) = load_file(node, &path)?;
+            let beside = Beside::new(&path, &node.catalog);
+            let called = called_by(&dag, |name| beside.find(name));
+            Ok((dag, source, called))
+        });
+        let (dag, source, called) = loaded.await?;
         let request =
             tidemill_scheduler::TriggerRequest { dag: dag.id.clone(), params, interval, who };
-        self.run_version(dag, source, request).await
+        self.run_version(dag, source, called, request).await
     }
 
     async fn backup(&self, to: PathBuf) -> Result<BackupMade, ApiError> {
@@ -225,6 +238,18 @@ impl Backend for NodeBackend {
 
     async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError> {
         self.node.scheduler.cancel(run.clone(), who.to_owned()).await.map_err(refused)
+    }
+
+    async fn answer(&self, run: &RunId, answer: AnswerRequest) -> Result<(), ApiError> {
+        let AnswerRequest { task, approved, values, note, who } = answer;
+        let answer = tidemill_scheduler::Answer { approved, values, who, note };
+        self.node.scheduler.answer(run.clone(), task, answer).await.map_err(refused)
+    }
+
+    fn questions(&self) -> Vec<Question> {
+        let asked = self.node.scheduler.live().questions();
+        let asked = asked.into_iter().map(|(run, dag, at, task)| Question { run, dag, at, task });
+        asked.collect()
     }
 
     async fn pause(&self, dag: &DagId, paused: bool, who: &str) -> Result<(), ApiError> {

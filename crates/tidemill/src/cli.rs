@@ -114,6 +114,16 @@ pub(crate) enum Command {
     /// End a run: its running tasks are stopped, the others do not start.
     #[command(after_help = "Example:\n  tidemill cancel orders.17")]
     Cancel(Cancel),
+    /// List what waits for a person's answer.
+    #[command(after_help = "Examples:\n  tidemill questions\n  tidemill questions --json")]
+    Questions(Questions),
+    /// Say yes to the question of a task.
+    #[command(after_help = "Examples:\n  tidemill approve mails.3 send\n  \
+        tidemill approve mails.3 send --param limit=100 --note 'looked at ten of them'")]
+    Approve(Approve),
+    /// Say no to the question of a task: it fails.
+    #[command(after_help = "Example:\n  tidemill reject mails.3 send --note 'wrong day'")]
+    Reject(Reject),
     /// Let the schedule of a DAG stand still. Runs under way go on, and `trigger` starts others.
     #[command(after_help = "Example:\n  tidemill pause orders")]
     Pause(Pause),
@@ -183,6 +193,9 @@ pub(crate) struct Run {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) input: RunInput,
+    /// Say yes to every question that the run asks, with the defaults of what is asked for.
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// Print the result as JSON, and nothing else. A task's `counts` are null until it has
     /// succeeded, then `{in, out, duplicates, rejected}`: numbers of rows, the last by reason.
     #[arg(long)]
@@ -288,6 +301,38 @@ pub(crate) struct Logs {
 pub(crate) struct Cancel {
     /// The run, for example `orders.17`.
     pub(crate) run: RunId,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Questions {
+    /// Print JSON: the questions as in the API.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// The run, for example `mails.3`.
+    pub(crate) run: RunId,
+    /// The task, or an item of a mapped one: `send[2]`.
+    pub(crate) task: String,
+    /// A value that is asked for; may be given several times.
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub(crate) params: Vec<String>,
+    /// Why, for those who look later.
+    #[arg(long)]
+    pub(crate) note: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reject {
+    /// The run, for example `mails.3`.
+    pub(crate) run: RunId,
+    /// The task, or an item of a mapped one: `send[2]`.
+    pub(crate) task: String,
+    /// Why, for those who look later.
+    #[arg(long)]
+    pub(crate) note: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -14,9 +14,12 @@ use std::time::SystemTime;
 use tidemill_model::{Dag, DagId};
 use tidemill_spec::codes::{self, Code};
 use tidemill_spec::{
-    Catalog, Diagnostic, FOLDER_DEFAULTS, Loaded, Severity, SourceText, load_dag_with,
+    Catalog, Diagnostic, FOLDER_DEFAULTS, Loaded, Neighbours, Nobody, Severity, SourceText,
+    load_dag_with,
 };
 use tidemill_store::DagSource;
+
+use crate::neighbours::Beside;
 
 /// DAG files in a folder at most; further ones are left out, with a warning.
 const FILES_MAX: usize = 100_000;
@@ -208,19 +211,28 @@ pub(crate) fn read_dag(
     path: &Path,
     catalog: &Catalog,
 ) -> Result<(DagSource, Loaded), Box<Diagnostic>> {
-    let text = read_source(path)?;
-    let defaults = path.with_file_name(FOLDER_DEFAULTS);
-    let defaults = if defaults.exists() { Some(read_source(&defaults)?) } else { None };
-    let source = DagSource { path: path.to_owned(), text, defaults };
-    let loaded = load(&source, catalog);
+    let source = read_dag_text(path)?;
+    let loaded = load_among(&source, catalog, &Beside::new(path, catalog));
     Ok((source, loaded))
 }
 
-/// Loads what was read.
+/// The text of a DAG file, and of the defaults of its folder.
+pub(crate) fn read_dag_text(path: &Path) -> Result<DagSource, Box<Diagnostic>> {
+    let text = read_source(path)?;
+    let defaults = path.with_file_name(FOLDER_DEFAULTS);
+    let defaults = if defaults.exists() { Some(read_source(&defaults)?) } else { None };
+    Ok(DagSource { path: path.to_owned(), text, defaults })
+}
+
+/// Loads what was read, whatever is beside it now.
 pub(crate) fn load(source: &DagSource, catalog: &Catalog) -> Loaded {
+    load_among(source, catalog, &Nobody)
+}
+
+fn load_among(source: &DagSource, catalog: &Catalog, others: &dyn Neighbours) -> Loaded {
     let path = source.path.with_file_name(FOLDER_DEFAULTS);
     let defaults = source.defaults.as_ref().map(|text| SourceText { path: &path, text });
-    load_dag_with(SourceText { path: &source.path, text: &source.text }, defaults, catalog)
+    load_dag_with(SourceText { path: &source.path, text: &source.text }, defaults, catalog, others)
 }
 
 /// The longest DAG file, in bytes; the language's own limit is checked by its reader.
@@ -330,7 +342,8 @@ fn stem_of(name: &str) -> Option<&str> {
     name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml"))
 }
 
-fn is_dag_file(name: &str) -> bool {
+/// Whether a file of this name is that of a DAG.
+pub(crate) fn is_dag_file(name: &str) -> bool {
     let is_test = |stem: &str| stem.strip_suffix(".test").is_some();
     stem_of(name).is_some_and(|stem| !NO_DAGS.contains(&stem) && !is_test(stem))
 }

@@ -16,6 +16,7 @@
 mod out;
 
 mod access;
+mod answers;
 mod backend;
 mod beside;
 mod catalog;
@@ -24,6 +25,7 @@ mod commands;
 mod failure;
 mod folder;
 mod janitor;
+mod neighbours;
 mod node;
 mod print;
 mod progress;

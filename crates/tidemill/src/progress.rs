@@ -12,6 +12,7 @@ use tidemill_model::words::{cut, noun};
 use tidemill_model::{RunState, TaskState, Timestamp};
 
 use crate::access::Access;
+use crate::answers::Answers;
 use crate::failure::Failure;
 use crate::node::SystemClock;
 use crate::print::{mark, number, seconds};
@@ -40,7 +41,12 @@ pub(crate) async fn fetch(access: &Access, run: impl Display) -> Result<Run, Fai
 
 /// Waits for the end of a run and shows each task as it ends. Ctrl-C, or a wish to terminate, asks
 /// for the run's end.
-pub(crate) async fn follow(access: &Access, run: &str, show: Show) -> Result<Run, Failure> {
+pub(crate) async fn follow(
+    access: &Access,
+    run: &str,
+    show: Show,
+    mut answers: Answers,
+) -> Result<Run, Failure> {
     let bar = (show == Show::Tasks && std::io::stdout().is_terminal()).then(spinner);
     let mut shown: BTreeSet<String> = BTreeSet::new();
     let mut interrupted = false;
@@ -63,6 +69,9 @@ pub(crate) async fn follow(access: &Access, run: &str, show: Show) -> Result<Run
         if let Some(bar) = &bar {
             bar.set_message(under_way(&now));
             bar.tick();
+        }
+        if now.tasks.iter().any(|task| task.state == TaskState::Waiting || task.items.is_some()) {
+            answers.look(access, show, bar.as_ref()).await?;
         }
         tokio::select! {
             () = access.wait_for_end(run, ASK_EVERY) => {}
@@ -91,7 +100,8 @@ fn spinner() -> ProgressBar {
     bar
 }
 
-fn say(bar: Option<&ProgressBar>, text: &str) {
+/// Prints a line, above the live display if there is one.
+pub(crate) fn say(bar: Option<&ProgressBar>, text: &str) {
     match bar {
         Some(bar) => bar.suspend(|| println!("{text}")),
         None => println!("{text}"),

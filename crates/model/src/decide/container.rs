@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{begin, fail, is_bad, scope_for, scope_from};
+use super::{begin, fail, is_bad, scope_for, scope_from, take_back};
 use crate::dag::{Action, Group, ITEMS_MAX, Tolerance};
 use crate::event::{MapPlan, RunEvent};
 use crate::expr::{Expr, ExprError};
@@ -34,13 +34,8 @@ pub(super) fn settle_container(run: &DagRun, at: Instance, now: Timestamp) -> Ve
 
 /// A group that is to end takes back what is not under way; `finally` goes on.
 fn wind_down_inside(run: &DagRun, at: Instance, now: Timestamp) -> Vec<RunEvent> {
-    let is_idle = |at: &Instance| {
-        let state = run.instance(*at).map(|task| task.state);
-        state.is_some_and(|state| !state.is_final() && state != TaskState::Running)
-            && run.is_stopping(*at)
-    };
-    let inside = run.inside(at).into_iter().filter(is_idle);
-    inside.map(|task| RunEvent::TaskCancelled { task, at: now }).collect()
+    let inside = run.inside(at).into_iter().filter(|at| run.is_stopping(*at));
+    inside.filter_map(|task| take_back(run, task, now)).collect()
 }
 
 // ---- mapping ----------------------------------------------------------------------------------

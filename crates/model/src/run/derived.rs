@@ -248,11 +248,26 @@ impl DagRun {
     fn timer_of(&self, at: Instance, task: &TaskRun) -> Option<Timestamp> {
         match task.state {
             TaskState::UpForRetry => task.retry_at,
+            TaskState::Waiting if !self.takes_slot(at) => {
+                let timeout = self.dag.task(at.task).timeout;
+                let late = timeout.and_then(|timeout| Some(task.started_at?.plus(timeout)));
+                task.until.into_iter().chain(late).min()
+            }
             TaskState::Running if !task.stopping && self.dag.task(at.task).is_group() => {
                 let timeout = self.dag.task(at.task).timeout.filter(|_| !self.is_map(at))?;
                 Some(task.started_at?.plus(timeout))
             }
             _ => None,
+        }
+    }
+
+    /// Whether an instance has not ended, and can be taken back: nothing works on it, and no run that
+    /// it called for.
+    pub(crate) fn is_idle(&self, at: Instance, task: &TaskRun) -> bool {
+        match task.state {
+            TaskState::Running => false,
+            TaskState::Waiting => self.takes_slot(at) || task.called.is_none(),
+            state => !state.is_final(),
         }
     }
 
@@ -263,28 +278,33 @@ impl DagRun {
     /// Takes an instance off every list, as its record stands.
     pub(super) fn unlist(&mut self, at: Instance) {
         let Some(task) = self.instance(at) else { return };
-        let (timer, state) = (self.timer_of(at, task), task.state);
+        let (timer, idle) = (self.timer_of(at, task), self.is_idle(at, task));
         if let Some(due) = timer {
             self.timers.remove(&(due, at));
         }
+        self.calls.remove(&at);
         self.running.remove(&at);
         self.ready.remove(&at);
         self.stirred.remove(&at);
-        self.idle -= u32::from(is_idle(state));
+        self.idle -= u32::from(idle);
     }
 
     /// Puts an instance on the lists where its record belongs.
     pub(super) fn list(&mut self, at: Instance) {
         let Some(task) = self.instance(at) else { return };
         let (timer, state) = (self.timer_of(at, task), task.state);
-        let under_way = self.is_under_way(at, task);
+        let (under_way, idle) = (self.is_under_way(at, task), self.is_idle(at, task));
+        let called = task.called.clone().filter(|_| state == TaskState::Waiting);
+        if let Some(run) = called {
+            self.calls.insert(at, run);
+        }
         if let Some(due) = timer {
             self.timers.insert((due, at));
         }
         if under_way {
             self.running.insert(at);
         }
-        self.idle += u32::from(is_idle(state));
+        self.idle += u32::from(idle);
         if state == TaskState::Running && self.is_container(at) {
             self.stir(at);
         } else {
@@ -397,6 +417,7 @@ impl DagRun {
         self.timers.clear();
         self.running.clear();
         self.stirred.clear();
+        self.calls.clear();
         (self.unfinished, self.idle) = (0, 0);
         self.open_members = vec![0; self.tasks.len()];
         self.waits = vec![Upstreams::default(); self.tasks.len()];
@@ -448,11 +469,6 @@ impl DagRun {
         }
         waits
     }
-}
-
-/// Whether an instance in this state has not ended, and nothing works on it.
-fn is_idle(state: TaskState) -> bool {
-    !state.is_final() && state != TaskState::Running
 }
 
 fn count(waits: &mut Upstreams, state: TaskState) {

@@ -44,7 +44,7 @@ impl RunHead {
     pub fn logical_time(&self) -> Timestamp {
         match self.trigger {
             Trigger::Cron { tick } => tick,
-            Trigger::Manual { .. } => self.created_at,
+            Trigger::Manual { .. } | Trigger::Call { .. } => self.created_at,
         }
     }
 }
@@ -91,6 +91,12 @@ pub struct TaskRun {
     /// this too: its state is then that of all its instances together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map: Option<Box<MapCounts>>,
+    /// When the wait of its attempt is over, if it waits for time alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The run that its newest attempt called for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<RunId>,
     /// A group that is to end: none of its members starts any more, `finally` apart.
     #[serde(default, skip_serializing_if = "is_false")]
     pub stopping: bool,

@@ -31,7 +31,7 @@ fn effects_follow_from_events() {
     let task = Instance::from(TaskIx(0));
     for event in [
         RunEvent::TaskQueued { task, at: at(1) },
-        RunEvent::AttemptStarted { task, attempt: 1, map: None, at: at(1) },
+        RunEvent::AttemptStarted { task, attempt: 1, map: None, until: None, at: at(1) },
         RunEvent::CancelRequested { who: "ada".to_owned(), at: at(2) },
         RunEvent::AttemptCancelled { task, attempt: 1, at: at(3) },
         RunEvent::Finished { state: RunState::Cancelled, at: at(3) },
@@ -71,10 +71,12 @@ fn order_of(change: impl FnOnce(&mut Task)) -> Arc<AttemptOrder> {
         ..TaskResult::default()
     };
     let (a, b) = (Instance::from(TaskIx(0)), Instance::from(TaskIx(1)));
-    run.apply(&RunEvent::AttemptStarted { task: a, attempt: 1, map: None, at: at(2) }).unwrap();
+    run.apply(&RunEvent::AttemptStarted { task: a, attempt: 1, map: None, until: None, at: at(2) })
+        .unwrap();
     run.apply(&RunEvent::AttemptSucceeded { task: a, attempt: 1, result, at: at(3) }).unwrap();
     settle(&mut run, at(4));
-    let started = RunEvent::AttemptStarted { task: b, attempt: 1, map: None, at: at(5) };
+    let started =
+        RunEvent::AttemptStarted { task: b, attempt: 1, map: None, until: None, at: at(5) };
     run.apply(&started).unwrap();
     match effects(&run, &started).remove(0) {
         Effect::StartAttempt(order) => order,

@@ -1,7 +1,7 @@
 //! The form of events in the journal. They are written once and read for years: a line of
 //! `events.jsonl` may be added, none may change.
 
-use serde_json::json;
+use serde_json::{Map, json};
 use tidemill_model::event::MapPlan;
 use tidemill_model::{
     Counts, DagEvent, Event, FailureKind, Instance, LostCause, RunEvent, RunState, TableRef,
@@ -47,6 +47,20 @@ fn run_events() -> Vec<RunEvent> {
         interval,
         at,
     };
+    let called = || "refunds.4".parse().unwrap();
+    let answered = |approved| RunEvent::AttemptAnswered {
+        task,
+        attempt,
+        approved,
+        values: if approved {
+            json!({"limit": 7}).as_object().unwrap().clone()
+        } else {
+            Map::new()
+        },
+        who: "ada".to_owned(),
+        note: (!approved).then(|| "not today".to_owned()),
+        at,
+    };
     let plan = |items, tolerated| Some(MapPlan { items, tolerated });
     vec![
         created(Trigger::Cron { tick }, "2026-01-30/2026-01-31".parse().ok()),
@@ -59,7 +73,7 @@ fn run_events() -> Vec<RunEvent> {
         RunEvent::TaskFailed { task, error: bare.clone(), at },
         RunEvent::TaskCancelled { task, at },
         RunEvent::TaskRemoved { task, at },
-        RunEvent::AttemptStarted { task, attempt, map: None, at },
+        RunEvent::AttemptStarted { task, attempt, map: None, until: None, at },
         RunEvent::AttemptSucceeded { task, attempt, result, at },
         RunEvent::AttemptSucceeded { task, attempt, result: TaskResult::default(), at },
         RunEvent::AttemptFailed { task, attempt, error, retry_at: Some(tick), at },
@@ -69,13 +83,18 @@ fn run_events() -> Vec<RunEvent> {
         RunEvent::AttemptLost { task, attempt, cause: LostCause::Shutdown, again: true, at },
         RunEvent::CancelRequested { who: "ada".to_owned(), at },
         RunEvent::Finished { state: RunState::Succeeded, at },
-        RunEvent::Reopened { tasks: vec![TaskIx(3)], version, at },
+        RunEvent::Reopened { tasks: vec![TaskIx(3)], version: version.clone(), at },
         RunEvent::AttemptFailed { task, attempt, error: asked, retry_at: Some(tick), at },
-        RunEvent::AttemptStarted { task, attempt, map: plan(100, 5), at },
-        RunEvent::AttemptStarted { task, attempt, map: plan(1, 0), at },
-        RunEvent::AttemptStarted { task: item, attempt, map: None, at },
+        RunEvent::AttemptStarted { task, attempt, map: plan(100, 5), until: None, at },
+        RunEvent::AttemptStarted { task, attempt, map: plan(1, 0), until: None, at },
+        RunEvent::AttemptStarted { task: item, attempt, map: None, until: None, at },
         RunEvent::GroupStopped { task: item, attempt, at },
         RunEvent::AttemptGathers { task, attempt, at },
+        RunEvent::AttemptStarted { task, attempt, map: None, until: Some(tick), at },
+        RunEvent::AttemptCalled { task, attempt, run: called(), at },
+        answered(true),
+        answered(false),
+        created(Trigger::Call { run: called(), task: item, attempt, depth: 1 }, None),
     ]
 }
 

@@ -83,7 +83,7 @@ fn attempt(run: &mut DagRun, name: &str, outcome: &str, second: i64) {
 fn start(run: &mut DagRun, name: &str, second: i64) {
     let task = run.dag().find_instance(name).unwrap();
     let attempt = run.instance(task).map_or(0, |task| task.attempts) + 1;
-    let event = RunEvent::AttemptStarted { task, attempt, map: None, at: at(second) };
+    let event = RunEvent::AttemptStarted { task, attempt, map: None, until: None, at: at(second) };
     run.apply(&event).unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 

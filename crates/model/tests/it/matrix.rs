@@ -36,7 +36,10 @@ fn task_events(attempt: u32, next: u32) -> Vec<(&'static str, RunEvent)> {
         ("task_failed", RunEvent::TaskFailed { task, error: error(), at }),
         ("task_cancelled", RunEvent::TaskCancelled { task, at }),
         ("task_removed", RunEvent::TaskRemoved { task, at }),
-        ("attempt_started", RunEvent::AttemptStarted { task, attempt: next, map: None, at }),
+        (
+            "attempt_started",
+            RunEvent::AttemptStarted { task, attempt: next, map: None, until: None, at },
+        ),
         ("attempt_started, of a mapped task", started_map(next)),
         ("group_stopped", RunEvent::GroupStopped { task, attempt, at }),
         ("attempt_gathers", RunEvent::AttemptGathers { task, attempt, at }),
@@ -52,7 +55,7 @@ fn task_events(attempt: u32, next: u32) -> Vec<(&'static str, RunEvent)> {
 
 fn started_map(attempt: u32) -> RunEvent {
     let map = Some(MapPlan { items: 1, tolerated: 0 });
-    RunEvent::AttemptStarted { task: TASK, attempt, map, at: at(100) }
+    RunEvent::AttemptStarted { task: TASK, attempt, map, until: None, at: at(100) }
 }
 
 /// Every event about the run itself.

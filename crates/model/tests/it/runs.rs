@@ -32,7 +32,8 @@ pub(crate) fn settle(run: &mut DagRun, now: Timestamp) {
 fn attempt(run: &mut DagRun, task: &str, outcome: &str, now: Timestamp) {
     let ix = run.dag().find(task).unwrap();
     let (task, attempt) = (Instance::from(ix), run.task(ix).attempts + 1);
-    run.apply(&RunEvent::AttemptStarted { task, attempt, map: None, at: now }).unwrap();
+    run.apply(&RunEvent::AttemptStarted { task, attempt, map: None, until: None, at: now })
+        .unwrap();
     let event = match outcome {
         "ok" => {
             RunEvent::AttemptSucceeded { task, attempt, result: TaskResult::default(), at: now }
@@ -151,6 +152,7 @@ fn cancelling_ends_what_does_not_run_and_waits_for_what_does() {
         task: TaskIx(0).into(),
         attempt: 1,
         map: None,
+        until: None,
         at: at(1),
     })
     .unwrap();

@@ -132,7 +132,7 @@ async fn a_process_with_work_of_its_own_leaves_the_rest_to_a_server() {
         interval: None,
         who: "test".to_owned(),
     };
-    let run = house.scheduler.run_version(version, source, request).await.unwrap();
+    let run = house.scheduler.run_version(version, source, Vec::new(), request).await.unwrap();
     assert_eq!(house.finish(&run).await, RunState::Succeeded);
     assert_eq!(*house.started.lock().unwrap(), ["e.1:x#1", "e.1:y#1"]);
     assert_eq!(house.states(&left), "slow=running b=pending");

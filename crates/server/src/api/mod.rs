@@ -6,6 +6,7 @@ pub(crate) mod idempotency;
 mod items;
 mod logs;
 mod profiles;
+mod questions;
 mod runs;
 mod subject;
 mod system;
@@ -31,8 +32,8 @@ const LIMIT_MAX: usize = 200;
 /// Every route of the API.
 pub(crate) fn routes(routes: Routes) -> Routes {
     use Permission::{
-        CancelRuns, PauseDags, Public, RunFiles, TriggerRuns, ViewDags, ViewData, ViewLogs,
-        ViewProfiles, ViewRuns, ViewSystem,
+        Approve, CancelRuns, PauseDags, Public, RunFiles, TriggerRuns, ViewDags, ViewData,
+        ViewLogs, ViewProfiles, ViewRuns, ViewSystem,
     };
     routes
         .get("/api/v1/dags", ViewDags, dags::list)
@@ -45,9 +46,11 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/runs/{run}", ViewRuns, runs::show)
         .get("/api/v1/runs/{run}/wait", ViewRuns, runs::wait)
         .post("/api/v1/runs/{run}/cancel", CancelRuns, runs::cancel)
+        .post("/api/v1/runs/{run}/tasks/{task}/answer", Approve, questions::answer)
         .get("/api/v1/runs/{run}/tasks/{task}/items", ViewRuns, items::list)
         .get("/api/v1/runs/{run}/tasks/{task}/logs", ViewLogs, logs::read)
         .get("/api/v1/runs/{run}/tables/{table}", ViewData, tables::sample)
+        .get("/api/v1/questions", ViewRuns, questions::list)
         .post("/api/v1/run-file", RunFiles, runs::run_file)
         .get("/api/v1/profiles", ViewProfiles, profiles::list)
         .get("/api/v1/profiles/{id}", ViewProfiles, profiles::show)

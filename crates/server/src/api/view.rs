@@ -61,6 +61,7 @@ impl From<DataInterval> for Interval {
 enum Why {
     Cron { tick: At },
     Manual { who: String },
+    Call { run: String },
 }
 
 /// A run in a list.
@@ -98,6 +99,7 @@ impl Run {
             trigger: match &head.trigger {
                 Trigger::Cron { tick } => Why::Cron { tick: At(*tick) },
                 Trigger::Manual { who } => Why::Manual { who: who.clone() },
+                Trigger::Call { run, .. } => Why::Call { run: run.to_string() },
             },
             params: head.params.clone(),
             interval: head.interval.map(Into::into),
@@ -148,6 +150,8 @@ struct Task {
     duration_ms: Option<u64>,
     reason: Option<String>,
     waits_for: Option<String>,
+    /// The run that its newest attempt called for.
+    called: Option<String>,
     error: Option<TaskError>,
     rows_in: Option<u64>,
     rows_out: Option<u64>,
@@ -291,6 +295,7 @@ impl Task {
             duration_ms: took(task.started_at, task.finished_at),
             reason: task.reason.clone(),
             waits_for: wait_of(detail, Some(ix)).filter(|_| at_task.item.is_none()),
+            called: task.called.as_ref().map(ToString::to_string),
             error: task.error.as_deref().cloned(),
             rows_in: counts.map(|counts| counts.rows_in),
             rows_out: counts.map(|counts| counts.rows_out),

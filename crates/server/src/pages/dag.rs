@@ -6,7 +6,7 @@ use axum::response::Response;
 use futures::future::join_all;
 use serde::Deserialize;
 use tidemill_model::dag::{Param, ParamKind};
-use tidemill_model::{Dag, DagId, TaskIx, Timestamp};
+use tidemill_model::{Dag, DagId, TaskIx, Timestamp, VarName};
 use tidemill_spec::Diagnostic;
 use tidemill_store::RunSummary;
 
@@ -109,14 +109,14 @@ struct TaskLine {
     traits: Vec<String>,
 }
 
-struct ParamField {
-    name: String,
-    kind: &'static str,
-    input: &'static str,
-    description: Option<String>,
-    default: String,
-    required: bool,
-    choices: Vec<(String, bool)>,
+pub(super) struct ParamField {
+    pub(super) name: String,
+    pub(super) kind: &'static str,
+    pub(super) input: &'static str,
+    pub(super) description: Option<String>,
+    pub(super) default: String,
+    pub(super) required: bool,
+    pub(super) choices: Vec<(String, bool)>,
 }
 
 struct SourceLine {
@@ -166,7 +166,7 @@ pub(super) async fn page(
         grid: dag.map(|dag| grid(dag, &view.recent, &runs, query.all, now)).unwrap_or_default(),
         graph: dag.and_then(|dag| graph(dag, None, now)),
         tasks: dag.map(task_lines).unwrap_or_default(),
-        params: dag.map(param_fields).unwrap_or_default(),
+        params: dag.map(|dag| param_fields(&dag.params)).unwrap_or_default(),
         source: source(&detail),
     })
 }
@@ -287,8 +287,10 @@ fn task_line(dag: &Dag, ix: TaskIx) -> TaskLine {
     }
 }
 
-fn param_fields(dag: &Dag) -> Vec<ParamField> {
-    dag.params.iter().map(|(name, param)| param_field(name.as_str(), param)).collect()
+pub(super) fn param_fields<'p>(
+    params: impl IntoIterator<Item = (&'p VarName, &'p Param)>,
+) -> Vec<ParamField> {
+    params.into_iter().map(|(name, param)| param_field(name.as_str(), param)).collect()
 }
 
 fn param_field(name: &str, param: &Param) -> ParamField {

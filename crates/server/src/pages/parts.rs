@@ -147,6 +147,7 @@ pub(crate) fn why(head: &RunHead) -> String {
     match &head.trigger {
         Trigger::Cron { .. } => "schedule".to_owned(),
         Trigger::Manual { who } => who.clone(),
+        Trigger::Call { run, .. } => format!("run {run}"),
     }
 }
 

@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use futures::future::join_all;
 use serde::Deserialize;
 use tidemill_model::outputs::Output;
-use tidemill_model::{Dag, Instance, RunId, TaskIx, TaskRun, TaskState, Timestamp};
+use tidemill_model::{Action, Dag, Instance, RunId, TaskIx, TaskRun, TaskState, Timestamp};
 
+use super::dag::{ParamField, param_fields};
 use super::graph::{items_of, kind_of};
 use super::parts::{AttemptRow, Fact, LogRow, Problem, State, facts, problem_of};
 use super::table::Excerpt;
@@ -36,6 +37,14 @@ struct Page {
     body: Body,
     log: Log,
     samples: Vec<Sample>,
+    question: Option<Asked>,
+}
+
+/// What a person is asked, while the task waits for the answer.
+struct Asked {
+    url: String,
+    message: String,
+    params: Vec<ParamField>,
 }
 
 #[derive(Template)]
@@ -63,6 +72,8 @@ struct Body {
     outputs: Vec<Fact>,
     upstream: Vec<Neighbour>,
     downstream: Vec<Neighbour>,
+    /// The run that it called for.
+    called: Option<String>,
     /// The group, or the mapped task whose item it is.
     inside: Option<(String, String)>,
     /// Of a group: its members; those of an item, if it is one.
@@ -174,7 +185,8 @@ pub(super) async fn page(
     let log = log(&app, &run, &subject.name, attempt, from, body.live).await?;
     let samples = samples(&app, &detail, &subject).await;
     let title = format!("{} · {} #{}", subject.name, run.dag, run.number);
-    html(&Page { frame: Frame::new(&app, title, "runs"), body, log, samples })
+    let question = asked(&detail, &subject);
+    html(&Page { frame: Frame::new(&app, title, "runs"), body, log, samples, question })
 }
 
 pub(super) async fn live(
@@ -255,9 +267,21 @@ async fn body(
         outputs: result.map(|result| facts(&result.outputs)).unwrap_or_default(),
         upstream: upstream(run, *at),
         downstream: downstream(run, *at),
+        called: task.called.as_ref().map(ToString::to_string),
         inside: dag.and_then(|dag| outer_of(dag, *at)).map(|name| link(run, name)),
         members: members(app, run, subject, now).await?,
         items: items(app, run, subject, query, now).await?,
+    })
+}
+
+fn asked(run: &RunDetail, subject: &Subject) -> Option<Asked> {
+    let action = &run.dag.as_ref()?.task(subject.at.task).action;
+    let Action::Approve(approve) = action else { return None };
+    let waits = subject.task.state == TaskState::Waiting && !run.head.cancel_requested;
+    waits.then(|| Asked {
+        url: format!("/api/v1/runs/{}/tasks/{}/answer", run.head.id, subject.name),
+        message: subject.task.reason.clone().unwrap_or_else(|| "Go on?".to_owned()),
+        params: param_fields(&approve.params),
     })
 }
 
@@ -361,7 +385,7 @@ async fn items(
 fn has_rows(run: &RunDetail, ix: TaskIx) -> bool {
     let Some(task) = run.dag.as_ref().map(|dag| dag.task(ix)) else { return true };
     match task.action.key() {
-        "noop" => false,
+        "noop" | "wait" | "approve" => false,
         "tasks" => {
             !run.tasks[ix.at()].result.as_ref().is_none_or(|result| result.tables.is_empty())
         }

@@ -15,7 +15,13 @@ use crate::world::world;
 /// The body with which a route works.
 fn body(path: &str) -> &'static str {
     let takes_path = path.ends_with("/run-file") || path.ends_with("/backup");
-    if takes_path { "{\"path\": \"/dags/a.yaml\"}" } else { "{}" }
+    if takes_path {
+        "{\"path\": \"/dags/a.yaml\"}"
+    } else if path.ends_with("/answer") {
+        "{\"approved\": true}"
+    } else {
+        "{}"
+    }
 }
 
 #[tokio::test]
@@ -72,7 +78,8 @@ async fn dags_are_listed_and_shown() {
     let ids: Vec<&str> =
         dags["items"].as_array().expect("a list").iter().filter_map(|d| d["id"].as_str()).collect();
     let expected =
-        "fan_out hello inventory-sync orders_daily personalize regions returns wide".split(' ');
+        "fan_out hello inventory-sync orders_daily personalize regions release returns wide"
+            .split(' ');
     assert_eq!(ids, expected.collect::<Vec<_>>());
     let orders = get(&site.router, "/api/v1/dags/orders_daily").await.json();
     assert_eq!(orders["schedule"], "0 2 * * *");
@@ -106,8 +113,8 @@ async fn dags_come_in_pages_that_fit_together() {
     fake.dags.insert(0, nameless);
     let site = site(std::sync::Arc::new(fake), &options(), PORT);
     let whole = get(&site.router, "/api/v1/dags").await.json()["items"].clone();
-    assert_eq!(whole.as_array().map(Vec::len), Some(9));
-    for limit in 1..9 {
+    assert_eq!(whole.as_array().map(Vec::len), Some(10));
+    for limit in 1..10 {
         let mut items = Vec::new();
         let mut path = format!("/api/v1/dags?limit={limit}");
         loop {

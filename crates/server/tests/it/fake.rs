@@ -10,11 +10,13 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
 use tidemill_model::run::StoredItem;
-use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskIx, Timestamp};
+use tidemill_model::{
+    Action, Dag, DagId, Instance, RunId, RunState, TableRef, TaskIx, TaskState, Timestamp,
+};
 use tidemill_server::backend::{
-    Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, LogFrom, LogLine, LogPage,
-    LogQuery, Metric, ProfileDoc, ProfilePage, RawLog, RunDetail, RunFileRequest, Samples,
-    TableSample, TriggerRequest,
+    AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, LogFrom,
+    LogLine, LogPage, LogQuery, Metric, ProfileDoc, ProfilePage, Question, RawLog, RunDetail,
+    RunFileRequest, Samples, TableSample, TriggerRequest,
 };
 use tidemill_server::{ApiError, ErrorCode};
 use tidemill_store::{RunPage, RunQuery, RunSummary};
@@ -170,6 +172,33 @@ impl Backend for Fake {
             .iter()
             .filter(|(of, item)| of == run && item.task == task && item.item >= first);
         Ok(items.take(limit).map(|(_, item)| item.clone()).collect())
+    }
+
+    async fn answer(&self, run: &RunId, answer: AnswerRequest) -> Result<(), ApiError> {
+        let AnswerRequest { task, approved, values, note, who } = answer;
+        let asked = self.questions().iter().any(|asked| asked.run == *run && asked.at == task);
+        if !asked {
+            return Err(ApiError::new(ErrorCode::Conflict, "it does not wait for an answer"));
+        }
+        let values = serde_json::Value::Object(values);
+        self.order(format!("answer {run} {approved} {values} {note:?} {who}"));
+        Ok(())
+    }
+
+    fn questions(&self) -> Vec<Question> {
+        let mut found = Vec::new();
+        for run in &self.runs {
+            let Some(dag) = &run.dag else { continue };
+            for (i, task) in run.tasks.iter().enumerate() {
+                let at = Instance::from(TaskIx(i as u32));
+                let asks = matches!(dag.task(at.task).action, Action::Approve(_));
+                if asks && task.state == TaskState::Waiting {
+                    let (run, dag) = (run.head.id.clone(), Arc::clone(dag));
+                    found.push(Question { run, dag, at, task: task.clone() });
+                }
+            }
+        }
+        found
     }
 
     async fn wait(&self, run: &RunId, _: Duration) -> Result<RunState, ApiError> {

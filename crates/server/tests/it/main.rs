@@ -7,6 +7,7 @@ mod guard;
 mod hostile;
 mod mapped;
 mod pages;
+mod questions;
 mod reference;
 mod regions;
 mod socket;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tidemill_model::dag::{Action, Group, Mapping, Tolerance};
+use tidemill_model::dag::{Action, Approve, Group, Mapping, Param, ParamKind, Tolerance};
 use tidemill_model::expr::Expr;
 use tidemill_model::run::{Item, MapRun, StoredItem};
+use tidemill_model::template::Template;
 use tidemill_model::{
     Counts, Dag, DagRun, FailureKind, Instance, RunEvent, TableRef, Task, TaskError, TaskIx,
     TaskResult, Timestamp, Trigger, decide,
@@ -43,10 +44,31 @@ fn dag() -> Arc<Dag> {
     Arc::new(Dag::new(head("regions"), tasks).expect("no cycle"))
 }
 
-/// Adds the run, with its items as they are stored.
+/// `release`: asks whether to go on, and by how much.
+fn asking() -> Arc<Dag> {
+    let param = Param {
+        kind: ParamKind::Integer,
+        default: Some(100.into()),
+        allowed: Vec::new(),
+        description: Some("mails at most".to_owned()),
+    };
+    let approve = Approve {
+        message: Some(Template::parse_text("Send mails in run ${{ run.number }}?").expect("text")),
+        params: [("limit".parse().expect("a name"), param)].into_iter().collect(),
+    };
+    let pool = "default".parse().expect("a name");
+    let task = Task::new("send".parse().expect("a name"), pool, Action::Approve(approve));
+    Arc::new(Dag::new(head("release"), vec![task]).expect("no cycle"))
+}
+
+/// Adds a run with items as they are stored, and one that waits for a person.
 pub(crate) fn add(fake: &mut Fake, at: Timestamp) {
-    let dag = dag();
-    let id: tidemill_model::RunId = "regions.1".parse().expect("a run");
+    add_run(fake, &dag(), at);
+    add_run(fake, &asking(), at);
+}
+
+fn add_run(fake: &mut Fake, dag: &Arc<Dag>, at: Timestamp) {
+    let id = tidemill_model::RunId { dag: dag.id.clone(), number: 1 };
     let event = RunEvent::Created {
         version: dag.version.clone(),
         trigger: Trigger::Manual { who: "browser".to_owned() },
@@ -54,7 +76,7 @@ pub(crate) fn add(fake: &mut Fake, at: Timestamp) {
         interval: None,
         at,
     };
-    let mut run = DagRun::create(Arc::clone(&dag), id.clone(), &event).expect("a run");
+    let mut run = DagRun::create(Arc::clone(dag), id.clone(), &event).expect("a run");
     run.apply(&RunEvent::Started { at }).expect("it starts");
     loop {
         let events = decide(&run, at);
@@ -82,16 +104,17 @@ pub(crate) fn add(fake: &mut Fake, at: Timestamp) {
     fake.items.extend(items.into_iter().map(|item| (id.clone(), item)));
     fake.runs.push(RunDetail {
         head: run.head.clone(),
-        dag: Some(Arc::clone(&dag)),
+        dag: Some(Arc::clone(dag)),
         tasks: run.tasks().to_vec(),
         waits: Vec::new(),
     });
-    fake.dag(&dag, "tasks: {}\n", |_| {});
+    fake.dag(dag, "tasks: {}\n", |_| {});
 }
 
 fn work(run: &mut DagRun, task: Instance, at: Timestamp) {
     let attempt = 1;
-    run.apply(&RunEvent::AttemptStarted { task, attempt, map: None, at }).expect("it starts");
+    run.apply(&RunEvent::AttemptStarted { task, attempt, map: None, until: None, at })
+        .expect("it starts");
     let name = run.dag().task(task.task).name.to_string();
     let event = if run.dag().name_of(task) == "regions[2].fetch" {
         let error = TaskError::new(FailureKind::Transient, "no answer from apac");

@@ -105,6 +105,7 @@ pub(crate) async fn post_with(
 /// A path of a route with its parts filled in by things that exist.
 pub(crate) fn example(path: &str) -> String {
     path.replace("{run}/tasks/{task}/items", "regions.1/tasks/regions/items")
+        .replace("{run}/tasks/{task}/answer", "release.1/tasks/send/answer")
         .replace("{dag}", "personalize")
         .replace("{run}", "orders_daily.21")
         .replace("{task}", "report")

@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Map;
 use tidemill_model::{
-    AttemptId, AttemptReport, Counts, DagId, Effect, FailureKind, PoolName, ReportOutcome, RunId,
-    RunState, SmallTable, TableRef, TaskError, TaskResult, Version,
+    Action, AttemptId, AttemptReport, Counts, DagId, Effect, FailureKind, PoolName, ReportOutcome,
+    RunId, RunState, SmallTable, TableRef, TaskError, TaskResult, TaskState, Version,
 };
-use tidemill_scheduler::TriggerRequest;
+use tidemill_scheduler::{Answer, TriggerRequest};
 
 use super::{Work, World};
 use crate::plan::{Traits, pools};
@@ -25,7 +25,8 @@ impl World {
             72..80 => self.trigger_some(),
             80..84 => self.cancel_some(),
             84..88 => self.pause_some(),
-            88..93 => self.change_file()?,
+            88..90 => self.answer_some(true),
+            90..93 => self.change_file()?,
             93..96 => {
                 let slots = self.draw.pick(&[[3, 1], [1, 1], [0, 2], [4, 0]]);
                 self.set_pools(slots.unwrap_or([3, 1]));
@@ -77,6 +78,28 @@ impl World {
             self.say(format!("cancel {id}"));
             // A run that this step has finished is refused, which is an answer too.
             let _ = self.kernel.cancel(&id, "ada", self.now);
+        }
+    }
+
+    /// Somebody answers a question; in the end, everyone's.
+    pub(super) fn answer_some(&mut self, one: bool) {
+        let mut asked = Vec::new();
+        for run in self.kernel.runs() {
+            let open = run.open_instances().filter(|at| {
+                matches!(run.dag().task(at.task).action, Action::Approve(_))
+                    && run.instance(*at).is_some_and(|task| task.state == TaskState::Waiting)
+            });
+            asked.extend(open.map(|at| (run.head.id.clone(), at)));
+        }
+        asked.sort();
+        let asked = if one { self.draw.pick(&asked).into_iter().collect() } else { asked };
+        for (run, at) in asked {
+            let approved = !one || self.draw.permille(700);
+            self.say(format!("answer {run}: {approved}"));
+            let (values, who, note) = (Map::new(), "ada".to_owned(), None);
+            // A run that is being cancelled, or has ended in this step, takes none.
+            let answer = Answer { approved, values, who, note };
+            let _ = self.kernel.answer(&run, at, answer, self.now);
         }
     }
 

@@ -186,6 +186,21 @@ fn params(entry: &Entry, report: &mut Report) -> IndexMap<VarName, Param> {
         .collect()
 }
 
+/// Reads the `params` of an `approve`.
+pub(crate) fn asked(action: &Entry, report: &mut Report) -> IndexMap<VarName, Param> {
+    let Some(entry) = action.node.entry("params") else { return IndexMap::new() };
+    let asked = params(entry, report);
+    for taken in ["by", "note"] {
+        if let Some(entry) = entry.node.entry(taken) {
+            let message = format!("the person cannot be asked for {}", quoted(taken));
+            report
+                .error(&codes::NAME_TAKEN, entry.place, message)
+                .help("that is who gave the answer, or why: choose another name");
+        }
+    }
+    asked
+}
+
 fn param(entry: &Entry, report: &mut Report) -> Option<Param> {
     let owner = format!("param {}", quoted(&entry.key));
     let Some(entries) = entry.node.entries() else {

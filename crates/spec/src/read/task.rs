@@ -9,7 +9,7 @@ use tidemill_model::retry::RetryPolicy;
 use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{PoolName, TaskName};
 
-use super::{check, group, map, output, retry, value};
+use super::{check, group, head, map, output, retry, value};
 use crate::codes;
 use crate::keys::{self, ACTIONS};
 use crate::report::{Place, Report, listed, quoted};
@@ -138,6 +138,7 @@ pub(crate) fn read<'n>(
         is_finally: false,
         mapping: MappingSpec::default(),
         group_outputs: GroupOutputsSpec::default(),
+        asked: IndexMap::new(),
         place,
         action: None,
         depends_on: Vec::new(),
@@ -180,6 +181,9 @@ pub(crate) fn read<'n>(
     }
     map::check(&task, report);
     task.action = action(&owner, place, entries, report);
+    if let Some(ActionSpec::Approve(entry)) = task.action {
+        task.asked = head::asked(entry, report);
+    }
     let parts = matches!(task.action, Some(ActionSpec::Group)).then_some(parts);
     (task, parts)
 }
@@ -275,6 +279,9 @@ fn action<'n>(
         "transform" => one_key(entry, "transform", "sql", report)
             .map_or(ActionSpec::Broken(entry), ActionSpec::Transform),
         "run" => ActionSpec::Run(entry),
+        "wait" => ActionSpec::Wait(entry),
+        "approve" => ActionSpec::Approve(entry),
+        "call" => ActionSpec::Call(entry),
         "tasks" => match entry.node.entries() {
             Some([_, ..]) => ActionSpec::Group,
             Some([]) => {

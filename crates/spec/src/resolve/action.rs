@@ -28,6 +28,9 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         let action = match task.action {
             None | Some(ActionSpec::Broken(_) | ActionSpec::Later | ActionSpec::Noop) => None,
             Some(ActionSpec::Group) => Some(self.group(task, uses.at)),
+            Some(ActionSpec::Wait(entry)) => self.wait(entry, uses),
+            Some(ActionSpec::Approve(entry)) => self.approve(task, entry, uses),
+            Some(ActionSpec::Call(entry)) => self.call(entry, uses),
             Some(ActionSpec::Ingest(entry)) => self.ingest(entry, uses),
             Some(ActionSpec::Transform(entry)) => self.transform(task, entry, uses),
             Some(ActionSpec::Load(entry)) => self.load(task, entry, uses),
@@ -229,6 +232,9 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             ActionSpec::Load(_) => "load",
             ActionSpec::Run(_) => "run",
             ActionSpec::Noop => "noop",
+            ActionSpec::Wait(_) => "wait",
+            ActionSpec::Approve(_) => "approve",
+            ActionSpec::Call(_) => "call",
             // Its keys are looked at where they are read.
             ActionSpec::Group | ActionSpec::Later | ActionSpec::Broken(_) => return,
         };
@@ -238,11 +244,12 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
                 self.report.error(&codes::NOT_HERE, place, message).help(help);
             }
         };
-        if matches!(key, "ingest" | "noop") {
+        let waits = matches!(key, "wait" | "approve" | "call");
+        if waits || matches!(key, "ingest" | "noop") {
             refuse("from", task.from_place, "only to wait for a task, use `depends_on`");
         }
         let has_own_table = key == "run" && run_outputs(task).iter().any(String::is_empty);
-        if matches!(key, "load" | "run" | "noop") && !has_own_table {
+        if waits || matches!(key, "load" | "run" | "noop") && !has_own_table {
             let help = match key {
                 "run" => "give the command a table of the task's name in `outputs`",
                 _ => "check the table in the task that makes it",

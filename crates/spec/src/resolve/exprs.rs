@@ -378,14 +378,21 @@ impl Resolver<'_, '_, '_, '_> {
     /// Looks up a value that a command leaves.
     fn output_name(&mut self, task: &str, at: usize, name: &str, place: Place) -> bool {
         let spec = &self.spec.tasks[at];
-        if matches!(spec.action, None | Some(ActionSpec::Later | ActionSpec::Broken(_))) {
-            // Nothing is known of what cannot be read or run.
-            return true;
+        match spec.action {
+            // Nothing is known of what cannot be read or run, and what a called run gives is known
+            // when it has ended.
+            None | Some(ActionSpec::Later | ActionSpec::Broken(_) | ActionSpec::Call(_)) => {
+                return true;
+            }
+            Some(ActionSpec::Approve(_)) if name == "by" || name == "note" => return true,
+            _ => {}
         }
         let is_value = |output: &Output| matches!(output, Output::Value(_));
         let values = spec.outputs.iter().filter(|(_, output)| is_value(output));
         let of_group = spec.group_outputs.values.iter().map(|entry| entry.key.clone());
-        let known: Vec<String> = values.map(|(name, _)| name.to_string()).chain(of_group).collect();
+        let asked = spec.asked.keys().map(ToString::to_string);
+        let known: Vec<String> =
+            values.map(|(name, _)| name.to_string()).chain(of_group).chain(asked).collect();
         if known.iter().any(|known| known == name) {
             return true;
         }
@@ -422,7 +429,7 @@ impl Resolver<'_, '_, '_, '_> {
             ["outputs", name] => {
                 let kind = match task.and_then(|task| task.outputs.get(*name)) {
                     Some(Output::Value(kind)) => kind.type_in_expr(),
-                    _ => Type::Dynamic,
+                    _ => task.map_or(Type::Dynamic, |task| Self::type_of_answer(task, name)),
                 };
                 let is_mapped = task.is_some_and(|task| task.mapping.for_each.is_some());
                 if is_mapped { Type::List(Box::new(kind)) } else { kind }

@@ -93,6 +93,11 @@ fn outputs_known(task: &TaskSpec, catalog: &Catalog) -> Vec<String> {
             table.into_iter().collect()
         }
         Some(ActionSpec::Load(_) | ActionSpec::Noop) => Vec::new(),
+        Some(ActionSpec::Call(entry)) => {
+            let table = entry.node.entry("table").map(|_| String::new());
+            table.into_iter().collect()
+        }
+        Some(ActionSpec::Wait(_) | ActionSpec::Approve(_)) => Vec::new(),
         Some(ActionSpec::Later) => both(),
         Some(ActionSpec::Broken(entry)) => match entry.key.as_str() {
             "ingest" | "transform" => both(),

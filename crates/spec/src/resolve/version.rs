@@ -7,7 +7,9 @@
 
 use serde_json::{Value, json};
 use tidemill_model::Version;
-use tidemill_model::dag::{Action, Command, DagHead, Group, Mapping, Read, Task, Tolerance};
+use tidemill_model::dag::{
+    Action, Approve, Call, Command, DagHead, Group, Mapping, Read, Task, Tolerance, Wait,
+};
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::template::Template;
 
@@ -103,6 +105,12 @@ fn action_form(action: &Action) -> Value {
             let table = table.as_ref().map(|(_, name)| name);
             json!(["tasks", table, sorted(&json!(outputs))])
         }
+        Action::Wait(Wait::For(span)) => json!(["wait", "for", span]),
+        Action::Wait(Wait::Until(instant)) => json!(["wait", "until", instant]),
+        Action::Approve(Approve { message, params }) => {
+            json!(["approve", message, sorted(&json!(params))])
+        }
+        Action::Call(Call { dag, params, table }) => json!(["call", dag.as_str(), params, table]),
     }
 }
 

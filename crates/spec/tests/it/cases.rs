@@ -60,6 +60,11 @@ fn groups() {
 }
 
 #[test]
+fn waiting() {
+    check("waiting.txt", 4);
+}
+
+#[test]
 fn graph() {
     check("graph.txt", 14);
 }

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidemill_model::trigger_rule::TriggerRule;
-use tidemill_spec::{Loaded, SourceText, load_dag_with};
+use tidemill_spec::{Loaded, Nobody, SourceText, load_dag_with};
 
 use crate::support::catalog;
 
 fn load(defaults: &str, yaml: &str) -> Loaded {
     let source = |path, text| SourceText { path: Path::new(path), text };
     let defaults = source("dags/_defaults.yaml", defaults);
-    load_dag_with(source("dags/shop.yaml", yaml), Some(defaults), catalog())
+    load_dag_with(source("dags/shop.yaml", yaml), Some(defaults), catalog(), &Nobody)
 }
 
 /// Each finding in one line.

@@ -135,7 +135,7 @@ impl Script {
         let at = self.at();
         self.apply(RunEvent::TaskQueued { task, at });
         let attempt = self.run.task(ix).attempts + 1;
-        self.apply(RunEvent::AttemptStarted { task, attempt, map: None, at });
+        self.apply(RunEvent::AttemptStarted { task, attempt, map: None, until: None, at });
         let result = self.result_of(ix, rows);
         self.apply(RunEvent::AttemptSucceeded { task, attempt, result, at });
         self
@@ -146,7 +146,13 @@ impl Script {
     pub fn map_over(mut self, items: u32) -> Self {
         let at = self.at();
         let map = Some(MapPlan { items, tolerated: 0 });
-        self.apply(RunEvent::AttemptStarted { task: TaskIx(0).into(), attempt: 1, map, at });
+        self.apply(RunEvent::AttemptStarted {
+            task: TaskIx(0).into(),
+            attempt: 1,
+            map,
+            until: None,
+            at,
+        });
         self
     }
 
@@ -156,7 +162,7 @@ impl Script {
         let task = Instance::of_item(TaskIx(0), item);
         let at = self.at();
         self.apply(RunEvent::TaskQueued { task, at });
-        self.apply(RunEvent::AttemptStarted { task, attempt: 1, map: None, at });
+        self.apply(RunEvent::AttemptStarted { task, attempt: 1, map: None, until: None, at });
         let result = self.result_of(TaskIx(0), u64::from(item));
         self.apply(RunEvent::AttemptSucceeded { task, attempt: 1, result, at });
         self

@@ -9,6 +9,7 @@ use tidemill_model::RunState;
 use tidemill_model::words::{counted, noun};
 
 use crate::access::Access;
+use crate::answers::Answers;
 use crate::catalog::folder_of;
 use crate::cli::{Demo, RunInput};
 use crate::commands::run::submit;
@@ -72,7 +73,7 @@ fn find() -> Result<PathBuf, Failure> {
 async fn show(access: &Access, file: &Path) -> Result<(), Failure> {
     let input = RunInput { params: Vec::new(), interval: None };
     let id = submit(access, file, &input).await?;
-    let run = follow(access, &id, Show::Tasks).await?;
+    let run = follow(access, &id, Show::Tasks, Answers::default()).await?;
     println!("\n{}", verdict(&run));
     if run.state != RunState::Succeeded {
         return Err(Failure::RunFailed);

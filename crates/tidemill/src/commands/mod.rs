@@ -12,6 +12,7 @@ mod logs;
 mod pause;
 mod plan;
 mod profile;
+pub(crate) mod questions;
 mod restore;
 mod run;
 mod runs;
@@ -90,6 +91,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Show(command) => show::run(&globals, &command),
         Command::Logs(command) => logs::run(&globals, &command),
         Command::Cancel(command) => cancel::run(&globals, &command),
+        Command::Questions(command) => questions::list(&globals, &command),
+        Command::Approve(command) => questions::approve(&globals, &command),
+        Command::Reject(command) => questions::reject(&globals, &command),
         Command::Pause(command) => pause::run(&globals, &command, true),
         Command::Resume(command) => pause::run(&globals, &command, false),
         Command::Profile(command) => profile::run(&globals, &command),

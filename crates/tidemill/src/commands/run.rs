@@ -7,6 +7,7 @@ use tidemill_model::time::BadInterval;
 use tidemill_model::{Dag, DataInterval, RunState};
 
 use crate::access::Access;
+use crate::answers::Answers;
 use crate::catalog::folder_of;
 use crate::cli::{Run, RunInput};
 use crate::commands::{Globals, runtime};
@@ -33,7 +34,7 @@ async fn run_file(access: &Access, command: &Run) -> Result<(), Failure> {
     if !command.json {
         println!("{id}");
     }
-    let run = follow(access, &id, show).await?;
+    let run = follow(access, &id, show, Answers::new(command.yes)).await?;
     if command.json {
         println!("{:#}", as_json(&run));
     } else {

@@ -5,6 +5,7 @@ use tidemill_model::RunState;
 use tidemill_model::dag::ParamKind;
 
 use crate::access::Access;
+use crate::answers::Answers;
 use crate::cli::Trigger;
 use crate::commands::run::{as_json, id_of, interval, put_param, split_param};
 use crate::commands::{Globals, runtime};
@@ -43,7 +44,8 @@ async fn trigger(access: &Access, command: &Trigger) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let run = follow(access, &id, if command.json { Show::Nothing } else { Show::Tasks }).await?;
+    let show = if command.json { Show::Nothing } else { Show::Tasks };
+    let run = follow(access, &id, show, Answers::default()).await?;
     if command.json {
         println!("{:#}", as_json(&run));
     } else {

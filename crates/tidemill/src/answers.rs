@@ -1,0 +1,85 @@
+//! Questions that a run asks while it is followed.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write};
+
+use indicatif::ProgressBar;
+use serde_json::json;
+use tidemill_model::RunId;
+
+use crate::access::Access;
+use crate::commands::questions::{Question, answer, asked};
+use crate::failure::Failure;
+use crate::progress::{Show, say};
+
+/// Who answers the questions of a run that is followed.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// Yes to everything.
+    yes: bool,
+    seen: BTreeSet<(String, String)>,
+}
+
+impl Answers {
+    /// Yes to everything, or whoever sits there.
+    pub(crate) fn new(yes: bool) -> Self {
+        Self { yes, ..Self::default() }
+    }
+
+    /// Looks for questions, and answers them or says how they can be answered.
+    pub(crate) async fn look(
+        &mut self,
+        access: &Access,
+        show: Show,
+        bar: Option<&ProgressBar>,
+    ) -> Result<(), Failure> {
+        for question in asked(access).await? {
+            let run: RunId = match question.run.parse() {
+                Ok(run) => run,
+                Err(_) => continue,
+            };
+            if !self.seen.insert((question.run.clone(), question.task.clone())) {
+                continue;
+            }
+            let text = question.message.clone().unwrap_or_else(|| "go on?".to_owned());
+            // Where the standard output is for a program, people read the other one.
+            let tell = |text: String| match show {
+                Show::Tasks => say(bar, &text),
+                Show::Nothing => eprintln!("{text}"),
+            };
+            tell(format!("  ? {} {}: {text}", question.run, question.task));
+            let (approved, note) = if self.yes {
+                (true, None)
+            } else if access.address().is_some() {
+                let Question { run, task, .. } = &question;
+                tell(format!("    answer with `tidemill approve {run} {task}`, or `reject`"));
+                continue;
+            } else if std::io::stdin().is_terminal() {
+                (ask(bar), None)
+            } else {
+                // The run would wait for ever: there is no server that could be answered.
+                (false, Some("there is no terminal to ask at: say yes beforehand with `--yes`"))
+            };
+            let body = json!({"approved": approved, "values": {}, "note": note});
+            answer(access, &run, &question.task, &body).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Asks whoever sits at the terminal; who says nothing says no.
+fn ask(bar: Option<&ProgressBar>) -> bool {
+    let read = || {
+        eprint!("    yes or no? ");
+        let _ = std::io::stderr().flush();
+        let mut line = String::new();
+        match std::io::stdin().read_line(&mut line) {
+            Ok(_) => matches!(line.trim().to_lowercase().as_str(), "y" | "yes"),
+            Err(_) => false,
+        }
+    };
+    match bar {
+        Some(bar) => bar.suspend(|| tokio::task::block_in_place(read)),
+        None => tokio::task::block_in_place(read),
+    }
+}

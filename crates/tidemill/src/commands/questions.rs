@@ -1,0 +1,119 @@
+//! `tidemill questions`, `approve`, `reject`: what waits for a person, and the answers.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tidemill_model::RunId;
+use tidemill_model::dag::ParamKind;
+
+use crate::access::Access;
+use crate::cli::{Approve, Questions, Reject};
+use crate::commands::run::{put_param, split_param};
+use crate::commands::{Globals, runtime};
+use crate::failure::Failure;
+use crate::node::Mode;
+use crate::view::Timestamped;
+
+/// A task that waits for a person.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Question {
+    pub(crate) run: String,
+    pub(crate) task: String,
+    pub(crate) message: Option<String>,
+    pub(crate) params: Map<String, Value>,
+    pub(crate) since: Option<Timestamped>,
+}
+
+/// What waits for a person now.
+pub(crate) async fn asked(access: &Access) -> Result<Vec<Question>, Failure> {
+    let mut answer = access.get("/api/v1/questions").await?;
+    serde_json::from_value(answer["items"].take())
+        .map_err(|error| Failure::Said(format!("the server's answer cannot be read: {error}")))
+}
+
+pub(crate) fn list(globals: &Globals, command: &Questions) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let access = Access::open(globals, None, Mode::Look).await?;
+        let done = print(&access, command).await;
+        access.close().await;
+        done
+    })
+}
+
+async fn print(access: &Access, command: &Questions) -> Result<(), Failure> {
+    if command.json {
+        println!("{:#}", access.get("/api/v1/questions").await?["items"]);
+        return Ok(());
+    }
+    let questions = asked(access).await?;
+    if questions.is_empty() {
+        println!("nothing waits for an answer");
+    }
+    for Question { run, task, message, params, since } in questions {
+        let since = since.map(|at| at.0.to_seconds_text()).unwrap_or_default();
+        println!("{run} {task}  since {since}");
+        if let Some(message) = message {
+            println!("  {message}");
+        }
+        for (name, param) in params {
+            let kind = param["type"].as_str().unwrap_or_default();
+            let default = match &param["default"] {
+                Value::Null => "needed".to_owned(),
+                default => format!("default {default}"),
+            };
+            println!("  {name}: {kind}, {default}");
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn approve(globals: &Globals, command: &Approve) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let access = Access::open(globals, None, Mode::Look).await?;
+        let done = say_yes(&access, command).await;
+        access.close().await;
+        done
+    })
+}
+
+async fn say_yes(access: &Access, command: &Approve) -> Result<(), Failure> {
+    let Approve { run, task, params, note } = command;
+    let questions = asked(access).await?;
+    let id = run.to_string();
+    let question = questions.iter().find(|asked| asked.run == id && asked.task == *task);
+    let mut values = Map::new();
+    for text in params {
+        let (name, value) = split_param(text)?;
+        let kind = question.map(|question| question.params[name]["type"].clone());
+        let kind = kind.and_then(|kind| serde_json::from_value::<ParamKind>(kind).ok());
+        let value = kind.and_then(|kind| kind.read(value)).unwrap_or_else(|| Value::from(value));
+        put_param(&mut values, name, value)?;
+    }
+    let body = json!({"approved": true, "values": values, "note": note});
+    answer(access, run, task, &body).await?;
+    println!("{run} {task}: yes");
+    Ok(())
+}
+
+pub(crate) fn reject(globals: &Globals, command: &Reject) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let access = Access::open(globals, None, Mode::Look).await?;
+        let Reject { run, task, note } = command;
+        let body = json!({"approved": false, "note": note});
+        let done = answer(&access, run, task, &body).await;
+        access.close().await;
+        done.map(|()| println!("{run} {task}: no"))
+    })
+}
+
+/// Gives an answer.
+pub(crate) async fn answer(
+    access: &Access,
+    run: &RunId,
+    task: &str,
+    body: &Value,
+) -> Result<(), Failure> {
+    access.post(&format!("/api/v1/runs/{run}/tasks/{task}/answer"), body).await.map(|_| ())
+}
