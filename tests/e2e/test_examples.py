@@ -34,7 +34,8 @@ def test_all_are_valid(home):
 def test_all_are_covered_here():
     names = {path.stem for path in (ROOT / "dags").glob("*.yaml")}
     assert names == {"hello", "orders", "retry", "branches", "nightly", "api", "fan_out", "python",
-                     "mapping", "groups", "approval", "call_other"}
+                     "mapping", "groups", "approval", "call_other",
+                     "cache"}
 
 
 def test_hello(examples):
@@ -142,6 +143,19 @@ def test_groups(examples):
     assert examples.call("logs", result.run, "report", "--raw").out == "4 of 5 rows\n"
     number = result.run.rpartition(".")[2]
     assert not (examples.dags / "out" / f"groups-{number}.csv").exists()
+
+
+def test_cache(examples):
+    file = examples.dags / "cache.yaml"
+    reused = lambda result: {name for name, task in result.tasks.items() if task["reused"]}  # noqa: E731
+    assert reused(examples.run(file)) == set()
+    second = examples.run(file)
+    assert reused(second) == {"orders", "scores", "large"}
+    assert second.tasks["scores"]["outputs"] == {"regions": 3}
+    assert reused(examples.run(file, "--param", "least=50")) == {"orders", "scores"}
+    with open(examples.dags / "data" / "orders-2026-01-02.csv", "a") as orders:
+        orders.write("o-99,eu,60.00,2026-01-02T10:00:00Z\n")
+    assert reused(examples.run(file)) == set()
 
 
 def test_approval(examples):

@@ -37,6 +37,11 @@ impl Connection {
         self.fields.get(field)
     }
 
+    /// Its plain fields.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
     /// A secret field. Its value is exposed at the last moment, by the client that needs it.
     pub fn secret(&self, field: &str) -> Option<&Secret> {
         self.secrets.iter().find(|(name, _)| name == field).map(|(_, secret)| secret)

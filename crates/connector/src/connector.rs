@@ -190,6 +190,17 @@ pub trait Connector: Send + Sync + 'static {
         Err(ConnectorError::misconfigured(format!("`{}` cannot be read from", Self::NAME)))
     }
 
+    /// A text that is another one whenever the source would give something else: names, sizes and
+    /// times of files, say. `None` where only reading tells.
+    fn source_state(
+        &self,
+        config: &Self::SourceConfig,
+        cx: &SourceContext,
+    ) -> Result<Option<String>, ConnectorError> {
+        let _ = (config, cx);
+        Ok(None)
+    }
+
     /// Opens a sink.
     async fn sink(
         &self,
@@ -231,6 +242,12 @@ pub trait AnyConnector: Send + Sync {
         config: Value,
         cx: SourceContext,
     ) -> Result<Box<dyn Source>, ConnectorError>;
+    /// A text that is another one whenever the source would give something else.
+    fn state_of_source(
+        &self,
+        config: Value,
+        cx: &SourceContext,
+    ) -> Result<Option<String>, ConnectorError>;
     /// Opens a sink from checked settings.
     async fn open_sink(
         &self,
@@ -283,6 +300,14 @@ impl<C: Connector> AnyConnector for C {
         C::check_source(&config, &mut found);
         found.refuse()?;
         self.source(config, cx).await
+    }
+
+    fn state_of_source(
+        &self,
+        config: Value,
+        cx: &SourceContext,
+    ) -> Result<Option<String>, ConnectorError> {
+        self.source_state(&config::parse("source", C::NAME, config)?, cx)
     }
 
     async fn open_sink(

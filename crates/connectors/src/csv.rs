@@ -34,7 +34,7 @@ use tidemill_connector::{
 use crate::columns::rename::check_new_name;
 use crate::columns::select::check_select;
 use crate::columns::{ColumnTypes, OnBadRow, Rename};
-use crate::files::find::check_pattern;
+use crate::files::find::{self, check_pattern};
 use crate::files::open::encoding;
 use crate::files::publish::check_file;
 use crate::rejects::{Reason, row_limits};
@@ -188,6 +188,14 @@ impl Connector for Csv {
         cx: SourceContext,
     ) -> Result<Box<dyn Source>, ConnectorError> {
         Ok(Box::new(read::CsvSource::open(config, &cx)?))
+    }
+
+    fn source_state(
+        &self,
+        config: &CsvSourceConfig,
+        cx: &SourceContext,
+    ) -> Result<Option<String>, ConnectorError> {
+        find::state(&config.path, &cx.folder).map(Some)
     }
 
     async fn sink(

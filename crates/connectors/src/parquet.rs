@@ -25,7 +25,7 @@ use tidemill_model::words::counted;
 use crate::columns::Rename;
 use crate::columns::rename::rename_all;
 use crate::columns::select::{Known, check_select};
-use crate::files::find::{InputFile, check_pattern, find};
+use crate::files::find::{InputFile, check_pattern, find, state};
 use crate::files::publish::{Staged, check_file};
 
 /// A row group is ended early when its packed columns take this much memory.
@@ -117,6 +117,14 @@ impl Connector for Parquet {
         cx: SourceContext,
     ) -> Result<Box<dyn Source>, ConnectorError> {
         Ok(Box::new(ParquetSource::open(&config, &cx)?))
+    }
+
+    fn source_state(
+        &self,
+        config: &ParquetSourceConfig,
+        cx: &SourceContext,
+    ) -> Result<Option<String>, ConnectorError> {
+        state(&config.path, &cx.folder).map(Some)
     }
 
     async fn sink(

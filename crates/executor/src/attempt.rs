@@ -7,6 +7,7 @@ mod ingest;
 mod inputs;
 mod load;
 mod rejects;
+mod reuse;
 mod transform;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tidemill_model::{
 
 use tracing::Instrument;
 
+use self::reuse::Reuse;
 use crate::executor::Shared;
 use crate::flag::{Stop, StopFlag};
 use crate::logs::AttemptLog;
@@ -63,7 +65,26 @@ impl Attempt {
         };
         let name = self.order.dag.name_of(self.order.id.task);
         self.log.note(&format!("attempt {} of `{name}`: {action}", self.order.id.attempt));
-        let ended = match &task.action {
+        let ended = match self.reused() {
+            Reuse::Found(ended) => ended,
+            Reuse::Nothing(keep) => {
+                let ended = self.act().await;
+                if let (Ended::Done(result, _), Some(keep)) = (&ended, keep) {
+                    self.keep(&keep, result);
+                }
+                ended
+            }
+        };
+        let (outcome, small_tables) = self.outcome(ended);
+        self.log.note(&summary(&outcome));
+        self.log.finish();
+        AttemptReport { id: self.order.id.clone(), outcome, small_tables }
+    }
+
+    /// Does what the action says.
+    async fn act(&self) -> Ended {
+        let task = self.task();
+        match &task.action {
             _ if self.order.gather.is_some() => self.gather(),
             // The kernel does not order these: a group is nothing but its members, and what waits has
             // nobody to work on it.
@@ -72,7 +93,7 @@ impl Attempt {
             | Action::Wait(_)
             | Action::Approve(_)
             | Action::Call(_) => Ended::Done(TaskResult::default(), Vec::new()),
-            Action::Run(command) => command::run(&self, command).await,
+            Action::Run(command) => command::run(self, command).await,
             Action::Ingest { connector, config } => {
                 self.ingest(connector, config).instrument(self.span()).await
             }
@@ -82,11 +103,7 @@ impl Attempt {
             Action::Load { connector, config } => {
                 self.load(connector, config).instrument(self.span()).await
             }
-        };
-        let (outcome, small_tables) = self.outcome(ended);
-        self.log.note(&summary(&outcome));
-        self.log.finish();
-        AttemptReport { id: self.order.id.clone(), outcome, small_tables }
+        }
     }
 
     fn span(&self) -> tracing::Span {

@@ -19,7 +19,7 @@ use crate::attempt::{Attempt, summary};
 use crate::flag::{Stop, StopFlag};
 use crate::logs::{AttemptLog, LogLimits, path_of};
 use crate::mask::Masker;
-use crate::outside::{Clock, Connections, HomePaths, Secrets, SmallTables};
+use crate::outside::{Clock, Connections, HomePaths, Results, Secrets, SmallTables};
 use crate::process::spawn::Spawner;
 use crate::process::tree::adopt_orphans;
 use crate::tables::TableStore;
@@ -55,6 +55,8 @@ pub struct ExecutorConfig {
     pub connections: Arc<dyn Connections>,
     /// Secrets.
     pub secrets: Arc<dyn Secrets>,
+    /// Earlier results.
+    pub results: Arc<dyn Results>,
     /// This program's own file, whose `main` begins with [`crate::process::entry`].
     pub program: PathBuf,
     /// Limits.
@@ -93,9 +95,10 @@ pub(crate) struct Shared {
     pub(crate) tables: TableStore,
     pub(crate) connections: Arc<dyn Connections>,
     pub(crate) secrets: Arc<dyn Secrets>,
+    pub(crate) results: Arc<dyn Results>,
     pub(crate) spawner: Spawner,
     pub(crate) limits: ExecLimits,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     report: OnReport,
     runtime: tokio::runtime::Handle,
     under_way: Mutex<UnderWay>,
@@ -139,6 +142,7 @@ impl Executor {
                 tables: TableStore::new(home.tables.clone(), config.small),
                 connections: config.connections,
                 secrets: config.secrets,
+                results: config.results,
                 spawner,
                 home,
                 limits: config.limits,
@@ -176,7 +180,10 @@ impl Executor {
             || tracing::info_span!("task_run", task = %order.dag.name_of(order.id.task), attempt = order.id.attempt),
         );
         // A command's tables are written to files and read from them, and that may take its time.
-        let has_files = !task.reads.is_empty() || task.reads_run_tasks || !task.outputs.is_empty();
+        let has_files = !task.reads.is_empty()
+            || task.reads_run_tasks
+            || !task.outputs.is_empty()
+            || task.cache.is_some();
         let is_command = matches!(task.action, Action::Run(_)) && order.gather.is_none();
         let blocking = has_files || !is_command;
         let this = self.clone();

@@ -27,5 +27,5 @@ mod scope;
 pub mod tables;
 
 pub use executor::{ExecLimits, Executor, ExecutorConfig, ExecutorError};
-pub use outside::{Clock, Connections, HomePaths, Secrets, SmallTables};
+pub use outside::{Clock, Connections, HomePaths, Results, Secrets, SmallTables};
 pub use process::leftover::{Leftover, end_leftovers, living_leftovers};

@@ -26,6 +26,14 @@ pub trait Secrets: Send + Sync {
     fn values(&self) -> Vec<Secret>;
 }
 
+/// Where results are kept for tasks that use earlier ones again. It may forget any of them.
+pub trait Results: Send + Sync {
+    /// What was put under a key.
+    fn get(&self, key: &str) -> Option<Vec<u8>>;
+    /// Keeps a value until `expires`.
+    fn put(&self, key: &str, value: &[u8], expires: Timestamp);
+}
+
 /// The wall clock, for the times in logs. Time limits do not depend on it.
 pub trait Clock: Send + Sync {
     /// The current instant.

@@ -65,6 +65,17 @@ impl TableStore {
         Ok(Arc::new(StoredTable { head: read_head(&at, table)?, at, table: table.clone() }))
     }
 
+    /// The bytes of a small table.
+    pub(crate) fn small_bytes(&self, table: &TableRef) -> Option<Bytes> {
+        self.small.get(&table.hash).ok().flatten()
+    }
+
+    /// Makes a table as young as a new one, so that nothing removes it before its run is known.
+    pub(crate) fn renew(&self, table: &TableRef) -> std::io::Result<()> {
+        let file = File::options().write(true).open(table_path(&self.folder, &table.hash))?;
+        file.set_modified(std::time::SystemTime::now())
+    }
+
     fn folder_for(&self, hash: &str) -> PathBuf {
         self.folder.join(hash.get(..2).unwrap_or("00"))
     }

@@ -111,6 +111,8 @@ pub struct Task {
     pub pool: PoolName,
     /// Environment variables of its command.
     pub env: IndexMap<String, Template>,
+    /// When an earlier result is used again.
+    pub cache: Option<Cache>,
     /// What its command leaves.
     pub outputs: IndexMap<VarName, Output>,
     /// The group that it is a member of.
@@ -120,6 +122,16 @@ pub struct Task {
     /// It comes after all other members of its group, however they ended, and has no say in how the
     /// group did.
     pub is_finally: bool,
+}
+
+/// When the result of an earlier attempt is used again: everything that it was made from is as it
+/// was, and it is not too old.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cache {
+    /// How old it may be.
+    pub max_age: Duration,
+    /// What must have been the same besides.
+    pub key: Option<Expr>,
 }
 
 /// What is mapped over, and how.
@@ -168,6 +180,7 @@ impl Task {
             checks: Vec::new(),
             pool,
             env: IndexMap::new(),
+            cache: None,
             outputs: IndexMap::new(),
             group: None,
             mapping: None,
@@ -180,6 +193,8 @@ impl Task {
     pub fn references(&self) -> BTreeSet<Path> {
         let mut paths: BTreeSet<Path> = self.bind.values().flat_map(Expr::references).collect();
         paths.extend(self.env.values().flat_map(Template::references));
+        let cache_key = self.cache.iter().flat_map(|cache| &cache.key);
+        paths.extend(cache_key.flat_map(Expr::references));
         match &self.action {
             Action::Ingest { config, .. }
             | Action::Transform { config, .. }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::id::RunId;
+use crate::time::Timestamp;
+
 /// A finished table, by the hash of its bytes. The rows lie in the slab or in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableRef {
@@ -82,6 +85,18 @@ pub struct TaskResult {
     /// Small values for other tasks.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub outputs: Map<String, Value>,
+    /// The attempt that all of this is from, when the task took over an earlier result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<Reused>,
+}
+
+/// Where and when a result was made that is used again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reused {
+    /// The run.
+    pub run: RunId,
+    /// When the attempt began.
+    pub at: Timestamp,
 }
 
 /// The class of a failure, which decides on retries.

@@ -97,6 +97,10 @@ pub static SHAPES: &[Shape] = &[
             ("reason", "why it was skipped or did not start, or null"),
             ("waits_for", "what it waits for now, in words, or null"),
             ("called", "the run that its newest attempt called for, or null"),
+            (
+                "reused",
+                "`{run, at}`: where and when its result was made, if it is that of an earlier run",
+            ),
             ("error", "`{kind, message, help}` of the newest failure, or null"),
             ("rows_in", "rows read, or null until it has succeeded"),
             ("rows_out", "rows of its table, or rows written"),

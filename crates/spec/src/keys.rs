@@ -42,6 +42,7 @@ pub static PLACES: &[(&str, &[Key])] = &[
     ("defaults", DEFAULTS),
     ("folder", FOLDER),
     ("retry", RETRY),
+    ("cache", CACHE),
     ("param", PARAM),
     ("check", CHECK),
     ("input", INPUT),
@@ -201,6 +202,16 @@ pub(crate) static APPROVE: &[Key] = &[
     }),
 ];
 
+/// The keys of `cache`.
+pub(crate) static CACHE: &[Key] = &[
+    now("for", "How old a result may be.", duration),
+    now(
+        "key",
+        "An expression: what must have been the same besides.",
+        || json!({"type": "string", "examples": ["start_of('day', run.logical_time)"]}),
+    ),
+];
+
 /// The keys of a group.
 pub(crate) static GROUP: &[Key] = &[
     now(
@@ -307,6 +318,11 @@ pub(crate) static MODIFIERS: &[Key] = &[
             "examples": [{"total": "integer", "scores": {"type": "table", "format": "csv"}}]})
         },
     ),
+    now(
+        "cache",
+        "How long its result is used again, as long as what it is made from stays the same: `1d`, or more about it: `{for: 1d, key: EXPRESSION}`.",
+        || json!({"anyOf": [duration(), {"$ref": "#/$defs/cache"}]}),
+    ),
     later("queue_timeout", "The longest that it may wait for a slot."),
     now("for_each", FOR_EACH, for_each),
     now("max_parallel", MAX_PARALLEL, max_parallel),
@@ -314,7 +330,6 @@ pub(crate) static MODIFIERS: &[Key] = &[
     later("slots", "How many slots of the pool it takes."),
     later("priority", "Which task gets a free slot first."),
     later("rate", "How often it may start."),
-    later("cache", "When an earlier result is used again."),
     later("workdir", "Where its command runs."),
     later("dataset", "The name of the dataset that it makes."),
     later("engine", "Where its SQL runs."),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tidemill_model::Dag;
 use tidemill_model::dag::{
-    Action, Approve, Call, Check, CheckRule, Command, Group, Mapping, Task, Tolerance, Wait,
+    Action, Approve, Cache, Call, Check, CheckRule, Command, Group, Mapping, Task, Tolerance, Wait,
 };
 use tidemill_model::expr::Expr;
 use tidemill_model::outputs::{FileFormat, Output};
@@ -73,6 +73,9 @@ fn task_meaning(dag: &Dag, task: &Task) -> Value {
     put("pool", json!(task.pool));
     put("env", task.env.iter().map(|(name, value)| (name.clone(), written(value))).collect());
     put("checks", task.checks.iter().map(check).collect());
+    if let Some(Cache { max_age, key }) = &task.cache {
+        put("cache", json!({"for": written_duration(*max_age), "key": key.as_ref().map(source)}));
+    }
     put("outputs", task.outputs.iter().map(|(name, o)| (name.to_string(), output(o))).collect());
     Value::Object(form)
 }

@@ -4,6 +4,7 @@
 //! * [`check`]: `checks`; [`output`]: `outputs`; [`retry`]: `retry`; [`group`]: groups; [`map`]:
 //!   `for_each`.
 
+mod cache;
 mod check;
 mod group;
 mod head;

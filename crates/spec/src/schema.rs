@@ -15,6 +15,7 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     put("task", task());
     put("defaults", mapping(keys::DEFAULTS));
     put("retry", mapping(keys::RETRY));
+    put("cache", required(mapping(keys::CACHE), &["for"]));
     put("param", required(mapping(keys::PARAM), &["type"]));
     put("call", required(mapping(keys::CALL), &["dag"]));
     put("wait", one_of(keys::WAIT));

@@ -74,6 +74,7 @@ pub(crate) struct TaskSpec<'n> {
     pub(crate) folder_env: IndexMap<String, String>,
     /// The key of the task's own `env`.
     pub(crate) env_place: Option<Place>,
+    pub(crate) cache: Option<CacheSpec<'n>>,
     pub(crate) outputs: IndexMap<VarName, Output>,
     /// The key of `outputs`.
     pub(crate) outputs_place: Option<Place>,
@@ -146,4 +147,13 @@ pub(crate) struct CheckSpec<'n> {
     pub(crate) check: Check,
     pub(crate) place: Place,
     pub(crate) sql: Option<&'n Node>,
+}
+
+/// `cache`, read.
+#[derive(Debug)]
+pub(crate) struct CacheSpec<'n> {
+    /// The key of the task.
+    pub(crate) place: Place,
+    pub(crate) max_age: Duration,
+    pub(crate) key: Option<&'n Node>,
 }

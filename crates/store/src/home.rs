@@ -162,6 +162,11 @@ impl Layout {
         self.root.join("profiles")
     }
 
+    /// Results that are used again.
+    pub fn results(&self) -> PathBuf {
+        self.root.join("results")
+    }
+
     /// Records of running process groups.
     pub fn processes(&self) -> PathBuf {
         self.root.join("processes")

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidemill_model::RunId;
+use tidemill_scheduler::Clock;
 use tidemill_store::{Store, StoreError};
 
-use crate::node::Node;
+use crate::node::{Node, SystemClock};
 
 /// Finished runs that are kept; older ones go.
 const RUNS_KEPT: usize = 50_000;
@@ -27,6 +28,7 @@ pub(crate) fn clean(node: &Node) -> Result<(), StoreError> {
     let needed = node.store.tables_needed()?;
     let tables = remove_tables(&node.home.tables(), &needed);
     let bytes = node.store.sweep_small_tables()?;
+    node.results.sweep(SystemClock.now())?;
     if !gone.is_empty() || tables > 0 || bytes > 0 {
         tracing::info!(runs = gone.len(), tables, small_table_bytes = bytes, "removed what is old");
     }

@@ -29,6 +29,7 @@ mod neighbours;
 mod node;
 mod print;
 mod progress;
+mod results;
 mod schemas;
 mod secrets;
 mod signals;

@@ -21,6 +21,7 @@ use crate::catalog::{catalog, registry};
 use crate::commands::Globals;
 use crate::failure::Failure;
 use crate::folder::{Changes, DagFolder};
+use crate::results::KeptResults;
 use crate::secrets::SecretStore;
 
 /// What a crash left running has this long between TERM and KILL.
@@ -129,6 +130,8 @@ pub(crate) struct Node {
     pub(crate) profiles: Arc<ProfileStore>,
     /// Where customers are kept, for backups.
     pub(crate) profiles_kv: Arc<dyn Kv>,
+    /// What tasks with `cache` use again.
+    pub(crate) results: Arc<KeptResults>,
     /// Files beside the DAGs.
     pub(crate) beside: Arc<Beside>,
     /// What DAG files are checked against.
@@ -206,6 +209,7 @@ impl Node {
             tracing::warn!("{note}");
         }
 
+        let results = Arc::new(KeptResults::new(home.results()));
         let to_scheduler: Arc<OnceLock<Scheduler>> = Arc::default();
         let reply = Arc::clone(&to_scheduler);
         let executor = Executor::new(
@@ -216,6 +220,7 @@ impl Node {
                 small: Arc::new(SlabOf(Arc::clone(&store))),
                 connections: Arc::clone(&beside) as _,
                 secrets,
+                results: Arc::clone(&results) as _,
                 program: own_program()?,
                 limits: ExecLimits::default(),
                 clock: Arc::new(SystemClock),
@@ -249,6 +254,7 @@ impl Node {
             executor,
             profiles,
             profiles_kv,
+            results,
             beside,
             catalog,
             folder: Mutex::new(None),

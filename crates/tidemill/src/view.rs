@@ -39,11 +39,18 @@ pub(crate) struct Task {
     pub(crate) warnings: Vec<String>,
     #[serde(default)]
     pub(crate) outputs: Map<String, Value>,
+    pub(crate) reused: Option<Reused>,
     pub(crate) error: Option<TaskError>,
     pub(crate) reason: Option<String>,
     pub(crate) waits_for: Option<String>,
     /// How its items are doing.
     pub(crate) items: Option<Items>,
+}
+
+/// Where a result is from that is used again.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Reused {
+    pub(crate) run: String,
 }
 
 /// The items of a mapped task, counted.

@@ -1,6 +1,8 @@
 //! The files that a path or a pattern means.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use glob::{MatchOptions, Pattern};
 use tidemill_connector::ConnectorError;
@@ -74,6 +76,18 @@ pub(crate) fn find(pattern: &str, folder: &Path) -> Result<Vec<InputFile>, Conne
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
+}
+
+/// Names, sizes and times of the files that `pattern` means: another text when one of them changes.
+pub(crate) fn state(pattern: &str, folder: &Path) -> Result<String, ConnectorError> {
+    let mut state = String::new();
+    for InputFile { path, name } in find(pattern, folder)? {
+        let meta = path.metadata().map_err(|error| ConnectorError::io("look at", &path, &error))?;
+        let at = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let at = at.unwrap_or_default().as_nanos();
+        let _ = writeln!(state, "{name} {} {at}", meta.len());
+    }
+    Ok(state)
 }
 
 fn matches(pattern: &str, folder: &Path) -> Result<Vec<PathBuf>, ConnectorError> {

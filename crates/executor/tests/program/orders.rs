@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tidemill_connector::{Connection, ConnectorError, Registry};
 use tidemill_executor::logs::LogLimits;
 use tidemill_executor::{
-    Clock, Connections, ExecLimits, ExecutorConfig, HomePaths, Secrets, SmallTables,
+    Clock, Connections, ExecLimits, ExecutorConfig, HomePaths, Results, Secrets, SmallTables,
 };
 use tidemill_model::dag::{Check, Command, DagHead, Param, ParamKind, Read, Task};
 use tidemill_model::effect::{Gather, RunTask};
@@ -194,6 +194,20 @@ pub(crate) fn paths(home: &Path) -> HomePaths {
     }
 }
 
+/// Results in memory.
+#[derive(Default)]
+struct Remembered(Mutex<HashMap<String, Vec<u8>>>);
+
+impl Results for Remembered {
+    fn get(&self, key: &str) -> Option<Vec<u8>> {
+        self.0.lock().unwrap().get(key).cloned()
+    }
+
+    fn put(&self, key: &str, value: &[u8], _expires: Timestamp) {
+        self.0.lock().unwrap().insert(key.to_owned(), value.to_vec());
+    }
+}
+
 /// What an executor of this home works with.
 pub(crate) fn config(
     home: &Path,
@@ -218,6 +232,7 @@ pub(crate) fn config(
         small: Arc::clone(slab) as _,
         connections: Arc::new(NoConnections),
         secrets: Arc::new(Known(secrets.iter().map(named).collect())),
+        results: Arc::new(Remembered::default()),
         program: program.to_owned(),
         limits: ExecLimits { batch_rows: 100, grace, log },
         clock: Arc::new(Wall),

@@ -152,6 +152,8 @@ struct Task {
     waits_for: Option<String>,
     /// The run that its newest attempt called for.
     called: Option<String>,
+    /// Where its result is from, when it used an earlier one again.
+    reused: Option<Reused>,
     error: Option<TaskError>,
     rows_in: Option<u64>,
     rows_out: Option<u64>,
@@ -163,6 +165,19 @@ struct Task {
     history: Vec<PastAttempt>,
     /// How its items are doing, when it is mapped over a list or a member of a group that is.
     items: Option<Items>,
+}
+
+/// Where and when a result was made that is used again.
+#[derive(Debug, Serialize)]
+struct Reused {
+    run: String,
+    at: At,
+}
+
+impl From<&tidemill_model::Reused> for Reused {
+    fn from(reused: &tidemill_model::Reused) -> Self {
+        Self { run: reused.run.to_string(), at: At(reused.at) }
+    }
 }
 
 /// The items of a mapped task, counted.
@@ -296,6 +311,7 @@ impl Task {
             reason: task.reason.clone(),
             waits_for: wait_of(detail, Some(ix)).filter(|_| at_task.item.is_none()),
             called: task.called.as_ref().map(ToString::to_string),
+            reused: result.and_then(|result| result.reused.as_ref()).map(Reused::from),
             error: task.error.as_deref().cloned(),
             rows_in: counts.map(|counts| counts.rows_in),
             rows_out: counts.map(|counts| counts.rows_out),

@@ -74,6 +74,8 @@ struct Body {
     downstream: Vec<Neighbour>,
     /// The run that it called for.
     called: Option<String>,
+    /// Where its result is from, when it used an earlier one again.
+    reused: Option<(String, When)>,
     /// The group, or the mapped task whose item it is.
     inside: Option<(String, String)>,
     /// Of a group: its members; those of an item, if it is one.
@@ -268,6 +270,9 @@ async fn body(
         upstream: upstream(run, *at),
         downstream: downstream(run, *at),
         called: task.called.as_ref().map(ToString::to_string),
+        reused: result.and_then(|result| {
+            result.reused.as_ref().map(|reused| (reused.run.to_string(), When::new(reused.at, now)))
+        }),
         inside: dag.and_then(|dag| outer_of(dag, *at)).map(|name| link(run, name)),
         members: members(app, run, subject, now).await?,
         items: items(app, run, subject, query, now).await?,

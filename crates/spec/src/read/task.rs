@@ -9,7 +9,7 @@ use tidemill_model::retry::RetryPolicy;
 use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{PoolName, TaskName};
 
-use super::{check, group, head, map, output, retry, value};
+use super::{cache, check, group, head, map, output, retry, value};
 use crate::codes;
 use crate::keys::{self, ACTIONS};
 use crate::report::{Place, Report, listed, quoted};
@@ -156,6 +156,7 @@ pub(crate) fn read<'n>(
         env: defaults.env.clone(),
         folder_env: defaults.folder_env.clone(),
         env_place: None,
+        cache: None,
         outputs: IndexMap::new(),
         outputs_place: None,
     };
@@ -224,6 +225,7 @@ fn read_modifier<'n>(task: &mut TaskSpec<'n>, entry: &'n Entry, report: &mut Rep
             task.env.extend(own);
             task.env_place = Some(entry.place);
         }
+        "cache" => task.cache = cache::read(entry, report),
         "outputs" => {
             task.outputs = output::read_all(entry, report);
             task.outputs_place = Some(entry.place);

@@ -256,6 +256,10 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             };
             refuse("checks", task.checks_place, help);
         }
+        if waits || matches!(key, "load" | "noop") {
+            let help = "only what makes tables or values has something to use again";
+            refuse("cache", task.cache.as_ref().map(|cache| cache.place), help);
+        }
         if key != "run" {
             refuse("outputs", task.outputs_place, "only a command says what it leaves");
         }

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use tidemill_model::admission::DEFAULT_POOL;
-use tidemill_model::dag::{CheckRule, Task};
+use tidemill_model::dag::{Cache, CheckRule, Task};
 use tidemill_model::expr::Expr;
 use tidemill_model::template::Template;
 use tidemill_model::{TaskIx, TaskName, VarName};
@@ -35,6 +35,10 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         let when = task.when.and_then(|node| self.bare(node, Spot::truth("when"), &mut uses));
         let bind = self.bind(task, &mut uses);
         let env = self.env(task, &mut uses);
+        let cache = task.cache.as_ref().map(|cache| Cache {
+            max_age: cache.max_age,
+            key: cache.key.and_then(|node| self.bare(node, Spot::of("cache key"), &mut uses)),
+        });
         self.pool(task);
         let name = task.name.parse().unwrap_or_else(|_| stand_in(at));
         let reads = uses.take_reads();
@@ -52,6 +56,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             checks: task.checks.iter().map(|check| check.check.clone()).collect(),
             pool: task.pool.clone(),
             env,
+            cache,
             outputs: task.outputs.clone(),
             group: task.group.map(|group| TaskIx(group as u32)),
             mapping,

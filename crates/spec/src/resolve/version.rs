@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 use tidemill_model::Version;
 use tidemill_model::dag::{
-    Action, Approve, Call, Command, DagHead, Group, Mapping, Read, Task, Tolerance, Wait,
+    Action, Approve, Cache, Call, Command, DagHead, Group, Mapping, Read, Task, Tolerance, Wait,
 };
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::template::Template;
@@ -61,6 +61,9 @@ fn task_form(task: &Task, tasks: &[Task]) -> Value {
         "upstream": upstream,
         "when": task.when,
     });
+    if let Some(Cache { max_age, key }) = &task.cache {
+        form["cache"] = json!([max_age, key]);
+    }
     if !task.outputs.is_empty() {
         form["outputs"] = sorted(&json!(task.outputs));
     }

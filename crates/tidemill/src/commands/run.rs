@@ -132,7 +132,8 @@ pub(crate) fn as_json(run: &view::Run) -> Value {
         .map(|task| {
             json!({"name": task.name, "state": task.state, "attempts": task.attempts,
                 "counts": task.counts(), "seconds": task.seconds(now), "error": task.error,
-                "reason": task.reason, "warnings": task.warnings})
+                "reason": task.reason, "warnings": task.warnings, "outputs": task.outputs,
+                "reused": task.reused.as_ref().map(|reused| &reused.run)})
         })
         .collect();
     json!({"run": run.id, "dag": run.dag, "state": run.state, "params": run.params,
