@@ -55,6 +55,28 @@ def test_commands_that_leave_tables_and_values(home):
         "in": 3, "out": 1, "duplicates": 0, "rejected": {}}
 
 
+def test_every_dag_of_the_language_is_valid(home):
+    home.dag("profiles", "params: {day: {type: timestamp}}\ntasks: {score: {transform: {sql: select 1 as a}}}\n")
+    found = [text for text in blocks("docs/language.md", "yaml") if text.startswith("dag: ")]
+    assert len(found) >= 7
+    for text in found:
+        name = re.match(r"dag: (\w+)", text).group(1)
+        home.call("validate", home.dag(name, text))
+
+
+def test_the_tests_of_the_language(home):
+    yaml = blocks("docs/language.md", "yaml")
+    (tests,) = [text for text in yaml if text.startswith("# orders_daily.test.yaml")]
+    home.dag("orders_daily", yaml[0])
+    home.file("orders_daily.test.yaml", tests)
+    home.call("test", home.dags)
+    home.file("orders_daily.test.yaml", tests.replace("amount: 12.50}", "amount: 9.50}"))
+    done = home.call("test", "dags", code=1, cwd=home.dags.parent)
+    (shown,) = [text for text in blocks("docs/language.md", "console") if "tidemill test" in text]
+    without_times = lambda text: re.sub(r" +\d+ ms", "", text)  # noqa: E731
+    assert without_times(done.out) == without_times(shown.split("\n", 1)[1])
+
+
 def test_generated_pages_are_fresh(home):
     home.call("docs", ROOT / "docs", "--check")
 

@@ -73,12 +73,12 @@ class Home:
             path.write_text(content)
         return path
 
-    def call(self, *words, code=0, timeout=120, env=None, home=None):
+    def call(self, *words, code=0, timeout=120, env=None, home=None, cwd=None):
         """Runs a command to its end. `code` is what it must end with; None for anything."""
         command = [self.binary, "--home", str(home or self.path), *map(str, words)]
         done = subprocess.run(
             command, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL,
-            env={**self.env, **(env or {})}, check=False)
+            env={**self.env, **(env or {})}, check=False, cwd=cwd)
         done = Done(done.returncode, done.stdout.decode(errors="replace"),
                     done.stderr.decode(errors="replace"))
         if code is not None and done.code != code:

@@ -155,6 +155,10 @@ impl Executor {
         })
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Where tables are.
     pub fn tables(&self) -> &TableStore {
         &self.shared.tables

@@ -6,7 +6,7 @@
 //! * [`attempt`]: what an attempt of each action does;
 //! * [`mod@process`]: commands: how they are started, watched and ended, with their whole tree;
 //! * [`tables`]: the tables that attempts leave behind; [`logs`]: what they say; [`mask`]: what
-//!   they must not say;
+//!   they must not say; `import`: tables that no task makes; `rendered`: what an attempt would do;
 //! * [`outside`]: the small traits through which secrets, connections, small tables and the clock
 //!   come in; [`retry`]: patience inside an attempt.
 //!
@@ -18,10 +18,12 @@
 pub mod attempt;
 pub mod executor;
 mod flag;
+mod import;
 pub mod logs;
 pub mod mask;
 pub mod outside;
 pub mod process;
+mod rendered;
 mod retry;
 mod scope;
 pub mod tables;
@@ -29,3 +31,4 @@ pub mod tables;
 pub use executor::{ExecLimits, Executor, ExecutorConfig, ExecutorError};
 pub use outside::{Clock, Connections, HomePaths, Results, Secrets, SmallTables};
 pub use process::leftover::{Leftover, end_leftovers, living_leftovers};
+pub use rendered::rendered;

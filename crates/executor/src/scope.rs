@@ -33,6 +33,21 @@ pub(crate) fn with_secrets(
     Ok(scope)
 }
 
+/// The scope with the name of each secret in the place of its value.
+pub(crate) fn without_secrets(order: &AttemptOrder, task: &Task) -> Scope {
+    let mut scope = order.scope.clone();
+    let mut secrets = Map::new();
+    for path in task.references() {
+        if let [root, name, ..] = path.as_slice()
+            && root == "secrets"
+        {
+            secrets.insert(name.clone(), Value::from(format!("secret {name}")));
+        }
+    }
+    scope.insert("secrets".to_owned(), Value::Object(secrets));
+    scope
+}
+
 /// The values of `$names` in SQL: params, the run's own, and what the task binds.
 pub(crate) fn binds(
     order: &AttemptOrder,

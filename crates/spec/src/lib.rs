@@ -8,7 +8,7 @@
 //! * `read`: the tree to a `DagSpec`, as written; `resolve`: the `DagSpec` to a [`Dag`], as meant;
 //! * `settings`: settings against their schemas; [`sql`]: what a query reads; `shell`: scripts;
 //! * [`catalog`]: what an installation offers; `schema`: the JSON Schema for editors;
-//! * `files`: connections and pools; `meaning`: a DAG in the words of the language, and what
+//! * [`test_file`]: tests beside a DAG; `files`: connections and pools; `meaning`: a DAG in the words of the language, and what
 //!   changed between two.
 //!
 //! **Invariants.** Pure: no IO, no clock, no environment; the same text gives the same answer.
@@ -29,6 +29,7 @@ mod settings;
 mod shell;
 mod spec;
 pub mod sql;
+pub mod test_file;
 mod yaml;
 
 use std::path::Path;

@@ -5,11 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema};
-use arrow::error::ArrowError;
-use arrow::json::writer::{JsonArray, WriterBuilder};
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
@@ -31,6 +26,7 @@ use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store, StoreError
 use crate::folder::{DagFile, read_dag};
 use crate::neighbours::{Beside, called_by};
 use crate::node::{Mode, Node, SystemClock};
+use crate::rows::rows_of;
 
 /// Runs that are read at once to find the newest of each DAG.
 const RECENT_PAGE: usize = 500;
@@ -487,50 +483,13 @@ fn load_file(node: &Node, path: &Path) -> Result<(Arc<Dag>, DagSource), ApiError
 
 fn sample(node: &Node, table: &TableRef, limit: usize) -> Result<TableSample, ApiError> {
     let open = node.executor.tables().open(table).map_err(internal)?;
-    let columns: Vec<Column> = open
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| Column {
-            name: field.name().clone(),
-            kind: tidemill_connectors::type_name(field.data_type()).into_owned(),
-        })
-        .collect();
-    let mut rows: Vec<Vec<Value>> = Vec::new();
-    for batch in open.scan().map_err(internal)? {
-        let batch = batch.map_err(internal)?;
-        let batch = exact(&batch.slice(0, batch.num_rows().min(limit - rows.len())));
-        let batch = batch.map_err(internal)?;
-        let mut writer =
-            WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
-        writer.write(&batch).and_then(|()| writer.finish()).map_err(internal)?;
-        let objects: Vec<serde_json::Map<String, Value>> =
-            serde_json::from_slice(&writer.into_inner()).unwrap_or_default();
-        rows.extend(objects.into_iter().map(|mut object| {
-            (columns.iter()).map(|c| object.remove(&c.name).unwrap_or(Value::Null)).collect()
-        }));
-        if rows.len() >= limit {
-            break;
-        }
-    }
-    Ok(TableSample { columns, rows })
-}
-
-/// The batch with decimals as text: as numbers of JSON they would lose digits.
-fn exact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let mut fields = Vec::new();
-    let mut columns = Vec::new();
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        if field.data_type().is_decimal() {
-            fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
-            columns.push(cast(column, &DataType::Utf8)?);
-        } else {
-            fields.push(field.clone());
-            columns.push(column.clone());
-        }
-    }
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+    let schema = open.schema();
+    let columns = schema.fields().iter().map(|field| Column {
+        name: field.name().clone(),
+        kind: tidemill_connectors::type_name(field.data_type()).into_owned(),
+    });
+    let columns = columns.collect();
+    Ok(TableSample { columns, rows: rows_of(&*open, limit).map_err(internal)? })
 }
 
 fn metrics(node: &Node) -> Vec<Metric> {

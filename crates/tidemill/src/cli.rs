@@ -84,6 +84,10 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  tidemill validate dags\n  \
         tidemill validate dags/orders.yaml --json")]
     Validate(Validate),
+    /// Run the tests beside DAGs: `orders.test.yaml` holds those of `orders.yaml`.
+    #[command(after_help = "Examples:\n  tidemill test\n  tidemill test dags/orders.yaml\n  \
+        tidemill test dags --update")]
+    Test(Test),
     /// Show what a DAG would do: order, edges and why they exist, tables, next ticks.
     #[command(after_help = "Examples:\n  tidemill plan dags/orders.yaml\n  \
         tidemill plan dags/orders.yaml --json")]
@@ -208,6 +212,22 @@ pub(crate) struct Validate {
     #[arg(required = true)]
     pub(crate) paths: Vec<PathBuf>,
     /// Print the diagnostics as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// DAG files, files of tests, or folders.
+    #[arg(default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Only tests whose names contain this.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+    /// Write what there is into the files, in the place of what was expected.
+    #[arg(long)]
+    pub(crate) update: bool,
+    /// Print the outcomes as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -30,9 +30,11 @@ mod node;
 mod print;
 mod progress;
 mod results;
+mod rows;
 mod schemas;
 mod secrets;
 mod signals;
+mod testing;
 mod view;
 
 use std::process::ExitCode;

@@ -414,7 +414,7 @@ pub(crate) fn paths_of(home: &Home) -> HomePaths {
 }
 
 /// This program, which is started again for each command of a task.
-fn own_program() -> Result<PathBuf, Failure> {
+pub(crate) fn own_program() -> Result<PathBuf, Failure> {
     std::env::current_exe()
         .map_err(|error| Failure::Said(format!("cannot find this program's own file: {error}")))
 }

@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tidemill_connector::{ConnectorError, SourceContext};
-use tidemill_model::dag::{Cache, Command};
-use tidemill_model::expr::{ExprError, Scope};
+use tidemill_model::dag::Cache;
+use tidemill_model::expr::ExprError;
 use tidemill_model::table::SLAB_TABLE_BYTES_MAX;
-use tidemill_model::template::as_text;
 use tidemill_model::time::human_duration;
 use tidemill_model::{Action, Reused, SmallTable, TaskResult, Timestamp};
 
 use super::{Attempt, Ended};
-use crate::scope::binds;
+use crate::rendered::rendered_command;
+use crate::scope::{binds, without_secrets};
 
 /// Files up to this size count with their contents, larger ones with their size and time.
 const CONTENTS_MAX: u64 = 1 << 20;
@@ -105,13 +105,13 @@ impl Attempt {
         if order.run_tasks.is_some() {
             return Ok(None);
         }
-        let scope = self.scope_without_secrets();
+        let scope = without_secrets(order, task);
         let (action, binds) = match &task.action {
             Action::Ingest { config, .. } => (config.render(&scope)?, None),
             Action::Transform { config, .. } => {
                 (config.render(&scope)?, Some(binds(order, task, &scope)?))
             }
-            Action::Run(command) => (command_of(command, &scope)?, None),
+            Action::Run(command) => (rendered_command(command, &scope)?, None),
             _ => return Ok(None),
         };
         let mut state = None;
@@ -161,21 +161,6 @@ impl Attempt {
             "source": state,
         })))
     }
-
-    /// The scope, with the name of each secret in its place.
-    fn scope_without_secrets(&self) -> Scope {
-        let mut scope = self.order.scope.clone();
-        let mut secrets = Map::new();
-        for path in self.task().references() {
-            if let [root, name, ..] = path.as_slice()
-                && root == "secrets"
-            {
-                secrets.insert(name.clone(), Value::from(format!("secret {name}")));
-            }
-        }
-        scope.insert("secrets".to_owned(), Value::Object(secrets));
-        scope
-    }
 }
 
 /// Why it cannot be told what a result will be made from. The attempt itself will say so better.
@@ -190,21 +175,6 @@ impl From<ExprError> for MadeFromError {
 impl From<ConnectorError> for MadeFromError {
     fn from(_: ConnectorError) -> Self {
         Self
-    }
-}
-
-fn command_of(command: &Command, scope: &Scope) -> Result<Value, ExprError> {
-    match command {
-        Command::Argv(words) => {
-            let words: Result<Vec<_>, _> =
-                words.iter().map(|word| word.render(scope).map(|word| as_text(&word))).collect();
-            Ok(json!(words?))
-        }
-        Command::Shell { script, variables } => {
-            let values: Result<Vec<_>, _> =
-                variables.iter().map(|(_, expr)| expr.eval(scope)).collect();
-            Ok(json!([script, values?]))
-        }
     }
 }
 

@@ -320,12 +320,23 @@ fn one_key<'n>(
     let key = &action.key;
     match (&action.node.data, action.node.entries()) {
         (_, Some([one])) => Some(one),
-        (_, Some([_, second, ..])) => {
+        (_, Some([first, second, ..])) => {
             let message = format!("`{key}` has exactly one key, the {what}");
+            // What a comma cut off has no value; a text came before it.
+            let is_rest = second.node.is_null() && matches!(first.node.data, Data::Text(_));
+            let help = if is_rest {
+                format!(
+                    "inside of `{{…}}` a comma ends a text: quote it, `{}: '…, …'`, or write it \
+                     below the key, after `|`",
+                    first.key
+                )
+            } else {
+                format!("settings go one level deeper: `{key}: {{{example}: {{…}}}}`")
+            };
             report
                 .error(&codes::ACTION, second.place, message)
                 .label("this is a second one")
-                .help(format!("settings go one level deeper: `{key}: {{{example}: {{…}}}}`"));
+                .help(help);
             None
         }
         (Data::Text(text), _) => {

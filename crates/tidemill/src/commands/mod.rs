@@ -19,6 +19,7 @@ mod runs;
 mod schema;
 mod serve;
 mod show;
+mod test;
 mod trigger;
 mod validate;
 
@@ -83,6 +84,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Demo(command) => demo::run(&globals, &command),
         Command::Run(command) => run::run(&globals, &command),
+        Command::Test(command) => test::run(&globals, &command),
         Command::Validate(command) => validate::run(&globals, &command),
         Command::Plan(command) => plan::run(&globals, &command),
         Command::Serve(command) => serve::run(&globals, &command),

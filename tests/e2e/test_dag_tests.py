@@ -1,0 +1,201 @@
+"""`tidemill test`: tests beside DAGs."""
+
+import json
+
+DAG = """
+params: {least: {type: number, default: 0}, who: {type: string, default: eu}}
+schedule: "0 2 * * *"
+timezone: Europe/Zurich
+tasks:
+  orders:
+    ingest:
+      http: {url: "https://shop.example/orders?who=${{ params.who }}"}
+    checks:
+      - where: amount >= 0
+        on_fail: quarantine
+  totals:
+    transform:
+      sql: |
+        select region, sum(amount) as amount, count(*) as n from orders
+        where amount >= $least group by region
+  score:
+    from: {totals: {table: totals, format: csv}}
+    run: [python3, nothing.py, "${{ params.who }}"]
+    retry: {limit: 2, delay: 5m}
+    outputs: {best: string}
+  pause: {wait: 6h, depends_on: [score]}
+  ask:
+    approve: {message: "Send ${{ tasks.score.outputs.best }}?", params: {limit: {type: integer, default: 3}}}
+    depends_on: [pause]
+  send:
+    load: {csv: {path: "out-${{ tasks.ask.outputs.limit }}.csv"}}
+    from: totals
+  gone:
+    trigger_rule: all_failed
+    depends_on: [ask]
+    run: [echo, "no"]
+"""
+
+TESTS = """
+x-rows: &rows
+  - {region: eu, amount: 1.5}
+  - {region: eu, amount: 2.25}
+  - {region: us, amount: -1}
+tests:
+  all_of_it:
+    now: 2026-03-28T12:00:00Z
+    stubs:
+      orders: *rows
+      score: {outputs: {best: eu}, fails: busy, times: 2, takes: 3h}
+    answers: {ask: {values: {limit: 7}}}
+    expect:
+      state: succeeded
+      tasks: {send: succeeded, gone: skipped, score: succeeded}
+      tables:
+        totals:
+          - {region: eu, amount: 3.75, n: 2}
+        orders.rejects:
+          - {region: us, amount: -1}
+      outputs:
+        score: {best: eu}
+        ask: {limit: 7, by: test}
+      rendered:
+        orders: {ingest: {http: {url: "https://shop.example/orders?who=eu"}}}
+        score: {run: [python3, nothing.py, eu]}
+        send: {load: {csv: {path: out-7.csv}}}
+      next_ticks: ["2026-03-29T02:00:00+01:00", "2026-03-30T02:00:00+02:00"]
+
+  from_a_file:
+    params: {least: 2, who: us}
+    connectors:
+      http: {file: some.csv, columns: {region: string, amount: "decimal(9,2)"}}
+    stubs:
+      score: {outputs: {best: us}}
+    answers: {ask: false}
+    expect:
+      state: failed
+      tasks: {ask: failed, send: upstream_failed, gone: succeeded}
+      tables:
+        totals: {rows: [{amount: 2.249}], tolerance: 0.01}
+      errors: {ask: said no}
+
+  too_often:
+    stubs:
+      orders: *rows
+      score: {fails: busy}
+    expect: {state: failed, errors: {score: busy}}
+"""
+
+
+def prepare(home, dag=DAG, tests=TESTS):
+    home.file("some.csv", "region,amount\nus,2.25\n")
+    home.dag("shop", dag)
+    return home.file("shop.test.yaml", tests)
+
+
+def test_they_pass_and_reach_nothing(home):
+    prepare(home)
+    done = home.call("test", home.dags)
+    assert "3 tests passed, 0 failed" in done.out, done.out
+    assert not list(home.dags.glob("out*")) and not home.path.exists()
+    told = home.call("test", home.dags / "shop.yaml", "--json", "--name", "file").json()
+    assert (told["passed"], [test["name"] for test in told["tests"]]) == (1, ["from_a_file"])
+
+
+def test_what_differs_is_shown_and_can_be_taken_over(home):
+    wrong = (TESTS.replace("amount: 3.75, n: 2", "amount: 4, n: 2")
+             .replace("      state: failed\n", "      state: succeeded # ?\n")
+             .replace("out-7.csv", "out-8.csv").replace("by: test", "by: ada")
+             .replace("29T02:00:00+01:00", "29T03:00:00+01:00"))
+    path = prepare(home, tests=wrong)
+    done = home.call("test", path, code=1)
+    for line in ['- region: "eu", amount: 4, n: 2', '+ region: "eu", amount: 3.75, n: 2',
+                 "- succeeded", "+ failed", "`ask` failed", '- load.csv.path: "out-8.csv"',
+                 '+ load.csv.path: "out-7.csv"', '- by: "ada"', '+ by: "test"',
+                 "+ 2026-03-29T01:00:00Z", f"{path}:{1 + wrong.splitlines().index('        totals:')}", "1 test passed, 2 failed"]:
+        assert line in done.out, (line, done.out)
+    updated = home.call("test", path, "--update")
+    assert "5 values updated" in updated.out, updated.out
+    text = path.read_text()
+    assert "- {region: eu, amount: 3.75, n: 2}" in text and "x-rows: &rows" in text, text
+    assert "3 tests passed" in home.call("test", path).out
+
+
+def test_what_reaches_out_needs_a_stub(home):
+    prepare(home, tests="tests:\n  t:\n    expect: {state: succeeded}\n")
+    done = home.call("test", home.dags, code=1)
+    assert "does not say what `orders` gives" in done.out and "stubs: {orders:" in done.out
+    prepare(home, tests="tests:\n  t:\n    stubs: {orders: [{region: a, amount: 1}]}\n"
+                        "    expect: {state: succeeded}\n")
+    assert "does not say what `score` gives" in home.call("test", home.dags, code=1).out
+    prepare(home, tests="tests:\n  t:\n    stubs:\n      orders: [{region: a, amount: 1}]\n"
+                        "      score: {outputs: {best: a}}\n    expect: {state: succeeded}\n")
+    done = home.call("test", home.dags, code=1)
+    assert "`ask`" in done.out and "answers" in done.out, done.out
+
+
+def test_groups_maps_and_calls(home):
+    home.dag("child", "params: {n: {type: integer}}\ntasks:\n"
+                      "  rows: {transform: {sql: select $n as n}}\n")
+    home.dag("parent", """
+tasks:
+  each:
+    for_each: "[1, 2, 3]"
+    tolerate: 1
+    tasks:
+      fetch: {ingest: {http: {url: "https://a.example/${{ item }}"}}}
+      twice: {transform: {sql: 'select n * 2 as n, $i as i from fetch'}, bind: {i: item}}
+    outputs: twice
+  child: {call: {dag: child, params: {n: 5}, table: rows}}
+  other: {call: {dag: child, params: {n: 6}, table: rows}}
+  sum:
+    transform:
+      sql: |
+        select sum(each.n) + max(child.n) + max(other.n) as n from each, child, other
+""")
+    home.file("parent.test.yaml", """
+tests:
+  t:
+    stubs:
+      each.fetch: [{n: 10}]
+      other: {rows: [{n: 100}]}
+    expect:
+      tables:
+        each: [{n: 20, i: 1, _item: 0}, {n: 20, i: 2, _item: 1}, {n: 20, i: 3, _item: 2}]
+        child: [{n: 5}]
+        sum: [{n: 165}]
+      rendered:
+        each[1].fetch: {ingest: {http: {url: "https://a.example/2"}}}
+""")
+    home.call("test", home.dags / "parent.yaml")
+
+
+def test_a_command_can_be_real(home):
+    home.dag("real", "tasks:\n  a:\n    run: 'echo n=3 >> $TIDEMILL_OUTPUTS'\n"
+                     "    outputs: {n: integer}\n  b: {run: [echo, '${{ tasks.a.outputs.n }}']}\n")
+    home.file("real.test.yaml", "tests:\n  t:\n    real: [a]\n    expect:\n"
+                                "      rendered: {b: {run: [echo, '3']}}\n")
+    home.call("test", home.dags)
+
+
+def test_mistakes_in_a_file_of_tests(home):
+    path = prepare(home, tests="""
+tests:
+  a:
+    params: {leest: 1}
+    stubs: {ordrs: [], score: {outptus: {}}}
+    expect: {state: fine, tasks: {send: done}, tables: {totls: []}, next_ticks: [soon]}
+  b: {}
+  c: {stubs: {orders: {rows: 3}}, expect: {}}
+""")
+    done = home.call("test", path, code=2)
+    for text in ["no param `leest`", "did you mean `least`", "no task `ordrs`", "`outptus`",
+                 "did you mean `outputs`", "expects nothing", "no task `totls`", "no instant",
+                 "shop.test.yaml:4:14"]:
+        assert text in done.err, (text, done.err)
+    home.file("alone.test.yaml", "tests: {}\n")
+    assert "about no DAG" in home.call("test", home.dags / "alone.test.yaml", code=2).err
+    home.dag("none", "tasks: {a: {noop: }}\n")
+    assert "has no tests" in home.call("test", home.dags / "none.yaml", code=1).err
+    # A server takes no notice of them.
+    assert "shop.test" not in json.dumps(home.serve().get("/api/v1/dags"))
