@@ -2,6 +2,7 @@
 //! reference says.
 
 use serde_json::{Value, json};
+use tidemill_model::TaskState;
 use tidemill_model::dag::{MAX_PARALLEL_DEFAULT, ParamKind};
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::trigger_rule::TriggerRule;
@@ -152,17 +153,17 @@ pub(crate) static ACTIONS: &[Key] = &[
     now(
         "call",
         "Runs another DAG and waits for its end: the name of the DAG, or more about it: `{dag: NAME, params: {…}}`.",
-        || json!({"anyOf": [dag_name(), {"$ref": "#/$defs/call"}]}),
+        || json!({"anyOf": [{"$ref": "#/$defs/call"}, dag_name()]}),
     ),
     now(
         "wait",
         "Waits and holds no worker: for a span, `10m`, or until an instant: `{until: INSTANT}`.",
-        || json!({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/wait"}]}),
+        || json!({"anyOf": [{"$ref": "#/$defs/wait"}, {"type": "string"}]}),
     ),
     now(
         "approve",
         "Waits for a person to say yes or no: the question, or more about it: `{message: …, params: {…}}`.",
-        || json!({"anyOf": [{"type": ["string", "null"]}, {"$ref": "#/$defs/approve"}]}),
+        || json!({"anyOf": [{"$ref": "#/$defs/approve"}, {"type": ["string", "null"]}]}),
     ),
     now(
         "tasks",
@@ -208,6 +209,10 @@ pub(crate) static APPROVE: &[Key] = &[
     }),
 ];
 
+/// The keys of a file of tests.
+pub(crate) static TESTS: &[Key] =
+    &[now("tests", "The tests, by name.", || by_name(&json!({"$ref": "#/$defs/test"})))];
+
 /// The keys of a test.
 pub(crate) static TEST: &[Key] = &[
     now("params", "The params of the run.", object),
@@ -217,8 +222,8 @@ pub(crate) static TEST: &[Key] = &[
         "When the run is triggered, on the clock of the test; without it the end of the interval, or else 2026-01-01.",
         text,
     ),
-    now("stubs", "What tasks give instead of doing what they would, by task.", object),
-    now("connectors", "What every ingest of a connector gives, by connector.", object),
+    now("stubs", "What tasks give instead of doing what they would, by task.", || by_name(&stub())),
+    now("connectors", "What every ingest of a connector gives, by connector.", || by_name(&stub())),
     now(
         "real",
         "Commands that are run all the same.",
@@ -227,14 +232,14 @@ pub(crate) static TEST: &[Key] = &[
     now(
         "answers",
         "Answers to questions, by task: `true`, `false`, or `{approved: …, values: {…}}`.",
-        object,
+        || by_name(&json!({"anyOf": [{"$ref": "#/$defs/answer"}, {"type": "boolean"}]})),
     ),
-    now("expect", "What is expected.", object),
+    now("expect", "What is expected.", || json!({"$ref": "#/$defs/expect"})),
 ];
 
 /// The keys of a stub, besides those of its rows.
 pub(crate) static STUB: &[Key] = &[
-    now("tables", "Further tables of the task, by name.", object),
+    now("tables", "Further tables of the task, by name.", || by_name(&rows())),
     now("outputs", "Values of the task, by name.", object),
     now("fails", "It fails, with this message.", text),
     now(
@@ -261,16 +266,20 @@ pub(crate) static ANSWER: &[Key] = &[
 
 /// What can be expected of a run.
 pub(crate) static EXPECT: &[Key] = &[
-    now("state", "How the run ends.", text),
-    now("tasks", "How tasks end, by task.", object),
-    now("tables", "Tables by name, `TASK` or `TASK.TABLE`.", object),
+    now("state", "How the run ends.", || json!({"enum": ["succeeded", "failed", "cancelled"]})),
+    now("tasks", "How tasks end, by task.", || {
+        by_name(&json!({"enum": TaskState::ALL.map(TaskState::label)}))
+    }),
+    now("tables", "Tables by name, `TASK` or `TASK.TABLE`.", || {
+        by_name(&json!({"anyOf": [{"$ref": "#/$defs/expected_table"}, {"type": "array"}]}))
+    }),
     now("outputs", "Values, by task and name.", object),
     now(
         "rendered",
         "Settings or words of tasks with their expressions evaluated; those that are not named may be anything.",
         object,
     ),
-    now("errors", "A part of the error of a task, by task.", object),
+    now("errors", "A part of the error of a task, by task.", || by_name(&text())),
     now(
         "next_ticks",
         "The first instants of the schedule after `now`.",
@@ -294,6 +303,18 @@ pub(crate) static EXPECTED_TABLE: &[Key] = &[
 
 fn object() -> Value {
     json!({"type": "object"})
+}
+
+fn by_name(schema: &Value) -> Value {
+    json!({"type": "object", "additionalProperties": schema})
+}
+
+fn stub() -> Value {
+    json!({"anyOf": [{"$ref": "#/$defs/stub"}, {"type": "array"}]})
+}
+
+fn rows() -> Value {
+    json!({"anyOf": [{"$ref": "#/$defs/rows"}, {"type": "array"}]})
 }
 
 /// The keys of `cache`.
@@ -415,7 +436,7 @@ pub(crate) static MODIFIERS: &[Key] = &[
     now(
         "cache",
         "How long its result is used again, as long as what it is made from stays the same: `1d`, or more about it: `{for: 1d, key: EXPRESSION}`.",
-        || json!({"anyOf": [duration(), {"$ref": "#/$defs/cache"}]}),
+        || json!({"anyOf": [{"$ref": "#/$defs/cache"}, duration()]}),
     ),
     later("queue_timeout", "The longest that it may wait for a slot."),
     now("for_each", FOR_EACH, for_each),
@@ -516,7 +537,8 @@ pub(crate) static CHECK: &[Key] = &[
     now("unique", "These columns together are different in every row.", columns),
     now("rows", "The table has so many rows.", || {
         json!({"type": "object", "minProperties": 1, "additionalProperties": false, "properties": {
-            "min": {"type": "integer", "minimum": 0}, "max": {"type": "integer", "minimum": 0}}})
+            "min": {"type": "integer", "minimum": 0, "description": "At least so many."},
+            "max": {"type": "integer", "minimum": 0, "description": "At most so many."}}})
     }),
     now("where", "This SQL expression holds in every row.", text),
     now("sql", "This query gives no row.", text),
@@ -545,11 +567,15 @@ pub(crate) const RETRIES_MAX: u32 = 10_000;
 /// The schema of names.
 pub(crate) fn name_schema(dash: bool) -> Value {
     let dash = if dash { "-" } else { "" };
-    json!({"pattern": format!("^[a-z][a-z0-9_{dash}]{{0,62}}$")})
+    let also = if dash.is_empty() { "" } else { ", `-`" };
+    json!({"pattern": format!("^[a-z][a-z0-9_{dash}]{{0,62}}$"), "patternErrorMessage": format!(
+        "A name begins with a small letter and holds small letters, digits and `_`{also}, at most 63.")})
 }
 
 fn dag_name() -> Value {
-    json!({"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"})
+    let mut schema = name_schema(true);
+    schema["type"] = json!("string");
+    schema
 }
 
 fn text() -> Value {
@@ -579,7 +605,9 @@ fn file_format() -> Value {
 }
 
 fn duration() -> Value {
-    json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "examples": ["100ms", "10s", "5m", "2h", "1d"]})
+    json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$",
+        "patternErrorMessage": "A duration is a number and a unit: `100ms` `10s` `5m` `2h` `1d`.",
+        "examples": ["100ms", "10s", "5m", "2h", "1d"]})
 }
 
 fn with_default(mut schema: Value, default: &str) -> Value {
@@ -595,7 +623,7 @@ fn trigger_rule() -> Value {
 
 fn retry() -> Value {
     json!({"anyOf": [
-        {"type": "integer", "minimum": 0, "maximum": RETRIES_MAX}, {"$ref": "#/$defs/retry"}]})
+        {"$ref": "#/$defs/retry"}, {"type": "integer", "minimum": 0, "maximum": RETRIES_MAX}]})
 }
 
 /// Reports keys that are not in `tables`, and those that this version cannot run.

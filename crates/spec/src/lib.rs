@@ -43,7 +43,7 @@ pub use files::{ConnectionSpec, parse_connections, parse_pools};
 pub use meaning::{Change, changes, meaning};
 pub use report::SourceText;
 pub use resolve::RESERVED_NAMES;
-pub use schema::json_schema;
+pub use schema::{json_schema, tests_schema};
 
 /// What became of a DAG file.
 #[derive(Debug, Clone)]

@@ -1,6 +1,8 @@
 //! The JSON Schema of a DAG file, for editors: made of the keys of the language and the schemas of
 //! this installation's connectors and transforms.
 
+mod editors;
+
 use serde_json::{Map, Value, json};
 
 use crate::catalog::Catalog;
@@ -16,9 +18,15 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     put("defaults", mapping(keys::DEFAULTS));
     put("retry", mapping(keys::RETRY));
     put("cache", required(mapping(keys::CACHE), &["for"]));
-    put("param", required(mapping(keys::PARAM), &["type"]));
+    put(
+        "param",
+        described(
+            required(mapping(keys::PARAM), &["type"]),
+            "A param: its type, and what else there is to say.",
+        ),
+    );
     put("call", required(mapping(keys::CALL), &["dag"]));
-    put("wait", one_of(keys::WAIT));
+    put("wait", one_of("`wait` has exactly one key.", mapping(keys::WAIT)));
     put("approve", mapping(keys::APPROVE));
     put("check", check());
     put("input", required(mapping(keys::INPUT), &["table"]));
@@ -35,7 +43,8 @@ pub fn json_schema(catalog: &Catalog) -> Value {
             add_settings(&name, schema, &info.summary, example, &mut definitions);
             ends.insert(info.name.clone(), reference(&name));
         }
-        definitions.insert(action.to_owned(), one_of_keys(&ends));
+        let message = format!("`{action}` has exactly one connector.");
+        definitions.insert(action.to_owned(), one_of(&message, closed(ends)));
     }
     let mut transforms = Map::new();
     for info in &catalog.transforms {
@@ -43,15 +52,49 @@ pub fn json_schema(catalog: &Catalog) -> Value {
         add_settings(&name, &info.schema, &info.summary, &info.example, &mut definitions);
         transforms.insert(info.name.clone(), reference(&name));
     }
-    definitions.insert("transform".to_owned(), one_of_keys(&transforms));
+    let message = "`transform` has exactly one transform.";
+    definitions.insert("transform".to_owned(), one_of(message, closed(transforms)));
     let mut root = required(mapping(keys::TOP), &["tasks"]);
-    root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    root["$schema"] = json!(DRAFT);
     root["title"] = json!("Tidemill DAG");
     root["description"] = json!("A DAG of tasks that ingest, transform and load tables.");
     root["patternProperties"] = json!({"^x-": {"description": "Notes and anchors; not read."}});
     root["$defs"] = Value::Object(definitions);
+    editors::adapt(&mut root);
     root
 }
+
+/// What is said of a key that this version cannot run.
+const LATER: &str = "This version cannot run it yet.";
+
+/// The JSON Schema (draft 2020-12) of a file of tests.
+pub fn tests_schema() -> Value {
+    let both = |one: &[Key], other: &[Key]| {
+        let mut schema = mapping(one);
+        for key in other {
+            schema["properties"][key.name] = property(key);
+        }
+        schema
+    };
+    let mut root = required(mapping(keys::TESTS), &["tests"]);
+    root["$schema"] = json!(DRAFT);
+    root["title"] = json!("Tests of a Tidemill DAG");
+    root["description"] = json!("Runs of the DAG beside the file, and what is expected of them.");
+    root["patternProperties"] = json!({"^x-": {"description": "Notes and anchors; not read."}});
+    root["$defs"] = json!({
+        "test": described(required(mapping(keys::TEST), &["expect"]), "A test."),
+        "stub": both(keys::STUB, keys::ROWS),
+        "rows": mapping(keys::ROWS),
+        "answer": mapping(keys::ANSWER),
+        "expect": mapping(keys::EXPECT),
+        "expected_table": both(keys::EXPECTED_TABLE, keys::ROWS),
+    });
+    editors::adapt(&mut root);
+    root
+}
+
+/// The kind of schema.
+const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/$defs/{name}")})
@@ -61,13 +104,25 @@ fn reference(name: &str) -> Value {
 fn mapping(keys: &[Key]) -> Value {
     let properties: Map<String, Value> =
         keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
+    closed(properties)
+}
+
+fn closed(properties: Map<String, Value>) -> Value {
+    let properties = Value::Object(properties);
     json!({"type": "object", "properties": properties, "additionalProperties": false})
+}
+
+fn described(mut schema: Value, about: &str) -> Value {
+    schema["description"] = json!(about);
+    schema
 }
 
 fn property(key: &Key) -> Value {
     let mut schema = (key.schema)();
     let doc = if key.later {
-        format!("{} This version cannot run it yet.", key.doc)
+        // An editor marks such a key, and does not offer it.
+        schema["deprecationMessage"] = json!(LATER);
+        format!("{} {LATER}", key.doc)
     } else {
         key.doc.to_owned()
     };
@@ -80,7 +135,8 @@ fn required(mut schema: Value, names: &[&str]) -> Value {
     schema
 }
 
-/// A task: the modifiers, and exactly one action. Keys that groups have too are those of both.
+/// A task: the modifiers, and exactly one action. Keys that groups have too are those of both,
+/// unless they are another thing for each.
 fn task() -> Value {
     let mut schema = mapping(keys::MODIFIERS);
     for key in keys::ACTIONS {
@@ -89,39 +145,49 @@ fn task() -> Value {
     for key in keys::GROUP {
         let own = keys::MODIFIERS.iter().find(|own| own.name == key.name);
         schema["properties"][key.name] = match own {
-            Some(own) if own.later => property(key),
-            Some(own) if (own.schema)() != (key.schema)() => {
-                let doc = format!("{} Of a group: {}", own.doc, key.doc);
-                json!({"description": doc, "anyOf": [(own.schema)(), (key.schema)()]})
+            Some(own) if own.later || (own.schema)() != (key.schema)() => {
+                schema["if"] = json!({"required": ["tasks"]});
+                schema["then"]["properties"][key.name] = property(key);
+                schema["else"]["properties"][key.name] = property(own);
+                json!({"description": format!("{} Of a group: {}", own.doc, key.doc)})
             }
             Some(own) => property(own),
             None => property(key),
         };
     }
-    let one: Vec<Value> = keys::ACTIONS.iter().map(|key| json!({"required": [key.name]})).collect();
-    schema["oneOf"] = Value::Array(one);
+    let actions = keys::ACTIONS.iter().map(|key| key.name.to_owned()).collect::<Vec<_>>();
+    exactly_one(&mut schema, &actions, ("A task", "action"));
+    described(schema, "A task: one action, and modifiers.")
+}
+
+/// A mapping of which exactly one property must be there, and no other may.
+fn one_of(message: &str, mut schema: Value) -> Value {
+    if let Some(fields) = schema.as_object_mut() {
+        let names = fields["properties"].as_object().into_iter().flatten();
+        let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
+        editors::only_one(fields, &names, message);
+        fields.insert("minProperties".to_owned(), json!(1));
+    }
     schema
 }
 
-/// A mapping with exactly one of these keys.
-fn one_of(keys: &[Key]) -> Value {
-    let mut schema = mapping(keys);
-    schema["minProperties"] = json!(1);
-    schema["maxProperties"] = json!(1);
-    schema
+/// Exactly one of these, among other properties.
+fn exactly_one(schema: &mut Value, names: &[String], (owner, what): (&str, &str)) {
+    let message = format!("{owner} needs a {what}: {}.", editors::listed(names))
+        .replace("a action", "an action");
+    let needs = |name: &String| json!({"required": [name], "errorMessage": message});
+    schema["anyOf"] = names.iter().map(needs).collect();
+    if let Some(fields) = schema.as_object_mut() {
+        editors::only_one(fields, names, &format!("{owner} has exactly one {what}."));
+    }
 }
 
 fn check() -> Value {
     let mut schema = mapping(keys::CHECK);
     let rules = keys::CHECK.iter().filter(|key| key.name != "on_fail");
-    schema["oneOf"] = rules.map(|key| json!({"required": [key.name]})).collect();
+    let rules: Vec<String> = rules.map(|key| key.name.to_owned()).collect();
+    exactly_one(&mut schema, &rules, ("A check", "rule"));
     schema
-}
-
-/// Exactly one of these keys.
-fn one_of_keys(keys: &Map<String, Value>) -> Value {
-    json!({"type": "object", "properties": keys, "additionalProperties": false,
-        "minProperties": 1, "maxProperties": 1})
 }
 
 /// Adds the settings of a connector or transform, and what they refer to, under names of their own.
@@ -138,16 +204,25 @@ fn add_settings(
         inner.as_ref().and_then(Value::as_object).cloned().unwrap_or_default()
     {
         adapt(&mut inner_schema, name);
+        // The name of a type of Rust says nothing to an author.
+        inner_schema.as_object_mut().map(|fields| fields.remove("title"));
         into.insert(format!("{name}.{inner_name}"), inner_schema);
     }
     adapt(&mut schema, name);
     if let Some(fields) = schema.as_object_mut() {
+        fields.insert("title".to_owned(), json!(title_of(name)));
         fields.insert("description".to_owned(), json!(summary));
-        if let Some(example) = crate::yaml::example(example) {
-            fields.insert("examples".to_owned(), json!([example]));
+        if !example.is_empty() {
+            let about = format!("{summary}\n\n```yaml\n{}\n```", example.trim_end());
+            fields.insert("markdownDescription".to_owned(), json!(about));
         }
     }
     into.insert(name.to_owned(), schema);
+}
+
+/// `source.csv` is the `csv source`.
+fn title_of(name: &str) -> String {
+    name.split_once('.').map_or_else(|| name.to_owned(), |(end, of)| format!("{of} {end}"))
 }
 
 /// Points references to the new names, and lets numbers and booleans be expressions.
@@ -177,7 +252,7 @@ fn adapt(schema: &mut Value, name: &str) {
                         fields.insert(key.to_owned(), value);
                     }
                 }
-                let expression = json!({"type": "string", "pattern": r"^\$\{\{"});
+                let expression = json!({"type": "string", "pattern": editors::EXPRESSION});
                 fields.insert("anyOf".to_owned(), json!([plain, expression]));
             }
         }

@@ -8,7 +8,7 @@ use tidemill_model::{Dag, DataInterval, RunState, TaskState, Timestamp};
 
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::keys::{self, Key};
+use crate::keys;
 use crate::read::value;
 use crate::report::{Place, Report, SourceText, quoted};
 use crate::yaml;
@@ -131,13 +131,6 @@ pub struct ExpectedTable {
     pub tolerance: f64,
 }
 
-static TOP: &[Key] = &[Key {
-    name: "tests",
-    doc: "The tests, by name.",
-    later: false,
-    schema: || serde_json::json!({"type": "object"}),
-}];
-
 /// Reads a file of tests of `dag`; `None` when there is an error.
 pub fn parse_tests(source: SourceText, dag: &Dag) -> (Option<TestFile>, Vec<Diagnostic>) {
     let mut report = Report::new(source);
@@ -165,7 +158,7 @@ impl Reader<'_, '_, '_> {
         };
         keys::check(
             entries.iter().filter(|e| !e.key.starts_with("x-")),
-            &[TOP],
+            &[keys::TESTS],
             "a file of tests",
             self.report,
         );

@@ -152,9 +152,10 @@ pub(crate) enum Command {
         after_help = "Examples:\n  tidemill explain TM0107\n  tidemill explain        all codes"
     )]
     Explain(Explain),
-    /// Print the JSON Schema of DAG files, for editors.
-    #[command(after_help = "Example:\n  tidemill schema > dag.schema.json")]
-    Schema,
+    /// Print the JSON Schema of DAG files, for editors, or that of their tests.
+    #[command(after_help = "Examples:\n  tidemill schema > dag.schema.json\n  \
+        tidemill schema --tests > tests.schema.json")]
+    Schema(Schema),
     /// Print the completions of a shell.
     #[command(
         after_help = "Example:\n  tidemill completions bash > /etc/bash_completion.d/tidemill"
@@ -214,6 +215,13 @@ pub(crate) struct Validate {
     /// Print the diagnostics as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Schema {
+    /// The schema of files of tests: `orders.test.yaml`.
+    #[arg(long)]
+    pub(crate) tests: bool,
 }
 
 #[derive(Debug, Args)]

@@ -103,7 +103,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Restore(command) => restore::run(&globals, &command),
         Command::Doctor(command) => doctor::run(&globals, &command),
         Command::Explain(command) => explain::run(&command),
-        Command::Schema => schema::run(&globals),
+        Command::Schema(command) => schema::run(&globals, &command),
         Command::Completions(command) => completions::run(&command),
         Command::Docs(command) => docs::run(&globals, &command),
         Command::Bench(command) => bench::run(&globals, &command),

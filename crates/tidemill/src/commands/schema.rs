@@ -1,11 +1,16 @@
-//! `tidemill schema`: the JSON Schema of DAG files.
+//! `tidemill schema`: the JSON Schema of DAG files, and of their tests.
 
 use crate::catalog::catalog;
+use crate::cli::Schema;
 use crate::commands::Globals;
 use crate::failure::Failure;
 use crate::node::Toolbox;
 
-pub(crate) fn run(globals: &Globals) -> Result<(), Failure> {
+pub(crate) fn run(globals: &Globals, command: &Schema) -> Result<(), Failure> {
+    if command.tests {
+        println!("{:#}", tidemill_spec::tests_schema());
+        return Ok(());
+    }
     let toolbox = Toolbox::open(globals)?;
     println!("{:#}", tidemill_spec::json_schema(&catalog(&toolbox.registry, None)));
     Ok(())
