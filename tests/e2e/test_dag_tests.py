@@ -178,6 +178,25 @@ def test_a_command_can_be_real(home):
     home.call("test", home.dags)
 
 
+def test_what_does_not_fit_the_dag_is_told(home):
+    start = "tests:\n  t:\n    stubs:\n      orders: [{region: a, amount: 1}]\n"
+    expect = "    expect: {state: succeeded}\n"
+    for more, code, told in [
+        ("      score: {outputs: {best: [1]}}\n", 1, "output `best` must be"),
+        ("      score: {outputs: {}, rows: []}\n", 1, "gives no value for its output `best`"),
+        ("      score: {outputs: {best: a, more: 1}}\n", 1, "`more`"),
+        ("      score: {outputs: {best: a}}\n    answers: {ask: {values: {limit: many}}}\n", 1,
+         "`answers`: "),
+        ("      ask: {outputs: {limit: 1}}\n", 2, "write what a person says in `answers`"),
+        ("      pause: {fails: no}\n", 2, "a stub of `pause` has no meaning"),
+        ("    real: [totals]\n", 2, "`totals` is no command"),
+        ("    answers: {orders: true}\n", 2, "`orders` asks nothing"),
+    ]:
+        prepare(home, tests=start + more + expect)
+        done = home.call("test", home.dags, code=code)
+        assert told in done.out + done.err, (more, done.out, done.err)
+
+
 def test_mistakes_in_a_file_of_tests(home):
     path = prepare(home, tests="""
 tests:

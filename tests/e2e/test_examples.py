@@ -1,6 +1,8 @@
 """Every DAG in `dags/` is valid, and runs as its comments say."""
 
+import datetime
 import json
+import pathlib
 import shutil
 
 import pandas as pd
@@ -13,11 +15,15 @@ from web import Web
 @pytest.fixture
 def examples(home):
     """A home with copies of the examples, so that nothing is written into the repository."""
-    for path in (ROOT / "dags").iterdir():
-        if path.is_file():
-            shutil.copy(path, home.dags)
-    shutil.copytree(ROOT / "dags" / "data", home.dags / "data")
+    shutil.copytree(ROOT / "dags", home.dags, dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns("personalize", "out"))
     return home
+
+
+def dags_in(folder):
+    """The DAG files of a folder: not their tests, and not what the DAGs share."""
+    return [path for path in sorted(folder.glob("*.yaml"))
+            if not path.name.endswith(".test.yaml") and not path.name.startswith("_")]
 
 
 def succeeded(result):
@@ -26,16 +32,30 @@ def succeeded(result):
 
 def test_all_are_valid(home):
     done = home.call("validate", ROOT / "dags", "--json")
-    files = len([p for p in (ROOT / "dags").rglob("*.yaml")
-                 if not {"out", "data"} & set(p.relative_to(ROOT / "dags").parts)])
+    folders = [ROOT / "dags" / name for name in (".", "examples", "team", "personalize")]
+    files = sum(len(dags_in(folder)) for folder in folders)
     assert (done.json()["files"], done.json()["errors"]) == (files, 0)
+    assert "0 warnings" in home.call("validate", ROOT / "dags").out
 
 
 def test_all_are_covered_here():
-    names = {path.stem for path in (ROOT / "dags").glob("*.yaml")}
+    names = {path.stem for path in dags_in(ROOT / "dags")}
     assert names == {"hello", "orders", "retry", "branches", "nightly", "api", "fan_out", "python",
-                     "mapping", "groups", "approval", "call_other",
-                     "cache"}
+                     "mapping", "groups", "approval", "call_other", "cache", "daily_file", "files",
+                     "quality", "first_of", "shell", "wait_until", "export", "clean", "mails",
+                     "token"}
+    assert [path.stem for path in dags_in(ROOT / "dags" / "examples")] == ["failing"]
+    assert [path.stem for path in dags_in(ROOT / "dags" / "team")] == ["weekly"]
+
+
+def test_each_has_tests_that_pass(examples):
+    dags = [path for name in (".", "examples", "team") for path in dags_in(examples.dags / name)]
+    told = examples.call("test", examples.dags, "--json").json()
+    assert told["failed"] == 0
+    tested = {pathlib.Path(test["file"]).resolve() for test in told["tests"]}
+    assert tested == {path.with_suffix(".test.yaml").resolve() for path in dags}
+    # They have written nothing.
+    assert not list(examples.dags.rglob("out"))
 
 
 def test_hello(examples):
@@ -182,6 +202,160 @@ def test_call_other(examples):
                      "eu,2026-01-02,30.10,30.10", "us,2026-01-01,,5.00", "us,2026-01-02,,13.00"]
     called = json.loads(examples.call("show", "orders.1", "--json").out)
     assert called["trigger"]["run"] == result.run
+
+
+def said(examples, result, task):
+    """What a command wrote."""
+    return examples.call("logs", result.run, task, "--raw").out
+
+
+def test_daily_file(examples):
+    file, out = examples.dags / "daily_file.yaml", examples.dags / "out" / "daily"
+    for _ in range(2):
+        examples.run(file, "--interval", "2026-01-02/2026-01-03")
+        assert [path.name for path in out.iterdir()] == ["2026-01-02.csv"]
+        assert pd.read_csv(out / "2026-01-02.csv").order_id.tolist() == [6, 7, 8]
+    # A rerun replaces what the day had, and leaves other days alone.
+    with open(examples.dags / "data" / "orders-2026-01-02.csv", "a") as orders:
+        orders.write("9,us,1.00,2026-01-02 10:00:00\n")
+    examples.run(file, "--interval", "2026-01-01/2026-01-02")
+    examples.run(file, "--interval", "2026-01-02/2026-01-03")
+    assert pd.read_csv(out / "2026-01-01.csv").order_id.tolist() == [1, 2, 3, 4, 5]
+    assert pd.read_csv(out / "2026-01-02.csv").order_id.tolist() == [6, 7, 8, 9]
+    # A day without a file.
+    result = examples.run(file, "--interval", "2026-02-01/2026-02-02")
+    assert result.state == "succeeded" and set(result.states().values()) == {"skipped"}
+
+
+def test_files(examples):
+    shutil.copy(examples.dags / "data" / "orders-2026-01-01.csv",
+                examples.dags / "data" / "orders-2026-01-03.csv")
+    result = examples.run(examples.dags / "files.yaml")
+    shown = examples.call("show", result.run, "--json").json()
+    orders = next(task for task in shown["tasks"] if task["name"] == "orders")
+    assert orders["items"]["by_state"] == {"succeeded": 3}
+    lines = (examples.dags / "out" / "files.csv").read_text().splitlines()
+    assert lines == ["file,orders,amount", "data/orders-2026-01-01.csv,5,149.40",
+                     "data/orders-2026-01-02.csv,4,73.20", "data/orders-2026-01-03.csv,5,149.40"]
+    result = examples.run(examples.dags / "files.yaml", "--param", "pattern=data/none-*.csv")
+    assert result.states()["orders"] == "skipped"
+
+
+def test_quality(examples):
+    file, out = examples.dags / "quality.yaml", examples.dags / "out"
+    report = out / "quality-report.csv"
+    result = examples.run(file)
+    assert sum(result.tasks["orders"]["counts"]["rejected"].values()) == 3
+    shown = examples.call("show", result.run).out
+    assert "`where(amount < 100)` does not hold: 1 of 6 rows" in shown
+    assert pd.read_csv(out / "quality.csv").order_id.tolist() == [1, 2, 3, 6, 7, 8]
+    assert report.read_text().splitlines()[1:] == ["orders,succeeded,6,3", "gate,succeeded,1,0"]
+    # Too much is bad: nothing is published, and the report is written all the same.
+    (out / "quality.csv").unlink()
+    result = examples.run(file, "--param", "most=2", code=1)
+    assert result.states()["publish"] == "upstream_failed" and not (out / "quality.csv").exists()
+    assert report.read_text().splitlines()[2].startswith("gate,failed")
+    # So is no row at all.
+    for path in (examples.dags / "data").glob("orders-*.csv"):
+        path.write_text("order_id,region,amount,ordered_at\n")
+    result = examples.run(file, code=1)
+    assert result.states()["orders"] == "failed" and not (out / "quality.csv").exists()
+    assert report.read_text().splitlines()[1].startswith("orders,failed")
+
+
+def test_first_of(examples):
+    file = examples.dags / "first_of.yaml"
+    result = examples.run(file)
+    assert succeeded(result) == {"far", "answer", "alarm", "summary"}
+    assert said(examples, result, "summary") == "near failed, far succeeded, alarm succeeded\n"
+    result = examples.run(file, "--param", "down=far")
+    assert succeeded(result) == {"near", "answer", "alarm", "summary"}
+    result = examples.run(file, "--param", "down=none")
+    assert result.states()["alarm"] == "skipped"
+    shown = examples.call("show", result.run, "--json").json()
+    times = {task["name"]: task for task in shown["tasks"]}
+    assert times["answer"]["started_at"] < times["far"]["finished_at"]
+    assert times["summary"]["started_at"] >= times["far"]["finished_at"]
+
+
+def test_shell(examples):
+    result = examples.run(examples.dags / "shell.yaml")
+    assert said(examples, result, "report") == "2 of 5 orders are large\n"
+    result = examples.run(examples.dags / "shell.yaml", "--param", "least=5")
+    assert said(examples, result, "report") == "4 of 5 orders are large\n"
+
+
+def test_wait_until(examples):
+    file = examples.dags / "wait_until.yaml"
+    result = examples.run(file, "--interval", "2026-01-30/2026-01-31")
+    assert said(examples, result, "count") == "2026-01-30, as of 2026-01-31T02:00:00Z\n"
+    # Two hours after its end that comes a second from now.
+    now = datetime.datetime.now(datetime.timezone.utc)
+    end = now - datetime.timedelta(hours=2) + datetime.timedelta(seconds=1)
+    begin = end - datetime.timedelta(days=1)
+    interval = "/".join(f"{at:%Y-%m-%dT%H:%M:%S.%fZ}" for at in (begin, end))
+    result = examples.run(file, "--interval", interval)
+    shown = examples.call("show", result.run, "--json").json()
+    count = next(task for task in shown["tasks"] if task["name"] == "count")
+    due = end + datetime.timedelta(hours=2)
+    assert datetime.datetime.fromisoformat(count["started_at"]) >= due
+
+
+def test_export(examples):
+    examples.run(examples.dags / "export.yaml")
+    parts = {path.name: pd.read_parquet(path) for path in (examples.dags / "out" / "export").iterdir()}
+    assert {name: (set(part.region), len(part)) for name, part in parts.items()} == {
+        "eu.parquet": ({"eu"}, 4), "us.parquet": ({"us"}, 4)}
+
+
+def test_clean(examples):
+    result = examples.run(examples.dags / "clean.yaml")
+    assert said(examples, result, "report") == "3 clicks, 1 twice, 2 wrong\n"
+    lines = (examples.dags / "out" / "clicks.jsonl").read_text().splitlines()
+    clicks = [json.loads(line) for line in lines]
+    assert [(c["id"], c["customer"], c["page"], c["seconds"]) for c in clicks] == [
+        ("c1", "ada@shop.example", "/tea", 0.42), ("c3", "bob@shop.example", "/cups", 1.3),
+        ("c7", "bob@shop.example", "/", 0.07)]
+    assert sum(result.tasks["raw"]["counts"]["rejected"].values()) == 2
+
+
+def test_mails(examples):
+    examples.run(examples.dags / "mails.yaml", "--param", "shop=<Tea>")
+    lines = (examples.dags / "out" / "mails.jsonl").read_text().splitlines()
+    mails = [json.loads(line) for line in lines]
+    assert [mail["subject"] for mail in mails] == [
+        "<Tea>: 4 orders from eu", "<Tea>: 4 orders from us", "<Tea>: 1 order from elsewhere"]
+    assert mails[0]["html"] == "<p>&lt;Tea&gt;: the largest was <b>120.00</b>.</p>"
+
+
+def test_token(examples):
+    secret = {"TIDEMILL_SECRET_SHOP_TOKEN": "3f9c0b7e"}
+    result = examples.run(examples.dags / "token.yaml", env=secret)
+    assert said(examples, result, "report") == "the token has 8 letters\n"
+    assert said(examples, result, "sign") == "signing with ***\n"
+    for path in examples.path.rglob("*"):
+        assert not path.is_file() or b"3f9c0b7e" not in path.read_bytes(), path
+    # Without the secret the error says what to do.
+    result = examples.run(examples.dags / "token.yaml", code=1)
+    assert "TIDEMILL_SECRET_SHOP_TOKEN" in result.error("sign")
+
+
+def test_folder_defaults(examples):
+    file = examples.dags / "team" / "weekly.yaml"
+    result = examples.run(file)
+    assert result.tasks["report"]["attempts"] == 2
+    assert said(examples, result, "report") == "shop eu, in fr\n"
+    (file.parent / "_defaults.yaml").unlink()
+    assert examples.run(file, code=1).tasks["report"]["attempts"] == 1
+
+
+def test_failing(examples):
+    file = examples.dags / "examples" / "failing.yaml"
+    result = examples.run(file, code=1)
+    assert result.states() == {"orders": "succeeded", "total": "failed", "report": "upstream_failed"}
+    assert "no column `amount`" in result.error("total") and "price" in result.error("total")
+    result = examples.run(file, "--param", "year=2026")
+    assert succeeded(result) == {"orders", "total", "report"}
 
 
 def pages(path, number):

@@ -119,15 +119,27 @@ fn settle_pending(run: &DagRun, task: Instance, now: Timestamp) -> Option<RunEve
     }
     let event = match run.verdict(task) {
         Verdict::Wait => return None,
-        Verdict::Skip => RunEvent::TaskSkipped {
-            task,
-            reason: "its trigger rule cannot hold any more".to_owned(),
-            at: now,
-        },
+        Verdict::Skip => RunEvent::TaskSkipped { task, reason: why_not(run, task), at: now },
         Verdict::UpstreamFailed => RunEvent::TaskUpstreamFailed { task, at: now },
         Verdict::Run => begin(run, task, now),
     };
     Some(event)
+}
+
+/// Why an instance's turn will not come.
+fn why_not(run: &DagRun, task: Instance) -> String {
+    let dag = run.dag();
+    let of = |state| {
+        let upstream = dag.task(task.task).upstream.iter().map(|edge| Instance::from(edge.task));
+        // Members of a mapped group come after those of the same item.
+        let same = upstream.map(|before| Instance { item: task.item, ..before });
+        same.chain(dag.task(task.task).upstream.iter().map(|edge| edge.task.into()))
+            .find(|before| run.instance(*before).is_some_and(|t| t.state == state))
+    };
+    match of(TaskState::Skipped) {
+        Some(before) => format!("`{}` was skipped", dag.name_of(before)),
+        None => "its trigger rule cannot hold any more".to_owned(),
+    }
 }
 
 /// What begins an instance whose turn it is: unless its `when` says no.

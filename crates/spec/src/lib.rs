@@ -82,6 +82,8 @@ pub enum Neighbour {
     Unknown,
     /// It is not among those that would be looked at first; these are.
     Missing(Vec<String>),
+    /// Its file is there, and is not valid.
+    Broken,
     /// It is there.
     Known(Arc<Dag>),
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
-use tidemill_model::{Dag, DataInterval, RunState, TaskState, Timestamp};
+use tidemill_model::{Action, Dag, DataInterval, RunState, Task, TaskState, Timestamp};
 
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -189,6 +189,7 @@ impl Reader<'_, '_, '_> {
                 "now" => test.now = self.instant("`now`", entry),
                 "stubs" => {
                     for (entry, name) in self.of_tasks("`stubs`", entry) {
+                        self.can_be_stubbed(&name, entry.place);
                         let stub = self.stub(&format!("stub of `{name}`"), entry);
                         test.stubs.insert(name, stub);
                     }
@@ -202,12 +203,21 @@ impl Reader<'_, '_, '_> {
                 "real" => {
                     for (name, place) in value::texts("`real`", entry, self.report) {
                         if self.is_task(name, place) {
+                            self.must(
+                                name,
+                                place,
+                                "is no command, so it cannot be run",
+                                |action| matches!(action, Action::Run(_)),
+                            );
                             test.real.push(name.to_owned());
                         }
                     }
                 }
                 "answers" => {
                     for (entry, name) in self.of_tasks("`answers`", entry) {
+                        self.must(&name, entry.place, "asks nothing", |action| {
+                            matches!(action, Action::Approve(_))
+                        });
                         if let Some(answer) = self.answer(entry) {
                             test.answers.insert(name, answer);
                         }
@@ -286,6 +296,30 @@ impl Reader<'_, '_, '_> {
         let message = format!("`{}` has no task {}", self.dag.id, quoted(name));
         self.report.error(&codes::UNKNOWN_TASK, place, message).maybe_help(near);
         false
+    }
+
+    fn find(&self, name: &str) -> Option<&Task> {
+        self.dag.find_instance(name).map(|at| self.dag.task(at.task))
+    }
+
+    /// Reports a task whose action is not one of those that are meant.
+    fn must(&mut self, name: &str, place: Place, what: &str, is: impl Fn(&Action) -> bool) {
+        if self.find(name).is_some_and(|task| !is(&task.action)) {
+            self.report.error(&codes::NOT_HERE, place, format!("`{name}` {what}"));
+        }
+    }
+
+    /// Reports a stub of what does nothing that a stub could stand for.
+    fn can_be_stubbed(&mut self, name: &str, place: Place) {
+        let help = match self.find(name).map(|task| &task.action) {
+            Some(Action::Wait(_)) => "a wait takes no time on the clock of a test",
+            Some(Action::Approve(_)) => "write what a person says in `answers`",
+            Some(Action::Group(_)) => "write stubs of its members, `GROUP.MEMBER`",
+            Some(Action::Noop) => "it does nothing",
+            _ => return,
+        };
+        let message = format!("a stub of `{name}` has no meaning");
+        self.report.error(&codes::NOT_HERE, place, message).help(help);
     }
 
     fn stub(&mut self, what: &str, entry: &Entry) -> Stub {

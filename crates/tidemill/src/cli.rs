@@ -84,6 +84,12 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  tidemill validate dags\n  \
         tidemill validate dags/orders.yaml --json")]
     Validate(Validate),
+    /// Make a project: a DAG with its tests and data, connections, a CI file, schemas for editors.
+    #[command(after_help = "Examples:\n  tidemill init\n  tidemill init shop")]
+    Init(Init),
+    /// Make a DAG to begin with.
+    #[command(subcommand, after_help = "Example:\n  tidemill new dag refunds --dags dags")]
+    New(New),
     /// Run the tests beside DAGs: `orders.test.yaml` holds those of `orders.yaml`.
     #[command(after_help = "Examples:\n  tidemill test\n  tidemill test dags/orders.yaml\n  \
         tidemill test dags --update")]
@@ -215,6 +221,25 @@ pub(crate) struct Validate {
     /// Print the diagnostics as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The folder of the project. Files that are there already stay as they are.
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum New {
+    /// Make a DAG file, and the file of its tests.
+    Dag {
+        /// Its name: `refunds`.
+        name: String,
+        /// The folder of DAGs.
+        #[arg(long, default_value = "dags", value_name = "DIR")]
+        dags: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

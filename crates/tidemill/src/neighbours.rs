@@ -65,9 +65,13 @@ impl Neighbours for Beside<'_> {
         match self.find(name) {
             Some((dag, _)) => Neighbour::Known(dag),
             None => {
-                let stems = self.files();
-                let stems = stems.iter().filter_map(|path| path.file_stem()?.to_str());
-                Neighbour::Missing(stems.map(str::to_owned).collect())
+                let files = self.files();
+                let stems: Vec<&str> =
+                    files.iter().filter_map(|path| path.file_stem()?.to_str()).collect();
+                if stems.contains(&name.as_str()) {
+                    return Neighbour::Broken;
+                }
+                Neighbour::Missing(stems.into_iter().map(str::to_owned).collect())
             }
         }
     }

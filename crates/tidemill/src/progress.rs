@@ -202,7 +202,8 @@ pub(crate) fn counts(task: &Task) -> String {
 /// `customers = 2, day = 2026-01-31`: what a command left, each value cut to what a line can hold.
 fn outputs(task: &Task) -> String {
     const CHARS_MAX: usize = 40;
-    let shown = task.outputs.iter().map(|(name, value)| {
+    let told = task.outputs.iter().filter(|(_, value)| !value.is_null());
+    let shown = told.map(|(name, value)| {
         format!("{name} = {}", cut(&as_text(value), CHARS_MAX).replace('\n', " "))
     });
     shown.collect::<Vec<_>>().join(", ")

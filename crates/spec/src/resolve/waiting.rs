@@ -160,6 +160,16 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         match self.neighbours.dag(dag) {
             Neighbour::Unknown => None,
             Neighbour::Known(callee) => Some(callee),
+            Neighbour::Broken => {
+                self.report
+                    .warning(
+                        &codes::UNKNOWN_DAG,
+                        place,
+                        format!("the file of `{dag}` is not valid"),
+                    )
+                    .help("`tidemill validate` on that file says why");
+                None
+            }
             Neighbour::Missing(names) => {
                 let near = self.report.did_you_mean(dag.as_str(), names.iter().map(String::as_str));
                 let message = format!("there is no DAG `{dag}` beside this file");

@@ -8,6 +8,7 @@ mod demo;
 mod docs;
 mod doctor;
 mod explain;
+mod init;
 mod logs;
 mod pause;
 mod plan;
@@ -84,6 +85,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Demo(command) => demo::run(&globals, &command),
         Command::Run(command) => run::run(&globals, &command),
+        Command::Init(command) => init::init(&globals, &command),
+        Command::New(command) => init::new(&command),
         Command::Test(command) => test::run(&globals, &command),
         Command::Validate(command) => validate::run(&globals, &command),
         Command::Plan(command) => plan::run(&globals, &command),

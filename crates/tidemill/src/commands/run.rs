@@ -55,7 +55,10 @@ pub(crate) async fn submit(
     let (_, loaded) = read_dag(file, &access.catalog()).map_err(invalid)?;
     print_diagnostics(&loaded.diagnostics);
     let blocked = loaded.diagnostics.iter().any(|d| d.blocks_run);
-    let dag = loaded.dag.filter(|_| !blocked).ok_or(Failure::Invalid)?;
+    let Some(dag) = loaded.dag.filter(|_| !blocked) else {
+        eprintln!("`{}` is not run, because of the above", file.display());
+        return Err(Failure::Invalid);
+    };
     let body = json!({
         "path": absolute(file)?,
         "params": params(&dag, &input.params)?,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tidemill_connector::ConnectorError;
 use tidemill_executor::rendered;
 use tidemill_model::dag::{Command, DagHead, Task};
+use tidemill_model::outputs::read_values;
 use tidemill_model::run::MapRun;
 use tidemill_model::template::{Template, as_text};
 use tidemill_model::{
@@ -106,7 +107,7 @@ impl<'g> Drive<'g> {
             if let Some(run) = self.finished.remove(&run) {
                 return Ok(Ended { run, rendered: self.rendered });
             }
-            if self.answer() {
+            if self.answer()? {
                 continue;
             }
             self.step(&run, end).await?;
@@ -172,8 +173,9 @@ impl<'g> Drive<'g> {
         self.due.insert((self.now.plus(after), self.asked), report);
     }
 
-    /// Answers the questions that the test has answers to; false when there was none.
-    fn answer(&mut self) -> bool {
+    /// Answers the questions that the test has answers to; false when there was none. An answer that
+    /// does not fit its question is an error.
+    fn answer(&mut self) -> Result<bool, String> {
         let mut answers = Vec::new();
         for run in self.kernel.runs() {
             for at in instances(run).filter(|at| is(run, *at, TaskState::Waiting)) {
@@ -192,9 +194,11 @@ impl<'g> Drive<'g> {
                 who: WHO.to_owned(),
                 note: None,
             };
-            some |= self.kernel.answer(&run, at, answer, self.now).is_ok();
+            let answered = self.kernel.answer(&run, at, answer, self.now);
+            answered.map_err(|error| format!("`answers`: {error}"))?;
+            some = true;
         }
-        some
+        Ok(some)
     }
 
     async fn start(&mut self, order: Arc<AttemptOrder>) {
@@ -307,7 +311,23 @@ impl<'g> Drive<'g> {
 
     /// What a stub gives.
     async fn given(&self, stub: &Stub, task: &Task) -> ReportOutcome {
-        let mut result = TaskResult { outputs: stub.outputs.clone(), ..TaskResult::default() };
+        let outputs = match &task.action {
+            // As if the command had written them. A call that is stood in for gives what it likes.
+            Action::Run(Command::Argv(words)) if words.is_empty() => Ok(stub.outputs.clone()),
+            Action::Run(_) => {
+                read_values(&task.outputs, &Value::Object(stub.outputs.clone()).to_string())
+            }
+            _ => Ok(stub.outputs.clone()),
+        };
+        let mut result = match outputs {
+            Ok(outputs) => TaskResult { outputs, ..TaskResult::default() },
+            Err(error) => {
+                let message = error.to_string().replace("the command left", "the stub gives");
+                let error = TaskError::new(FailureKind::Misconfigured, message)
+                    .at(Some(format!("the stub of `{}`", task.name)));
+                return ReportOutcome::Failed(error);
+            }
+        };
         for (table, rows) in &stub.tables {
             let names = (task.name.as_str(), table.as_str());
             match self.ground.table(names, rows, &self.folder).await {

@@ -1,0 +1,26 @@
+"""`tidemill init` and `tidemill new`: what they make works as it is."""
+
+
+def test_a_project(home):
+    root = home.folder / "shop"
+    done = home.call("init", root)
+    assert "made" in done.out and (root / ".github" / "workflows" / "dags.yaml").exists()
+    assert home.call("validate", root / "dags").out == "1 file checked: 0 errors, 0 warnings\n"
+    assert "2 tests passed, 0 failed" in home.call("test", root / "dags").out
+    assert home.run(root / "dags" / "orders.yaml").state == "succeeded"
+    assert (root / "dags" / "out" / "revenue.parquet").exists()
+    # What is there already stays as it is.
+    mine = root / "dags" / "orders.yaml"
+    mine.write_text("tasks: {a: {noop: }}\n")
+    again = home.call("init", root).out
+    assert "made" not in again and "kept" in again and mine.read_text().startswith("tasks:")
+
+
+def test_a_new_dag(home):
+    home.call("init", home.folder / "shop")
+    home.call("new", "dag", "refunds", cwd=home.folder / "shop")
+    assert "1 test passed" in home.call("test", home.folder / "shop" / "dags" / "refunds.yaml").out
+    assert home.run(home.folder / "shop" / "dags" / "refunds.yaml").state == "succeeded"
+    again = home.call("new", "dag", "refunds", cwd=home.folder / "shop", code=1)
+    assert "is there already" in again.err
+    assert "Refunds" in home.call("new", "dag", "Refunds", code=1).err
