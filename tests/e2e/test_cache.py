@@ -130,6 +130,22 @@ tasks:
     assert home.call("logs", result.run, "say", "--raw").out == '["us","apac","eu"]\n'
 
 
+def test_the_number_of_an_item_counts_for_a_command(home):
+    home.dag("items", """
+params: {items: {type: json, default: [a, b]}}
+tasks:
+  each:
+    for_each: params.items
+    cache: 1h
+    run: 'echo v=${{ item }}$TIDEMILL_ITEM >> $TIDEMILL_OUTPUTS'
+    outputs: {v: string}
+  say: {run: [echo, "${{ tasks.each.outputs.v }}"]}
+""")
+    home.run(home.dags / "items.yaml")
+    result = home.run(home.dags / "items.yaml", "--param", 'items=["b", "b"]')
+    assert home.call("logs", result.run, "say", "--raw").out == '["b0","b1"]\n'
+
+
 @pytest.mark.parametrize("action, code", [
     ("noop: ", "TM0112"), ("wait: 1s", "TM0112"), ("load: {csv: {path: a}}", "TM0112"),
     ("tasks: {a: {noop: }}", "TM0112"),

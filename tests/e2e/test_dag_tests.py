@@ -197,6 +197,31 @@ def test_what_does_not_fit_the_dag_is_told(home):
         assert told in done.out + done.err, (more, done.out, done.err)
 
 
+def test_time_limits_hold_for_stubs(home):
+    home.dag("slow", "tasks:\n  a: {ingest: {csv: {path: a.csv}}, timeout: 30s}\n"
+                     "  b: {run: [x], timeout: 1m}\n")
+    home.file("slow.test.yaml", "tests:\n  t:\n    stubs:\n      a: {rows: [{n: 1}], takes: 1h}\n"
+                                "      b: {takes: 59s}\n    expect:\n      tasks: {a: failed, b: succeeded}\n"
+                                "      errors: {a: timeout of 30}\n")
+    home.call("test", home.dags)
+
+
+def test_an_update_breaks_no_file(home):
+    dag = home.dag("u", "tasks:\n  a: {transform: {sql: 'select 7 as \"Order ID\", 1 as inf'}}\n")
+    for text, told in [
+        ("\ufefftests:\n  t:\n    expect:\n      state: failed\n", "state: succeeded"),
+        ("tests:\n  t:\n    expect: &e\n      state: failed\n  u:\n    expect: *e\n", "state: failed"),
+        ("tests:\n  t:\n    expect:\n      state: &s failed\n  u:\n    expect: {state: *s}\n",
+         "state: &s failed"),
+        ("tests:\n  t:\n    expect:\n      tables:\n        a:\n        - {\"Order ID\": 8}\n",
+         '- {"Order ID": 7}'),
+    ]:
+        file = home.file("u.test.yaml", text)
+        home.call("test", dag, "--update", code=None)
+        assert told in file.read_text(), file.read_text()
+        assert home.call("test", dag, code=None).code in (0, 1)
+
+
 def test_mistakes_in_a_file_of_tests(home):
     path = prepare(home, tests="""
 tests:

@@ -165,6 +165,30 @@ tasks:
         assert text in told, told
 
 
+def test_nobody_answers_for_other_runs(home):
+    home.dag("other", "tasks: {ask: {approve: Drop it?}}\n")
+    home.dag("inner", "tasks: {ask: {approve: Inner?}}\n")
+    home.dag("mine", "tasks: {ask: {approve: Mine?}, call: {call: inner}}\n")
+    home.dag("owes", "tasks: {ask: {approve: {params: {n: {type: integer}}}}}\n")
+    server = home.serve()
+    other = server.trigger("other")
+    asked(server, other)
+    assert home.run(home.dags / "mine.yaml", "--yes").state == "succeeded"
+    assert state(server, other, "ask") == "waiting"
+    # What has no default cannot be said yes to beforehand.
+    result = home.run(home.dags / "owes.yaml", "--yes", code=1)
+    assert "`n` has no default" in result.error("ask")
+    done = home.call("approve", other, "ask", "--param", "nope=1", code=1)
+    assert "no param `nope`" in done.err, done.err
+
+
+def test_the_limit_of_runs_holds_back_no_call(home):
+    home.dag("leaf", "tasks: {a: {noop: }}\n")
+    home.dag("mid", "tasks: {a: {call: leaf}}\n")
+    home.dag("top", "tasks: {a: {for_each: range(300), max_parallel: 300, call: mid}}\n")
+    assert home.run(home.dags / "top.yaml").state == "succeeded"
+
+
 def test_a_dag_that_calls_itself_ends(home):
     file = home.dag("again", "tasks: {again: {call: again}}\n")
     result = home.run(file, code=1)

@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::btree_map::Iter;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::{Event, RunEvent};
+use crate::event::{Event, RunEvent, Trigger};
 use crate::id::{Instance, PoolName, RunId};
 use crate::run::DagRun;
 use crate::state::{RunState, TaskState};
@@ -91,6 +91,10 @@ pub struct Admission {
     limits: Limits,
     pools: BTreeMap<PoolName, Pool>,
     queued_runs: BTreeSet<RunKey>,
+    /// Runs that tasks called for, and that have not begun. They begin at once: a limit of runs that
+    /// held back what a running one waits for would hold both for ever.
+    called_runs: BTreeSet<RunKey>,
+    /// Runs under way that no task called for.
     running_runs: u32,
     running_attempts: u32,
 }
@@ -115,11 +119,9 @@ impl Admission {
     /// Takes in a run as it stands, when the server starts.
     pub fn adopt(&mut self, run: &DagRun) {
         match run.head.state {
-            RunState::Queued => {
-                self.queued_runs.insert(run_key(run));
-            }
+            RunState::Queued => self.enqueue_run(run),
             RunState::Running => {
-                self.running_runs += 1;
+                self.running_runs += u32::from(!is_called(run));
                 for at in run.open_instances().filter(|at| run.takes_slot(*at)) {
                     match run.instance(at).map(|task| task.state) {
                         Some(TaskState::Queued) => self.enqueue(run, at),
@@ -139,16 +141,16 @@ impl Admission {
             return;
         }
         match event {
-            RunEvent::Created { .. } | RunEvent::Reopened { .. } => {
-                self.queued_runs.insert(run_key(run));
-            }
+            RunEvent::Created { .. } | RunEvent::Reopened { .. } => self.enqueue_run(run),
             RunEvent::Started { .. } => {
+                self.called_runs.remove(&run_key(run));
                 if self.queued_runs.remove(&run_key(run)) {
                     self.running_runs += 1;
                 }
             }
             RunEvent::Finished { .. } => {
-                if !self.queued_runs.remove(&run_key(run)) {
+                self.called_runs.remove(&run_key(run));
+                if !self.queued_runs.remove(&run_key(run)) && !is_called(run) {
                     self.running_runs = self.running_runs.saturating_sub(1);
                 }
             }
@@ -183,6 +185,11 @@ impl Admission {
         }
     }
 
+    fn enqueue_run(&mut self, run: &DagRun) {
+        let queue = if is_called(run) { &mut self.called_runs } else { &mut self.queued_runs };
+        queue.insert(run_key(run));
+    }
+
     /// The events that give slots to what waits, in order. Apply them before asking again.
     pub fn admit(&self, now: Timestamp) -> Vec<Event> {
         let free_runs = self.limits.running_runs_max.saturating_sub(self.running_runs);
@@ -190,6 +197,7 @@ impl Admission {
             .queued_runs
             .iter()
             .take(free_runs as usize)
+            .chain(&self.called_runs)
             .map(|(_, run)| Event::Run(run.clone(), RunEvent::Started { at: now }))
             .collect();
         let free = self.limits.running_attempts_max.saturating_sub(self.running_attempts);
@@ -288,6 +296,11 @@ impl Admission {
         pool.used = pool.used.saturating_sub(1);
         self.running_attempts = self.running_attempts.saturating_sub(1);
     }
+}
+
+/// Whether a task of another run waits for it.
+fn is_called(run: &DagRun) -> bool {
+    matches!(run.head.trigger, Trigger::Call { .. })
 }
 
 fn run_key(run: &DagRun) -> RunKey {

@@ -200,7 +200,11 @@ impl DagRun {
 
     /// The next instant at which time alone makes something happen.
     pub fn next_timer(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        // What is ending waits for its end, and for no instant.
+        if self.head.cancel_requested {
+            return None;
+        }
+        self.timers.iter().find(|(_, task)| !self.is_stopping(*task)).map(|(at, _)| *at)
     }
 
     /// What has a retry that is due, or a timeout that has passed.

@@ -11,7 +11,7 @@ use tidemill_model::admission::WaitReason;
 use tidemill_model::run::{StoredItem, StoredRun};
 use tidemill_model::{
     Action, Dag, DagId, DagRecord, DagRun, Event, Instance, PoolName, Position, RunEvent, RunHead,
-    RunId, RunState, TaskIx, TaskRun, TaskState, Timestamp,
+    RunId, RunState, TaskIx, TaskRun, TaskState, Timestamp, Trigger,
 };
 use tidemill_store::{Record, RunQuery, RunSummary};
 
@@ -322,6 +322,14 @@ impl Live {
     /// A DAG.
     pub fn dag(&self, id: &DagId) -> Option<DagView> {
         self.read().dags.get(id).map(|(view, _)| view.clone())
+    }
+
+    /// The run that called for a run that is not finished.
+    pub fn caller(&self, run: &RunId) -> Option<RunId> {
+        match &self.read().runs.get(run)?.head.trigger {
+            Trigger::Call { run, .. } => Some(run.clone()),
+            _ => None,
+        }
     }
 
     /// What waits for a person's answer, oldest first.

@@ -198,6 +198,8 @@ pub struct Question {
     pub at: Instance,
     /// The task in the run: what is asked is its `reason`.
     pub task: TaskRun,
+    /// The runs that called for the run, from the nearest on.
+    pub callers: Vec<RunId>,
 }
 
 /// Asks for a run of a file of this machine.

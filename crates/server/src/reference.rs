@@ -361,7 +361,7 @@ pub static ROUTES: &[RouteDoc] = &[
         about: "What waits for a person's answer, oldest first.",
         takes: &[],
         gives: Gives::Words(
-            "`items`, each `{run, task, message, params, since}`; `params` are those that the person is asked for, by name, as in a DAG",
+            "`items`, each `{run, task, message, params, since, callers}`; `callers` are the runs that called for the run, `params` those that the person is asked for, by name, as in a DAG",
         ),
         errors: &[],
     },

@@ -171,7 +171,9 @@ impl Truth {
     }
 
     fn check_runs(&self, terms: &Terms<'_>) -> Rule {
-        let running = self.runs.values().filter(|run| run.head.state == RunState::Running).count();
+        let own =
+            self.runs.values().filter(|run| !matches!(run.head.trigger, Trigger::Call { .. }));
+        let running = own.filter(|run| run.head.state == RunState::Running).count();
         let limit = terms.limits.running_runs_max;
         hold!(running <= limit as usize, "{running} runs are running, {limit} may");
         Ok(())

@@ -17,13 +17,15 @@ use crate::progress::{Show, say};
 pub(crate) struct Answers {
     /// Yes to everything.
     yes: bool,
+    /// The run that is followed: what it asks, and what the runs ask that it calls for.
+    run: String,
     seen: BTreeSet<(String, String)>,
 }
 
 impl Answers {
     /// Yes to everything, or whoever sits there.
-    pub(crate) fn new(yes: bool) -> Self {
-        Self { yes, ..Self::default() }
+    pub(crate) fn new(yes: bool, run: &str) -> Self {
+        Self { yes, run: run.to_owned(), ..Self::default() }
     }
 
     /// Looks for questions, and answers them or says how they can be answered.
@@ -34,6 +36,9 @@ impl Answers {
         bar: Option<&ProgressBar>,
     ) -> Result<(), Failure> {
         for question in asked(access).await? {
+            if question.run != self.run && !question.callers.contains(&self.run) {
+                continue;
+            }
             let run: RunId = match question.run.parse() {
                 Ok(run) => run,
                 Err(_) => continue,
@@ -48,23 +53,39 @@ impl Answers {
                 Show::Nothing => eprintln!("{text}"),
             };
             tell(format!("  ? {} {}: {text}", question.run, question.task));
-            let (approved, note) = if self.yes {
+            let owed = owed(&question);
+            let (approved, note) = if let (true, Some(name)) = (self.yes, &owed) {
+                (false, Some(format!("`{name}` has no default, so `--yes` is no answer")))
+            } else if self.yes {
                 (true, None)
             } else if access.address().is_some() {
                 let Question { run, task, .. } = &question;
                 tell(format!("    answer with `tidemill approve {run} {task}`, or `reject`"));
                 continue;
             } else if std::io::stdin().is_terminal() {
-                (ask(bar), None)
+                match owed {
+                    None => (ask(bar), None),
+                    Some(name) => {
+                        (false, Some(format!("`{name}` has no default: it needs a server")))
+                    }
+                }
             } else {
                 // The run would wait for ever: there is no server that could be answered.
-                (false, Some("there is no terminal to ask at: say yes beforehand with `--yes`"))
+                let note = "there is no terminal to ask at: say yes beforehand with `--yes`";
+                (false, Some(note.to_owned()))
             };
             let body = json!({"approved": approved, "values": {}, "note": note});
             answer(access, &run, &question.task, &body).await?;
         }
         Ok(())
     }
+}
+
+/// The first value that is asked for and has no default.
+fn owed(question: &Question) -> Option<String> {
+    let params = question.params.iter();
+    let mut owed = params.filter(|(_, param)| param["default"].is_null());
+    owed.next().map(|(name, _)| name.clone())
 }
 
 /// Asks whoever sits at the terminal; who says nothing says no.

@@ -243,9 +243,14 @@ impl Backend for NodeBackend {
     }
 
     fn questions(&self) -> Vec<Question> {
-        let asked = self.node.scheduler.live().questions();
-        let asked = asked.into_iter().map(|(run, dag, at, task)| Question { run, dag, at, task });
-        asked.collect()
+        let live = self.node.scheduler.live();
+        let asked = live.questions().into_iter();
+        asked
+            .map(|(run, dag, at, task)| {
+                let callers = std::iter::successors(live.caller(&run), |run| live.caller(run));
+                Question { callers: callers.collect(), run, dag, at, task }
+            })
+            .collect()
     }
 
     async fn pause(&self, dag: &DagId, paused: bool, who: &str) -> Result<(), ApiError> {

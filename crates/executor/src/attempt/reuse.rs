@@ -142,6 +142,7 @@ impl Attempt {
             .map(|(name, value)| Ok((name.clone(), value.render(&scope)?)))
             .collect();
         let interval = matches!(task.action, Action::Run(_)).then_some(order.interval).flatten();
+        let item = order.id.task.item.filter(|_| reads(&order.dag.folder, &texts, "TIDEMILL_ITEM"));
         let inputs: Vec<_> =
             order.inputs.iter().map(|(alias, table)| (alias, &table.name, &table.hash)).collect();
         let key = cache.key.as_ref().map(|key| key.eval(&scope)).transpose()?;
@@ -155,6 +156,7 @@ impl Attempt {
             "files": files_of(&order.dag.folder, &texts),
             "inputs": inputs,
             "interval": interval,
+            "item": item,
             "key": key,
             "outputs": task.outputs,
             "reads": task.reads.iter().map(|read| (&read.alias, read.format)).collect::<Vec<_>>(),
@@ -213,6 +215,20 @@ fn words_of(text: &str) -> impl Iterator<Item = &str> {
         };
         part[written..].split(ends)
     })
+}
+
+/// Whether a command, or a file that it names, speaks of a variable.
+fn reads(folder: &Path, texts: &[String], variable: &str) -> bool {
+    let says = |text: &[u8]| text.windows(variable.len()).any(|part| part == variable.as_bytes());
+    let small = |path: &Path| {
+        path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= CONTENTS_MAX)
+    };
+    let mut files = texts.iter().flat_map(|text| words_of(text)).filter(|word| word.len() < 256);
+    texts.iter().any(|text| says(text.as_bytes()))
+        || files.any(|name| {
+            let path = folder.join(name);
+            small(&path) && std::fs::read(path).is_ok_and(|text| says(&text))
+        })
 }
 
 fn file_state(path: &Path) -> Option<String> {

@@ -135,7 +135,8 @@ fn a_person_says_yes_or_no() {
 fn a_cancelled_run_waits_for_nobody_but_the_runs_it_called() {
     for action in [approve(), Action::Wait(Wait::For(text("1h"))), call(None)] {
         let is_call = matches!(action, Action::Call(_));
-        let mut run = run_of(action, None, 0);
+        let mut run = run_of(action, Some(1_000_000), 0);
+        assert!(run.next_timer().is_some());
         if is_call {
             let called = "other.1".parse().unwrap();
             let event = RunEvent::AttemptCalled { task: FIRST, attempt: 1, run: called, at: at(3) };
@@ -148,6 +149,7 @@ fn a_cancelled_run_waits_for_nobody_but_the_runs_it_called() {
         settle(&mut run, at(4));
         let expected = if is_call { "waiting cancelled" } else { "cancelled cancelled" };
         assert_eq!(states(&run), expected);
+        assert_eq!(run.next_timer(), None, "what is ending waits for no instant");
         if is_call {
             assert_eq!(run.calls().count(), 1);
             let event = settle_call(&run, FIRST, &ended(RunState::Cancelled), at(5));

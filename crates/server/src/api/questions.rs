@@ -25,11 +25,13 @@ pub(super) struct Asked {
     /// What the person is asked for besides, by name.
     params: Map<String, Value>,
     since: Option<At>,
+    /// The runs that called for the run, from the nearest on.
+    callers: Vec<RunId>,
 }
 
 impl From<&Question> for Asked {
     fn from(question: &Question) -> Self {
-        let Question { run, dag, at, task } = question;
+        let Question { run, dag, at, task, callers } = question;
         let params = match &dag.task(at.task).action {
             Action::Approve(approve) => {
                 let json = |param| serde_json::to_value(param).unwrap_or_default();
@@ -43,6 +45,7 @@ impl From<&Question> for Asked {
             message: task.reason.clone(),
             params,
             since: task.started_at.map(At),
+            callers: callers.clone(),
         }
     }
 }

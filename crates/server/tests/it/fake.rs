@@ -194,7 +194,7 @@ impl Backend for Fake {
                 let asks = matches!(dag.task(at.task).action, Action::Approve(_));
                 if asks && task.state == TaskState::Waiting {
                     let (run, dag) = (run.head.id.clone(), Arc::clone(dag));
-                    found.push(Question { run, dag, at, task: task.clone() });
+                    found.push(Question { run, dag, at, task: task.clone(), callers: Vec::new() });
                 }
             }
         }

@@ -21,6 +21,8 @@ pub(crate) struct Question {
     pub(crate) message: Option<String>,
     pub(crate) params: Map<String, Value>,
     pub(crate) since: Option<Timestamped>,
+    #[serde(default)]
+    pub(crate) callers: Vec<String>,
 }
 
 /// What waits for a person now.
@@ -49,7 +51,7 @@ async fn print(access: &Access, command: &Questions) -> Result<(), Failure> {
     if questions.is_empty() {
         println!("nothing waits for an answer");
     }
-    for Question { run, task, message, params, since } in questions {
+    for Question { run, task, message, params, since, .. } in questions {
         let since = since.map(|at| at.0.to_seconds_text()).unwrap_or_default();
         println!("{run} {task}  since {since}");
         if let Some(message) = message {
@@ -85,7 +87,7 @@ async fn say_yes(access: &Access, command: &Approve) -> Result<(), Failure> {
     let mut values = Map::new();
     for text in params {
         let (name, value) = split_param(text)?;
-        let kind = question.map(|question| question.params[name]["type"].clone());
+        let kind = question.and_then(|question| question.params.get(name)?.get("type").cloned());
         let kind = kind.and_then(|kind| serde_json::from_value::<ParamKind>(kind).ok());
         let value = kind.and_then(|kind| kind.read(value)).unwrap_or_else(|| Value::from(value));
         put_param(&mut values, name, value)?;

@@ -34,7 +34,7 @@ async fn run_file(access: &Access, command: &Run) -> Result<(), Failure> {
     if !command.json {
         println!("{id}");
     }
-    let run = follow(access, &id, show, Answers::new(command.yes)).await?;
+    let run = follow(access, &id, show, Answers::new(command.yes, &id)).await?;
     if command.json {
         println!("{:#}", as_json(&run));
     } else {

@@ -179,9 +179,23 @@ async fn test_file(
     tally.failed += failed_here;
     if command.update && !all.is_empty() {
         let (text, count) = updated(&text, &all);
+        // A file that could not be read any more would be worth less than one that is not updated.
+        let source = SourceText { path: file, text: &text };
+        if parse_tests(source, &subject.dag).0.is_none() {
+            let file = file.display();
+            return Err(Failure::Said(format!(
+                "`{file}` cannot be updated without breaking it; nothing was written"
+            )));
+        }
         tally.updated += count;
         if count == all.len() {
             tally.failed -= failed_here;
+        } else if !command.json {
+            println!(
+                "  {} stay as they are: only what stands on lines of its own is updated, and has no \
+                 anchor",
+                counted(all.len() - count, "value")
+            );
         }
         std::fs::write(file, text).map_err(|error| {
             Failure::Said(format!("cannot write `{}`: {error}", file.display()))

@@ -158,7 +158,14 @@ impl Comparison<'_> {
         let lines = differences(&rows, (&columns, &actual), *ordered, *tolerance);
         if !lines.is_empty() {
             let inline = matches!(expected.value.rows.from, RowSource::Inline(_));
-            let actual = inline.then(|| Actual::Rows(objects(&columns, &actual)));
+            // Columns that nobody asked for stay away, if any of those that were asked for is there.
+            let named = |column: &String| rows.iter().any(|row| row.contains_key(column));
+            let some = columns.iter().any(named);
+            let mut all = objects(&columns, &actual);
+            for row in all.iter_mut().filter(|_| some) {
+                row.retain(|column, _| named(column));
+            }
+            let actual = inline.then_some(Actual::Rows(all));
             self.differ(what, expected, lines, actual);
         }
     }

@@ -10,11 +10,20 @@ use super::compare::{Actual, Difference};
 /// The text with what there is, and how many values it took over. A value stays as it is when it
 /// stands on one line with others, `{a: 1}`, or nothing can be written for it.
 pub(crate) fn updated(text: &str, differences: &[Difference]) -> (String, usize) {
+    // Places are told without the mark that a file may begin with.
+    let mark = text.len() - text.trim_start_matches('\u{feff}').len();
     let mut edits: Vec<(Range<usize>, String)> = differences
         .iter()
-        .filter_map(|difference| edit(text, difference.at, difference.actual.as_ref()?))
+        .filter_map(|difference| edit(text, difference.at + mark, difference.actual.as_ref()?))
         .collect();
     edits.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
+    // What stands once and is meant twice, by an alias, cannot be right for both.
+    let twice: Vec<usize> = edits
+        .windows(2)
+        .filter(|pair| pair[0].0.start < pair[1].0.end)
+        .flat_map(|pair| [pair[0].0.start, pair[1].0.start])
+        .collect();
+    edits.retain(|(range, _)| !twice.contains(&range.start));
     let mut text = text.to_owned();
     let count = edits.len();
     for (range, new) in edits {
@@ -32,6 +41,10 @@ fn edit(text: &str, at: usize, actual: &Actual) -> Option<(Range<usize>, String)
     let end = end_of(text, at, indent);
     let colon = at + text[at..end].find(':')?;
     let key = &text[at..colon];
+    // An anchor is meant elsewhere too.
+    if text[colon + 1..].trim_start_matches(' ').starts_with(['&', '*']) {
+        return None;
+    }
     match actual {
         Actual::Value(value) => Some((at..end, format!("{key}: {}", flow(value)))),
         Actual::Rows(rows) => {
@@ -46,10 +59,10 @@ fn edit(text: &str, at: usize, actual: &Actual) -> Option<(Range<usize>, String)
                 let inner = found - start;
                 if inner > indent && text[start..found].bytes().all(|byte| byte == b' ') {
                     let end = end_of(text, found, inner);
-                    return Some((found..end, rows_entry("rows", rows, inner, &text[found..end])));
+                    return Some((found..end, rows_entry("rows", rows, inner)));
                 }
             }
-            Some((at..end, rows_entry(key, rows, indent, &text[at..end])))
+            Some((at..end, rows_entry(key, rows, indent)))
         }
     }
 }
@@ -76,16 +89,13 @@ fn end_of(text: &str, at: usize, indent: usize) -> usize {
     end
 }
 
-fn rows_entry(key: &str, rows: &[Map<String, Value>], indent: usize, old: &str) -> String {
+fn rows_entry(key: &str, rows: &[Map<String, Value>], indent: usize) -> String {
     if rows.is_empty() {
         return format!("{key}: []");
     }
-    // Columns that nobody asked for stay away, if any of those that were asked for is there.
-    let named = |column: &str| old.contains(&format!("{column}:"));
-    let some = rows.iter().any(|row| row.keys().any(|column| named(column)));
     let mut text = format!("{key}:");
     for row in rows {
-        let fields = row.iter().filter(|(column, _)| !some || named(column));
+        let fields = row.iter();
         let fields: Vec<String> =
             fields.map(|(column, value)| format!("{}: {}", name(column), flow(value))).collect();
         text.push_str(&format!("\n{:indent$}  - {{{}}}", "", fields.join(", ")));
@@ -160,15 +170,24 @@ tests:
     }
 
     #[test]
+    fn what_is_meant_elsewhere_too_stays() {
+        let file = "\u{feff}a: &x 1\nb:\n  - 2\nc: 3\n";
+        let at = |key: &str, value: i32| {
+            let at = file.find(key).unwrap() - '\u{feff}'.len_utf8();
+            let actual = Some(Actual::Value(json!(value)));
+            Difference { what: String::new(), line: 0, at, lines: Vec::new(), actual }
+        };
+        let (text, count) = updated(file, &[at("a:", 7), at("b:", 8), at("b:", 9), at("c:", 10)]);
+        assert_eq!((text.as_str(), count), ("\u{feff}a: &x 1\nb:\n  - 2\nc: 10\n", 1));
+    }
+
+    #[test]
     fn only_the_values_change() {
         let (text, count) = updated(
             FILE,
             &[
                 difference("state:", Actual::Value(json!("failed"))),
-                difference(
-                    "revenue:",
-                    rows(&json!([{"region": "apac north", "day": "x", "amount": "3.50"}])),
-                ),
+                difference("revenue:", rows(&json!([{"region": "apac north", "amount": "3.50"}]))),
                 difference("other:", rows(&json!([{"a": 1}]))),
                 difference("last:", rows(&json!([{"a": null}, {"a": "yes"}]))),
             ],
