@@ -72,7 +72,10 @@ def test_an_interrupted_run_is_cancelled(home):
     path = home.dag("slow", SLOW)
     command = [home.binary, "--home", str(home.path), "run", str(path)]
     for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=home.env)
+        # Under `nohup` this test would hand on that a closed terminal is ignored.
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, env=home.env,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
         run = process.stdout.readline().decode().strip()
         eventually("the task runs", lambda: processes_with(str(home.path / "processes"))
                    or processes_with("sleep"))
