@@ -30,7 +30,7 @@ VARIANTS = 4
 LIVES_BEFORE_REST = 3
 FINAL = {"succeeded", "failed", "cancelled"}
 
-DAG = """
+HEAD = """
 params:
   n: {type: integer}
 
@@ -42,7 +42,9 @@ tasks:
   rows:
     ingest:
       csv: {path: rows.csv, columns: {a: int64, b: string}}
+"""
 
+DAG = HEAD + """
   flaky:
     run: |
       sleep 0.02
@@ -108,19 +110,7 @@ tasks:
 """
 
 
-CALLED = """
-params:
-  n: {type: integer}
-
-defaults:
-  retry: {limit: 8, delay: 20ms, factor: 1, jitter: 0}
-  env: {WHO: MARKER}
-
-tasks:
-  rows:
-    ingest:
-      csv: {path: rows.csv, columns: {a: int64, b: string}}
-
+CALLED = HEAD + """
   slow:
     run: [sleep, "0.03"]
 

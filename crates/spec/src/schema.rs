@@ -76,18 +76,18 @@ pub fn tests_schema() -> Value {
         }
         schema
     };
-    let mut root = required(mapping(keys::TESTS), &["tests"]);
+    let mut root = required(mapping(keys::test_file::TESTS), &["tests"]);
     root["$schema"] = json!(DRAFT);
     root["title"] = json!("Tests of a Tidemill DAG");
     root["description"] = json!("Runs of the DAG beside the file, and what is expected of them.");
     root["patternProperties"] = json!({"^x-": {"description": "Notes and anchors; not read."}});
     root["$defs"] = json!({
-        "test": described(required(mapping(keys::TEST), &["expect"]), "A test."),
-        "stub": both(keys::STUB, keys::ROWS),
-        "rows": mapping(keys::ROWS),
-        "answer": mapping(keys::ANSWER),
-        "expect": mapping(keys::EXPECT),
-        "expected_table": both(keys::EXPECTED_TABLE, keys::ROWS),
+        "test": described(required(mapping(keys::test_file::TEST), &["expect"]), "A test."),
+        "stub": both(keys::test_file::STUB, keys::test_file::ROWS),
+        "rows": mapping(keys::test_file::ROWS),
+        "answer": mapping(keys::test_file::ANSWER),
+        "expect": mapping(keys::test_file::EXPECT),
+        "expected_table": both(keys::test_file::EXPECTED_TABLE, keys::test_file::ROWS),
     });
     editors::adapt(&mut root);
     root

@@ -158,7 +158,7 @@ impl Reader<'_, '_, '_> {
         };
         keys::check(
             entries.iter().filter(|e| !e.key.starts_with("x-")),
-            &[keys::TESTS],
+            &[keys::test_file::TESTS],
             "a file of tests",
             self.report,
         );
@@ -179,7 +179,7 @@ impl Reader<'_, '_, '_> {
     fn test(&mut self, entry: &Entry) -> DagTest {
         let what = format!("test {}", quoted(&entry.key));
         let entries = value::entries(&what, entry, self.report);
-        keys::check(entries, &[keys::TEST], &what, self.report);
+        keys::check(entries, &[keys::test_file::TEST], &what, self.report);
         let mut test =
             DagTest { name: entry.key.clone(), line: self.line(entry.place), ..DagTest::default() };
         for entry in entries {
@@ -330,7 +330,7 @@ impl Reader<'_, '_, '_> {
             return stub;
         }
         let entries = value::entries(what, entry, self.report);
-        keys::check(entries, &[keys::STUB, keys::ROWS], what, self.report);
+        keys::check(entries, &[keys::test_file::STUB, keys::test_file::ROWS], what, self.report);
         if entries.iter().any(|entry| matches!(entry.key.as_str(), "rows" | "file")) {
             let table = self.rows(what, &entry.node, entry.place);
             stub.tables.extend(table.map(|table| (String::new(), table)));
@@ -420,7 +420,7 @@ impl Reader<'_, '_, '_> {
             return Some(TestAnswer { approved, values: Map::new() });
         }
         let entries = value::entries("an answer", entry, self.report);
-        keys::check(entries, &[keys::ANSWER], "an answer", self.report);
+        keys::check(entries, &[keys::test_file::ANSWER], "an answer", self.report);
         let mut answer = TestAnswer { approved: true, values: Map::new() };
         for entry in entries {
             match entry.key.as_str() {
@@ -435,7 +435,7 @@ impl Reader<'_, '_, '_> {
     fn expect(&mut self, entry: &Entry) -> Expect {
         let mut expect = Expect::default();
         let entries = value::entries("`expect`", entry, self.report);
-        keys::check(entries, &[keys::EXPECT], "`expect`", self.report);
+        keys::check(entries, &[keys::test_file::EXPECT], "`expect`", self.report);
         for entry in entries {
             match entry.key.as_str() {
                 "state" => {
@@ -511,7 +511,12 @@ impl Reader<'_, '_, '_> {
             let Some(rows) = self.rows(&what, &entry.node, entry.place) else { continue };
             let mut table = ExpectedTable { rows, ordered: false, tolerance: 0.0 };
             if let Some(entries) = entry.node.entries() {
-                keys::check(entries, &[keys::ROWS, keys::EXPECTED_TABLE], &what, self.report);
+                keys::check(
+                    entries,
+                    &[keys::test_file::ROWS, keys::test_file::EXPECTED_TABLE],
+                    &what,
+                    self.report,
+                );
             }
             if let Some(entry) = entry.node.entry("ordered") {
                 table.ordered = self.truth("`ordered`", entry).unwrap_or_default();

@@ -24,7 +24,7 @@ use tidemill_store::doctor::How;
 use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store, StoreError};
 
 use crate::folder::{DagFile, read_dag};
-use crate::neighbours::{Beside, called_by};
+use crate::neighbours::{Siblings, called_by};
 use crate::node::{Mode, Node, SystemClock};
 use crate::rows::rows_of;
 
@@ -195,7 +195,7 @@ impl Backend for NodeBackend {
         let RunFileRequest { path, params, interval, who } = request;
         let loaded = self.blocking(move |node| {
             let (dag, source) = load_file(node, &path)?;
-            let beside = Beside::new(&path, &node.catalog);
+            let beside = Siblings::new(&path, &node.catalog);
             let called = called_by(&dag, |name| beside.find(name));
             Ok((dag, source, called))
         });

@@ -19,7 +19,7 @@ use tidemill_spec::{
 };
 use tidemill_store::DagSource;
 
-use crate::neighbours::Beside;
+use crate::neighbours::Siblings;
 
 /// DAG files in a folder at most; further ones are left out, with a warning.
 const FILES_MAX: usize = 100_000;
@@ -212,7 +212,7 @@ pub(crate) fn read_dag(
     catalog: &Catalog,
 ) -> Result<(DagSource, Loaded), Box<Diagnostic>> {
     let source = read_dag_text(path)?;
-    let loaded = load_among(&source, catalog, &Beside::new(path, catalog));
+    let loaded = load_among(&source, catalog, &Siblings::new(path, catalog));
     Ok((source, loaded))
 }
 

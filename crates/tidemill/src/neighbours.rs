@@ -11,12 +11,12 @@ use tidemill_store::DagSource;
 use crate::folder::{is_dag_file, load, read_dag_text};
 
 /// The DAG files in the folder of a file.
-pub(crate) struct Beside<'c> {
+pub(crate) struct Siblings<'c> {
     file: PathBuf,
     catalog: &'c Catalog,
 }
 
-impl<'c> Beside<'c> {
+impl<'c> Siblings<'c> {
     pub(crate) fn new(file: &Path, catalog: &'c Catalog) -> Self {
         Self { file: file.to_owned(), catalog }
     }
@@ -60,7 +60,7 @@ fn names(path: &Path, name: &DagId) -> bool {
         .any(|said| said.trim_matches(['"', '\'']) == name.as_str())
 }
 
-impl Neighbours for Beside<'_> {
+impl Neighbours for Siblings<'_> {
     fn dag(&self, name: &DagId) -> Neighbour {
         match self.find(name) {
             Some((dag, _)) => Neighbour::Known(dag),

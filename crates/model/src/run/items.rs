@@ -128,7 +128,7 @@ impl MapRun {
         let Some(whole) = self.items.get(&item).and_then(Item::whole) else { return };
         let failed = matches!(whole.state, TaskState::Failed | TaskState::UpstreamFailed);
         if failed && self.first_failure.as_ref().is_none_or(|(first, _)| item < *first) {
-            let line = whole.error.as_ref().map(|error| super::line_of(&error.message));
+            let line = whole.error.as_ref().map(|error| super::apply::line_of(&error.message));
             self.first_failure = Some((item, line.unwrap_or_default()));
         }
         self.fresh.push(item);

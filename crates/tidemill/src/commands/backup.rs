@@ -3,21 +3,17 @@
 use serde_json::json;
 use tidemill_model::words::counted;
 
-use crate::access::Access;
 use crate::cli::Backup;
-use crate::commands::{Globals, runtime};
+use crate::commands::{Globals, with_home};
 use crate::failure::Failure;
 use crate::node::Mode;
 
 pub(crate) fn run(globals: &Globals, command: &Backup) -> Result<(), Failure> {
     let to = std::path::absolute(&command.to)
         .map_err(|error| Failure::Said(format!("`{}`: {error}", command.to.display())))?;
-    let runtime = runtime()?;
-    let made = runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::Look).await?;
-        let answer = access.post("/api/v1/backup", &json!({"path": to})).await;
-        access.close().await;
-        answer
+    let body = json!({"path": to});
+    let made = with_home(globals, None, Mode::Look, async |access| {
+        access.post("/api/v1/backup", &body).await
     })?;
     let count = |key: &str, one| counted(made[key].as_u64().unwrap_or_default(), one);
     println!(

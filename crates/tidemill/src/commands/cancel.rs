@@ -2,19 +2,15 @@
 
 use serde_json::json;
 
-use crate::access::Access;
 use crate::cli::Cancel;
-use crate::commands::{Globals, runtime};
+use crate::commands::{Globals, with_home};
 use crate::failure::Failure;
 use crate::node::Mode;
 
 pub(crate) fn run(globals: &Globals, command: &Cancel) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::End(command.run.clone())).await?;
-        let path = format!("/api/v1/runs/{}/cancel", command.run);
-        let done = access.post(&path, &json!({})).await;
-        access.close().await;
-        done.map(|_| println!("{} is being cancelled", command.run))
-    })
+    let path = format!("/api/v1/runs/{}/cancel", command.run);
+    let mode = Mode::End(command.run.clone());
+    with_home(globals, None, mode, async |access| access.post(&path, &json!({})).await)?;
+    println!("{} is being cancelled", command.run);
+    Ok(())
 }

@@ -8,7 +8,7 @@ use tidemill_model::TaskState;
 use crate::access::Access;
 use crate::cli::Logs;
 use crate::commands::show::task_of;
-use crate::commands::{Globals, runtime};
+use crate::commands::{Globals, with_home};
 use crate::failure::Failure;
 use crate::node::Mode;
 use crate::out;
@@ -22,13 +22,7 @@ const PAGE_LINES: usize = 1_000;
 const ASK_EVERY: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(globals: &Globals, command: &Logs) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::Look).await?;
-        let done = print(&access, command).await;
-        access.close().await;
-        done
-    })
+    with_home(globals, None, Mode::Look, async |access| print(access, command).await)
 }
 
 async fn print(access: &Access, command: &Logs) -> Result<(), Failure> {

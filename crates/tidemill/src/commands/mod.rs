@@ -28,9 +28,10 @@ use std::path::PathBuf;
 
 use tidemill_store::Layout;
 
+use crate::access::Access;
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
-use crate::node::NodeSettings;
+use crate::node::{Mode, NodeSettings};
 
 /// What every command may need from the global options.
 #[derive(Debug, Clone)]
@@ -124,6 +125,21 @@ fn default_home() -> Result<PathBuf, Failure> {
         }
     };
     Ok(data.join("tidemill"))
+}
+
+/// Reaches the home, does something with it, and leaves it, however that ended.
+pub(crate) fn with_home<T>(
+    globals: &Globals,
+    folder: Option<PathBuf>,
+    mode: Mode,
+    work: impl AsyncFnOnce(&Access) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    runtime()?.block_on(async {
+        let access = Access::open(globals, folder, mode).await?;
+        let done = work(&access).await;
+        access.close().await;
+        done
+    })
 }
 
 /// The threads that everything asynchronous runs on.

@@ -2,30 +2,25 @@
 
 use serde_json::json;
 
-use crate::access::Access;
 use crate::cli::Pause;
-use crate::commands::{Globals, runtime};
+use crate::commands::{Globals, with_home};
 use crate::failure::Failure;
 use crate::node::Mode;
 
 pub(crate) fn run(globals: &Globals, command: &Pause, paused: bool) -> Result<(), Failure> {
-    let runtime = runtime()?;
     let dag = &command.dag;
-    runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::Own).await?;
-        let verb = if paused { "pause" } else { "resume" };
-        let done = access.post(&format!("/api/v1/dags/{dag}/{verb}"), &json!({})).await;
-        let known = access.get(&format!("/api/v1/dags/{dag}")).await;
-        access.close().await;
-        done?;
-        if paused {
-            println!("{dag} is paused: nothing of it is due until `tidemill resume {dag}`");
-            return Ok(());
-        }
-        match known?["next_tick"].as_str() {
-            Some(tick) => println!("{dag} is not paused; its next run is due at {tick}"),
-            None => println!("{dag} is not paused"),
-        }
-        Ok(())
-    })
+    let verb = if paused { "pause" } else { "resume" };
+    let known = with_home(globals, None, Mode::Own, async |access| {
+        access.post(&format!("/api/v1/dags/{dag}/{verb}"), &json!({})).await?;
+        Ok(access.get(&format!("/api/v1/dags/{dag}")).await)
+    })?;
+    if paused {
+        println!("{dag} is paused: nothing of it is due until `tidemill resume {dag}`");
+        return Ok(());
+    }
+    match known?["next_tick"].as_str() {
+        Some(tick) => println!("{dag} is not paused; its next run is due at {tick}"),
+        None => println!("{dag} is not paused"),
+    }
+    Ok(())
 }

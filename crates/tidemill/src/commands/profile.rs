@@ -1,20 +1,15 @@
 //! `tidemill profile`: one customer.
 
-use crate::access::Access;
 use crate::cli::Profile;
-use crate::commands::{Globals, runtime};
+use crate::commands::{Globals, with_home};
 use crate::failure::Failure;
 use crate::node::Mode;
 
 pub(crate) fn run(globals: &Globals, command: &Profile) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::Look).await?;
-        let answer = access.get(&format!("/api/v1/profiles/{}", encode(&command.id))).await;
-        access.close().await;
-        println!("{:#}", answer?);
-        Ok(())
-    })
+    let path = format!("/api/v1/profiles/{}", encode(&command.id));
+    let answer = with_home(globals, None, Mode::Look, async |access| access.get(&path).await)?;
+    println!("{answer:#}");
+    Ok(())
 }
 
 /// A text as one part of a path.

@@ -8,7 +8,7 @@ use tidemill_model::dag::ParamKind;
 use crate::access::Access;
 use crate::cli::{Approve, Questions, Reject};
 use crate::commands::run::{put_param, split_param};
-use crate::commands::{Globals, runtime};
+use crate::commands::{Globals, with_home};
 use crate::failure::Failure;
 use crate::node::Mode;
 use crate::view::Timestamped;
@@ -33,13 +33,7 @@ pub(crate) async fn asked(access: &Access) -> Result<Vec<Question>, Failure> {
 }
 
 pub(crate) fn list(globals: &Globals, command: &Questions) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::Look).await?;
-        let done = print(&access, command).await;
-        access.close().await;
-        done
-    })
+    with_home(globals, None, Mode::Look, async |access| print(access, command).await)
 }
 
 async fn print(access: &Access, command: &Questions) -> Result<(), Failure> {
@@ -70,13 +64,7 @@ async fn print(access: &Access, command: &Questions) -> Result<(), Failure> {
 }
 
 pub(crate) fn approve(globals: &Globals, command: &Approve) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::Look).await?;
-        let done = say_yes(&access, command).await;
-        access.close().await;
-        done
-    })
+    with_home(globals, None, Mode::Look, async |access| say_yes(access, command).await)
 }
 
 async fn say_yes(access: &Access, command: &Approve) -> Result<(), Failure> {
@@ -99,15 +87,11 @@ async fn say_yes(access: &Access, command: &Approve) -> Result<(), Failure> {
 }
 
 pub(crate) fn reject(globals: &Globals, command: &Reject) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::Look).await?;
-        let Reject { run, task, note } = command;
-        let body = json!({"approved": false, "note": note});
-        let done = answer(&access, run, task, &body).await;
-        access.close().await;
-        done.map(|()| println!("{run} {task}: no"))
-    })
+    let Reject { run, task, note } = command;
+    let body = json!({"approved": false, "note": note});
+    with_home(globals, None, Mode::Look, async |access| answer(access, run, task, &body).await)?;
+    println!("{run} {task}: no");
+    Ok(())
 }
 
 /// Gives an answer.

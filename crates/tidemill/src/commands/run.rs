@@ -10,7 +10,7 @@ use crate::access::Access;
 use crate::answers::Answers;
 use crate::catalog::folder_of;
 use crate::cli::{Run, RunInput};
-use crate::commands::{Globals, runtime};
+use crate::commands::{Globals, with_home};
 use crate::failure::{Failure, invalid, print_diagnostics};
 use crate::folder::read_dag;
 use crate::node::{Mode, SystemClock};
@@ -18,14 +18,8 @@ use crate::progress::{Show, follow, verdict};
 use crate::view;
 
 pub(crate) fn run(globals: &Globals, command: &Run) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let folder = folder_of(&command.file);
-        let access = Access::open(globals, Some(folder), Mode::Own).await?;
-        let done = run_file(&access, command).await;
-        access.close().await;
-        done
-    })
+    let folder = Some(folder_of(&command.file));
+    with_home(globals, folder, Mode::Own, async |access| run_file(access, command).await)
 }
 
 async fn run_file(access: &Access, command: &Run) -> Result<(), Failure> {

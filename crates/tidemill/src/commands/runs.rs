@@ -6,7 +6,7 @@ use crate::access::Access;
 use crate::cli::Runs;
 use crate::commands::profile::encode;
 use crate::commands::show::NO_SERVER;
-use crate::commands::{Globals, runtime};
+use crate::commands::{Globals, with_home};
 use crate::failure::Failure;
 use crate::node::Mode;
 use crate::print::{Align, mark, seconds, table};
@@ -17,13 +17,7 @@ use crate::view::Run;
 const PAGE_RUNS: usize = 200;
 
 pub(crate) fn run(globals: &Globals, command: &Runs) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::Look).await?;
-        let done = list(&access, command).await;
-        access.close().await;
-        done
-    })
+    with_home(globals, None, Mode::Look, async |access| list(access, command).await)
 }
 
 async fn list(access: &Access, command: &Runs) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use tidemill_model::words::listed;
 
 use crate::access::Access;
 use crate::cli::Show;
-use crate::commands::{Globals, runtime};
+use crate::commands::{Globals, with_home};
 use crate::failure::Failure;
 use crate::node::Mode;
 use crate::print::mark;
@@ -18,13 +18,7 @@ pub(crate) const NO_SERVER: &str =
     "no server is running; the next `tidemill serve` goes on with what is unfinished";
 
 pub(crate) fn run(globals: &Globals, command: &Show) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::Look).await?;
-        let done = show(&access, command).await;
-        access.close().await;
-        done
-    })
+    with_home(globals, None, Mode::Look, async |access| show(access, command).await)
 }
 
 async fn show(access: &Access, command: &Show) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ use crate::cli::Test;
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
 use crate::folder::{find_files, read_dag, read_source};
-use crate::neighbours::{Beside as Neighbourhood, called_by};
+use crate::neighbours::{Siblings, called_by};
 use crate::node::Toolbox;
 use crate::print::seconds;
 use crate::secrets::SecretStore;
@@ -230,7 +230,7 @@ fn read(toolbox: &Toolbox, file: &Path) -> Result<(Subject, TestFile, String), U
     let (tests, diagnostics) = parse_tests(SourceText { path: file, text: &text }, &dag);
     let Some(tests) = tests else { return Err(Unread::Diagnostics(diagnostics)) };
     print_diagnostics(&diagnostics);
-    let others = Neighbourhood::new(&path, &catalog);
+    let others = Siblings::new(&path, &catalog);
     let called = called_by(&dag, |name| others.find(name)).into_iter().map(|(dag, _)| dag);
     Ok((Subject { called: called.collect(), dag, pools: beside.pools() }, tests, text))
 }

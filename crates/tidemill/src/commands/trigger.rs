@@ -8,19 +8,13 @@ use crate::access::Access;
 use crate::answers::Answers;
 use crate::cli::Trigger;
 use crate::commands::run::{as_json, id_of, interval, put_param, split_param};
-use crate::commands::{Globals, runtime};
+use crate::commands::{Globals, with_home};
 use crate::failure::Failure;
 use crate::node::Mode;
 use crate::progress::{Show, follow, verdict};
 
 pub(crate) fn run(globals: &Globals, command: &Trigger) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let access = Access::open(globals, None, Mode::Own).await?;
-        let done = trigger(&access, command).await;
-        access.close().await;
-        done
-    })
+    with_home(globals, None, Mode::Own, async |access| trigger(access, command).await)
 }
 
 async fn trigger(access: &Access, command: &Trigger) -> Result<(), Failure> {

@@ -1,0 +1,423 @@
+//! What events make of a run: the only functions that change it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::records::{ATTEMPTS_KEPT_MAX, AttemptRecord, TaskRun};
+use super::{DagRun, IllegalEvent, lost_error};
+use crate::dag::{Action, Dag};
+use crate::decide::waiting::question_of;
+use crate::event::{LostCause, RunEvent};
+use crate::id::{Instance, TaskIx};
+use crate::state::{AttemptOutcome, RunState, TaskState};
+use crate::table::{FailureKind, TaskError, TaskResult};
+
+impl DagRun {
+    /// Records that `event` happened. The only function that changes a run.
+    ///
+    /// A `Reopened` event with another version needs [`DagRun::reopen`] instead, because the new
+    /// version's definition is not part of the event.
+    pub fn apply(&mut self, event: &RunEvent) -> Result<(), IllegalEvent> {
+        match event.task() {
+            Some(at) => self.apply_to_task(at, event),
+            None => self.apply_to_run(event),
+        }
+    }
+
+    fn apply_to_run(&mut self, event: &RunEvent) -> Result<(), IllegalEvent> {
+        use RunState::{Queued, Running};
+        match (self.head.state, event) {
+            (Queued, RunEvent::Started { at }) if !self.head.cancel_requested => {
+                self.head.state = Running;
+                self.head.started_at = Some(*at);
+                self.look_again_at_all();
+            }
+            (Queued | Running, RunEvent::CancelRequested { .. }) => {
+                // Asked again it changes nothing, and is no error: two people may ask.
+                self.head.cancel_requested = true;
+                self.stir_all();
+            }
+            // Only a cancelled run ends without having begun.
+            (from, RunEvent::Finished { state, at })
+                if (from == Running || (from == Queued && self.head.cancel_requested))
+                    && state.is_final()
+                    && self.unfinished == 0 =>
+            {
+                self.head.state = *state;
+                self.head.finished_at = Some(*at);
+            }
+            (state, RunEvent::Reopened { version, tasks, .. })
+                if state.is_final() && *version == self.head.version =>
+            {
+                if tasks.iter().any(|t| t.at() >= self.tasks.len()) {
+                    return Err(self.illegal(event));
+                }
+                self.open_generation(tasks);
+            }
+            _ => return Err(self.illegal(event)),
+        }
+        Ok(())
+    }
+
+    fn apply_to_task(&mut self, at: Instance, event: &RunEvent) -> Result<(), IllegalEvent> {
+        let Some((before, attempts)) = self.as_it_is(at) else { return Err(self.illegal(event)) };
+        let Some(after) = self.next_state(at, (before, attempts), event) else {
+            return Err(self.illegal(event));
+        };
+        if self.instance(at).is_none() {
+            self.begin_item(at);
+        }
+        self.unlist(at);
+        self.note(at, event);
+        self.step(at, after, event);
+        self.list(at);
+        self.look_at_container(at);
+        Ok(())
+    }
+
+    /// The state and the attempts of an instance; an item that may begin is pending. `None` when
+    /// there is no such instance that events could be about.
+    fn as_it_is(&self, at: Instance) -> Option<(TaskState, u32)> {
+        self.tasks.get(at.task.at())?;
+        if at.item.is_none() && self.dag.is_repeated(at.task) {
+            return None;
+        }
+        match self.instance(at) {
+            Some(task) => Some((task.state, task.attempts)),
+            None if self.is_next_item(at) => Some((TaskState::Pending, 0)),
+            None => None,
+        }
+    }
+
+    /// Whether it is the item of a mapped task that begins next.
+    fn is_next_item(&self, at: Instance) -> bool {
+        let Some(item) = at.item.filter(|_| self.dag.root(at.task) == Some(at.task)) else {
+            return false;
+        };
+        let whole = self.task(at.task);
+        whole.state == TaskState::Running
+            && !whole.gathering
+            && whole.map.as_ref().is_some_and(|map| item == map.begun && item < map.items)
+    }
+
+    /// The state that an event leads to; `None` when it cannot happen.
+    fn next_state(
+        &self,
+        at: Instance,
+        (before, attempts): (TaskState, u32),
+        event: &RunEvent,
+    ) -> Option<TaskState> {
+        use TaskState::{Failed, Pending, Queued, Running, Skipped, UpForRetry, Waiting};
+        let admitted = self.head.state == RunState::Running;
+        let goes_on = admitted && !self.head.cancel_requested && !self.is_stopping(at);
+        let takes_slot = self.takes_slot(at);
+        // An attempt that waits is under way like any other.
+        let waits = before == Waiting && !takes_slot;
+        let after = match (before, event) {
+            (Pending | UpForRetry | Waiting, RunEvent::TaskQueued { .. })
+                if goes_on && takes_slot =>
+            {
+                Queued
+            }
+            (Pending, RunEvent::TaskWaiting { .. }) if admitted && takes_slot => Waiting,
+            (Pending | Waiting, RunEvent::TaskSkipped { .. }) if admitted && !waits => Skipped,
+            (Pending, RunEvent::TaskUpstreamFailed { .. }) if admitted => TaskState::UpstreamFailed,
+            (Pending | UpForRetry | Waiting, RunEvent::TaskFailed { .. }) if admitted && !waits => {
+                Failed
+            }
+            (Pending | Queued | UpForRetry | Waiting, RunEvent::TaskCancelled { .. })
+                if !self.head.state.is_final() && !waits =>
+            {
+                TaskState::Cancelled
+            }
+            (Pending, RunEvent::TaskRemoved { .. }) if admitted => TaskState::Removed,
+            (_, RunEvent::AttemptStarted { attempt, map, .. })
+                if goes_on
+                    && *attempt == attempts + 1
+                    && map.is_some() == self.is_map(at)
+                    && (before == Queued
+                        || (!takes_slot && matches!(before, Pending | UpForRetry))) =>
+            {
+                if takes_slot || self.is_container(at) { Running } else { Waiting }
+            }
+            (Running | Waiting, event)
+                if admitted && (before == Running || waits) && holds_token(attempts, event) =>
+            {
+                return self.next_of_running(at, event);
+            }
+            _ => return None,
+        };
+        Some(after)
+    }
+
+    /// Where the event of an attempt that is under way leads.
+    fn next_of_running(&self, at: Instance, event: &RunEvent) -> Option<TaskState> {
+        let task = self.instance(at)?;
+        let is_container = self.is_container(at);
+        let holds_nothing = !is_container || self.open_inside(at) == 0;
+        match event {
+            RunEvent::GroupStopped { .. } if is_container && !self.is_map(at) && !task.stopping => {
+                Some(TaskState::Running)
+            }
+            RunEvent::AttemptGathers { .. }
+                if self.is_map(at)
+                    && holds_nothing
+                    && !task.gathering
+                    && !self.head.cancel_requested
+                    && !self.is_stopping(at) =>
+            {
+                Some(TaskState::Running)
+            }
+            RunEvent::AttemptCalled { .. } => {
+                let is_call = matches!(self.dag.task(at.task).action, Action::Call(_));
+                (is_call && !is_container && task.called.is_none()).then_some(TaskState::Waiting)
+            }
+            RunEvent::AttemptAnswered { approved, .. } => {
+                let is_asked = matches!(self.dag.task(at.task).action, Action::Approve(_));
+                let after = if *approved { TaskState::Succeeded } else { TaskState::Failed };
+                (is_asked && !is_container).then_some(after)
+            }
+            RunEvent::AttemptLost { again, .. } if is_container => match (task.gathering, again) {
+                (false, _) => None,
+                // What was gathered is gathered anew.
+                (true, true) => Some(TaskState::Running),
+                (true, false) => Some(TaskState::Failed),
+            },
+            _ if !holds_nothing => None,
+            RunEvent::AttemptSucceeded { .. } => Some(TaskState::Succeeded),
+            RunEvent::AttemptFailed { retry_at: Some(_), .. } if !self.is_map(at) => {
+                Some(TaskState::UpForRetry)
+            }
+            RunEvent::AttemptFailed { retry_at: None, .. } => Some(TaskState::Failed),
+            RunEvent::AttemptSkipped { .. } => Some(TaskState::Skipped),
+            RunEvent::AttemptCancelled { .. } => Some(TaskState::Cancelled),
+            RunEvent::AttemptLost { again: true, .. } if self.takes_slot(at) => {
+                Some(TaskState::Queued)
+            }
+            RunEvent::AttemptLost { again: false, .. } => Some(TaskState::Failed),
+            _ => None,
+        }
+    }
+
+    /// Moves an instance to its next state, and what it holds with it.
+    fn step(&mut self, at: Instance, after: TaskState, event: &RunEvent) {
+        let Some(task) = self.instance_mut(at) else { return };
+        let before = std::mem::replace(&mut task.state, after);
+        if before == TaskState::UpForRetry {
+            task.retry_at = None;
+        }
+        match after {
+            TaskState::Queued => task.queued_at = Some(event.at()),
+            TaskState::Waiting if before != TaskState::Waiting => {
+                if let RunEvent::AttemptStarted { until, .. } = event {
+                    task.attempts += 1;
+                    task.started_at = Some(event.at());
+                    task.until = *until;
+                }
+            }
+            // What was gathered in vain is gathered anew, under a new number; the items stay.
+            TaskState::Running
+                if before != TaskState::Running
+                    || matches!(event, RunEvent::AttemptLost { .. }) =>
+            {
+                task.attempts += 1;
+                task.started_at = Some(event.at());
+            }
+            TaskState::UpForRetry => task.retries += 1,
+            _ if after.is_final() => task.finished_at = Some(event.at()),
+            _ => {}
+        }
+        if after != TaskState::Running {
+            (task.stopping, task.gathering) = (false, false);
+        }
+        self.count_item(at, before, after);
+        if let RunEvent::AttemptStarted { map, .. } = event {
+            match map {
+                Some(plan) => self.begin_map(at.task, *plan, event.at()),
+                None if self.is_container(at) => {
+                    self.begin_members(at, before == TaskState::UpForRetry);
+                }
+                None => {}
+            }
+        }
+        if after.is_final() {
+            self.ended(at, after, event.at());
+        }
+        if matches!(event, RunEvent::GroupStopped { .. }) {
+            // Mapped members are to end as well.
+            self.inside(at).into_iter().for_each(|member| self.stir(member));
+        }
+    }
+
+    /// Writes down what an event says about a task besides its state.
+    fn note(&mut self, at: Instance, event: &RunEvent) {
+        let generation = self.head.generation;
+        // What is asked follows from what is stored, like everything else.
+        let question = match event {
+            RunEvent::AttemptStarted { .. } => question_of(self, at),
+            _ => None,
+        };
+        let Some(task) = self.instance_mut(at) else { return };
+        let mut ended = None;
+        match event {
+            RunEvent::TaskWaiting { reason, .. } | RunEvent::TaskSkipped { reason, .. } => {
+                task.reason = Some(reason.clone());
+            }
+            RunEvent::TaskFailed { error, .. } => task.error = Some(Box::new(error.clone())),
+            RunEvent::AttemptStarted { .. } => {
+                (task.error, task.reason) = (None, question);
+                (task.until, task.called) = (None, None);
+            }
+            RunEvent::AttemptCalled { run, .. } => task.called = Some(run.clone()),
+            RunEvent::AttemptAnswered { approved: true, values, who, note, .. } => {
+                let mut outputs = values.clone();
+                outputs.insert("by".to_owned(), who.clone().into());
+                outputs.insert("note".to_owned(), note.clone().into());
+                task.result = Some(Box::new(TaskResult { outputs, ..TaskResult::default() }));
+                ended = Some((AttemptOutcome::Succeeded, None));
+            }
+            RunEvent::AttemptAnswered { approved: false, who, note, .. } => {
+                let note = note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+                let message = format!("{who} said no{note}");
+                ended = Some((AttemptOutcome::Failed, Some(line_of(&message))));
+                task.error = Some(Box::new(TaskError::new(FailureKind::Refused, message)));
+            }
+            RunEvent::GroupStopped { .. } => task.stopping = true,
+            RunEvent::AttemptGathers { .. } => task.gathering = true,
+            RunEvent::AttemptSucceeded { result, .. } => {
+                task.result = Some(Box::new(result.clone()));
+                ended = Some((AttemptOutcome::Succeeded, None));
+            }
+            RunEvent::AttemptFailed { error, retry_at, .. } => {
+                task.error = Some(Box::new(error.clone()));
+                task.retry_at = *retry_at;
+                ended = Some((AttemptOutcome::Failed, Some(line_of(&error.message))));
+            }
+            RunEvent::AttemptSkipped { reason, .. } => {
+                task.reason = Some(reason.clone());
+                ended = Some((AttemptOutcome::Skipped, None));
+            }
+            RunEvent::AttemptCancelled { .. } => ended = Some((AttemptOutcome::Cancelled, None)),
+            RunEvent::AttemptLost { cause, again, .. } => {
+                task.lost += u32::from(*cause == LostCause::Crash);
+                let error = lost_error(*cause);
+                if !again {
+                    task.error = Some(Box::new(error.clone()));
+                }
+                task.gathering = false;
+                ended = Some((AttemptOutcome::Lost, Some(error.message)));
+            }
+            _ => {}
+        }
+        if let Some((outcome, error)) = ended {
+            if outcome != AttemptOutcome::Skipped {
+                task.reason = None;
+            }
+            if task.history.len() == ATTEMPTS_KEPT_MAX {
+                task.history.remove(0);
+            }
+            task.history.push(AttemptRecord {
+                attempt: task.attempts,
+                generation,
+                started_at: task.started_at.unwrap_or(event.at()),
+                finished_at: event.at(),
+                outcome,
+                error,
+            });
+        }
+    }
+
+    fn open_generation(&mut self, tasks: &[TaskIx]) {
+        self.head.state = RunState::Queued;
+        self.head.generation += 1;
+        self.head.cancel_requested = false;
+        self.head.started_at = None;
+        self.head.finished_at = None;
+        let dag = Arc::clone(&self.dag);
+        let mut again: BTreeSet<TaskIx> = tasks.iter().copied().collect();
+        // A member goes again inside its group; a group of items goes again as a whole.
+        again.extend(tasks.iter().filter_map(|ix| dag.task(*ix).group));
+        for ix in again.clone() {
+            if dag.task(ix).mapping.is_some() {
+                again.extend(dag.members(ix));
+                self.maps.remove(&ix);
+            }
+        }
+        for ix in again {
+            let task = &mut self.tasks[ix.at()];
+            let attempts = task.attempts;
+            let history = std::mem::take(&mut task.history);
+            *task = TaskRun { attempts, history, ..TaskRun::default() };
+        }
+        self.derive();
+    }
+
+    /// A rerun on another version of the DAG. Tasks keep their past by name; the event's tasks
+    /// are pending again, and so are tasks that the old version did not have.
+    pub fn reopen(&mut self, dag: Arc<Dag>, event: &RunEvent) -> Result<(), IllegalEvent> {
+        let RunEvent::Reopened { version, tasks, .. } = event else {
+            return Err(self.illegal(event));
+        };
+        if !self.head.state.is_final()
+            || *version != dag.version
+            || tasks.iter().any(|t| t.at() >= dag.tasks().len())
+        {
+            return Err(self.illegal(event));
+        }
+        let old = std::mem::take(&mut self.tasks);
+        self.tasks = dag
+            .tasks()
+            .iter()
+            .map(|t| self.dag.find(t.name.as_str()).map(|ix| old[ix.at()].clone()))
+            .map(Option::unwrap_or_default)
+            .collect();
+        // Items are known by places of the old version, and what they gave is in the whole.
+        self.maps.clear();
+        self.dag = dag;
+        self.head.version = version.clone();
+        self.open_generation(tasks);
+        Ok(())
+    }
+
+    pub(super) fn illegal(&self, event: &RunEvent) -> IllegalEvent {
+        let at = event.task().filter(|at| self.tasks.get(at.task.at()).is_some());
+        match at.and_then(|at| Some((at, self.instance(at)?))) {
+            Some((at, task)) => IllegalEvent {
+                event: event.name(),
+                what: format!(
+                    "task `{}` of run {} (attempt {})",
+                    self.dag.name_of(at),
+                    self.head.id,
+                    task.attempts
+                ),
+                state: task.state.label(),
+            },
+            None => IllegalEvent {
+                event: event.name(),
+                what: format!("run {}", self.head.id),
+                state: self.head.state.label(),
+            },
+        }
+    }
+}
+
+/// Whether an attempt's report carries the current token.
+fn holds_token(current: u32, event: &RunEvent) -> bool {
+    match event {
+        RunEvent::AttemptSucceeded { attempt, .. }
+        | RunEvent::AttemptFailed { attempt, .. }
+        | RunEvent::AttemptSkipped { attempt, .. }
+        | RunEvent::AttemptCancelled { attempt, .. }
+        | RunEvent::AttemptLost { attempt, .. }
+        | RunEvent::GroupStopped { attempt, .. }
+        | RunEvent::AttemptCalled { attempt, .. }
+        | RunEvent::AttemptAnswered { attempt, .. }
+        | RunEvent::AttemptGathers { attempt, .. } => *attempt == current,
+        _ => false,
+    }
+}
+
+/// The first line of a message, at most 160 characters.
+pub(super) fn line_of(message: &str) -> String {
+    message.lines().next().unwrap_or_default().chars().take(160).collect()
+}
