@@ -41,14 +41,31 @@ pub(crate) struct Drive<'g> {
     dag: Arc<Dag>,
     kernel: Kernel,
     now: Timestamp,
-    /// Reports of stubs, by when they are due.
-    due: BTreeMap<(Timestamp, u64), AttemptReport>,
+    /// What stubs do, by when it is due.
+    due: BTreeMap<(Timestamp, u64), Due>,
     asked: u64,
     /// Attempts that the executor works on.
     under_way: usize,
     /// Settings of the attempts of the run, by task or item.
     rendered: HashMap<String, Value>,
     finished: HashMap<RunId, DagRun>,
+}
+
+/// What a stub does when its time has come.
+enum Due {
+    /// The attempt ends.
+    Report(Box<AttemptReport>),
+    /// The attempt begins: it reads rows of the test.
+    Start(Arc<AttemptOrder>),
+}
+
+impl Due {
+    fn id(&self) -> &AttemptId {
+        match self {
+            Self::Report(report) => &report.id,
+            Self::Start(order) => &order.id,
+        }
+    }
 }
 
 /// How a run ended.
@@ -130,7 +147,12 @@ impl<'g> Drive<'g> {
         };
         self.now = self.now.max(next);
         while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            self.kernel.report(entry.remove(), self.now);
+            match entry.remove() {
+                Due::Report(report) => {
+                    self.kernel.report(*report, self.now);
+                }
+                Due::Start(order) => self.really(order),
+            }
         }
         self.kernel.wake(self.now);
         Ok(())
@@ -154,7 +176,7 @@ impl<'g> Drive<'g> {
         match effect {
             Effect::StartAttempt(order) => self.start(order).await,
             Effect::CancelAttempt(id) => {
-                let due = self.due.iter().find(|(_, report)| report.id == id);
+                let due = self.due.iter().find(|(_, due)| *due.id() == id);
                 if let Some(key) = due.map(|(key, _)| *key) {
                     self.due.remove(&key);
                     self.later(Duration::ZERO, report(id, ReportOutcome::Cancelled));
@@ -171,8 +193,12 @@ impl<'g> Drive<'g> {
     }
 
     fn later(&mut self, after: Duration, report: AttemptReport) {
+        self.due_after(after, Due::Report(Box::new(report)));
+    }
+
+    fn due_after(&mut self, after: Duration, due: Due) {
         self.asked += 1;
-        self.due.insert((self.now.plus(after), self.asked), report);
+        self.due.insert((self.now.plus(after), self.asked), due);
     }
 
     /// Answers the questions that the test has answers to; false when there was none. An answer that
@@ -260,19 +286,15 @@ impl<'g> Drive<'g> {
         self.later(Duration::ZERO, report(order.id.clone(), ReportOutcome::Failed(error)));
     }
 
+    /// Does what a stub says, once it has taken as long as it says, or its time is over.
     async fn stub(&mut self, stub: &Stub, task: &Task, order: &AttemptOrder) {
-        let fails = stub.times.is_none_or(|times| order.id.attempt <= times);
-        let gives = !stub.skips && (stub.fails.is_none() || !fails);
-        if gives && stub.takes.is_zero() {
-            match self.read_instead(stub, task, order) {
-                Some(Ok(order)) => return self.really(Arc::new(order)),
-                Some(Err(error)) => {
-                    let failed = ReportOutcome::Failed(of_stub(task, error));
-                    return self.later(stub.takes, report(order.id.clone(), failed));
-                }
-                None => {}
-            }
+        let id = order.id.clone();
+        if let Some(limit) = task.timeout.filter(|limit| *limit < stub.takes) {
+            let message = format!("took longer than its timeout of {}", human_duration(limit));
+            let error = TaskError::new(FailureKind::Timeout, message);
+            return self.later(limit, report(id, ReportOutcome::Failed(error)));
         }
+        let fails = stub.times.is_none_or(|times| order.id.attempt <= times);
         let outcome = match &stub.fails {
             _ if stub.skips => ReportOutcome::Skipped("the test says so".to_owned()),
             Some(message) if fails => {
@@ -282,17 +304,13 @@ impl<'g> Drive<'g> {
                 };
                 ReportOutcome::Failed(TaskError::new(kind, message))
             }
-            _ => self.given(stub, task).await,
+            _ => match self.read_instead(stub, task, order) {
+                Some(Ok(order)) => return self.due_after(stub.takes, Due::Start(Arc::new(order))),
+                Some(Err(error)) => ReportOutcome::Failed(of_stub(task, error)),
+                None => self.given(stub, task).await,
+            },
         };
-        let (takes, outcome) = match task.timeout.filter(|limit| *limit < stub.takes) {
-            None => (stub.takes, outcome),
-            Some(limit) => {
-                let message = format!("took longer than its timeout of {}", human_duration(limit));
-                let error = TaskError::new(FailureKind::Timeout, message);
-                (limit, ReportOutcome::Failed(error))
-            }
-        };
-        self.later(takes, report(order.id.clone(), outcome));
+        self.later(stub.takes, report(id, outcome));
     }
 
     /// For an ingest: the same task, which reads the rows of the stub, so that they are held to its
