@@ -11,7 +11,7 @@ use tidemill_store::{RunQuery, RunSummary};
 use super::parts::{Problem, RunRow, failed_tasks, problem};
 use super::{Frame, fragment, html};
 use crate::app::App;
-use crate::backend::DagView;
+use crate::backend::{DagView, Question};
 use crate::error::ApiError;
 use crate::say::When;
 
@@ -21,6 +21,8 @@ const TROUBLES_MAX: usize = 6;
 const RUNNING_MAX: usize = 12;
 /// Runs below them.
 const RECENT_MAX: usize = 12;
+/// Questions that are shown.
+const QUESTIONS_MAX: usize = 8;
 /// Due instants that are shown.
 const NEXT_MAX: usize = 8;
 /// Lines of a log below an error.
@@ -38,6 +40,8 @@ struct Page {
 struct Body {
     failing: u64,
     broken: Vec<BrokenFile>,
+    asked: Vec<Asked>,
+    more_asked: u64,
     running: u64,
     dags: u64,
     troubles: Vec<Trouble>,
@@ -69,6 +73,17 @@ struct BrokenFile {
     more: usize,
 }
 
+/// A task that waits for a person.
+struct Asked {
+    task: String,
+    dag: String,
+    run: String,
+    number: u64,
+    url: String,
+    message: String,
+    since: Option<When>,
+}
+
 /// A DAG that will run.
 struct Due {
     dag: String,
@@ -98,6 +113,8 @@ async fn body(app: &App) -> Result<Body, ApiError> {
     let recent = RunQuery { dag: None, states: finished, after: None, limit: RECENT_MAX };
     let recent = app.backend.runs(recent).await?;
 
+    let mut questions = app.backend.questions();
+    questions.sort_by_key(|question| question.task.started_at);
     let mut failing: Vec<(&DagView, &RunSummary)> =
         dags.iter().filter_map(|dag| Some((dag, failing_run(dag)?))).collect();
     failing.sort_by_key(|(_, run)| std::cmp::Reverse(run.head.finished_at));
@@ -109,6 +126,8 @@ async fn body(app: &App) -> Result<Body, ApiError> {
     Ok(Body {
         failing: failing.len() as u64,
         broken: dags.iter().filter_map(broken).collect(),
+        more_asked: questions.len().saturating_sub(QUESTIONS_MAX) as u64,
+        asked: questions.iter().take(QUESTIONS_MAX).map(|question| asked(question, now)).collect(),
         running: active.runs.len() as u64,
         dags: dags.iter().filter(|dag| dag.id.is_some() && !dag.retired).count() as u64,
         troubles,
@@ -156,6 +175,19 @@ fn broken(dag: &DagView) -> Option<BrokenFile> {
         help: first.help.clone(),
         more: dag.diagnostics.iter().filter(|finding| finding.blocks_run).count() - 1,
     })
+}
+
+fn asked(question: &Question, now: Timestamp) -> Asked {
+    let task = question.dag.name_of(question.at);
+    Asked {
+        url: format!("/runs/{}/tasks/{task}", question.run),
+        task,
+        dag: question.run.dag.to_string(),
+        run: question.run.to_string(),
+        number: question.run.number,
+        message: question.task.reason.clone().unwrap_or_default(),
+        since: question.task.started_at.map(|at| When::new(at, now)),
+    }
 }
 
 fn due(dag: &DagView, at: Timestamp, now: Timestamp) -> Due {

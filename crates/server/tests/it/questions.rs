@@ -44,3 +44,12 @@ async fn the_page_of_a_task_that_asks_has_a_form() {
     let other = get(&site.router, "/runs/orders_daily.21/tasks/report").await.text();
     assert!(!other.contains("data-answer"));
 }
+
+#[tokio::test]
+async fn home_shows_what_waits_for_an_answer() {
+    let (site, _) = usual();
+    let page = get(&site.router, "/").await.text();
+    assert!(page.contains("Send mails in run 1?") && page.contains("/runs/release.1/tasks/send"));
+    assert!(page.contains("</b> question to answer"));
+    assert!(!page.contains("Nothing needs attention"));
+}
