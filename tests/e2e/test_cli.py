@@ -325,7 +325,7 @@ tasks:
 
     plan = call("plan", path.name)
     assert "rows: a " in plan.stdout
-    assert f"no file matches `out.csv` (in the folder {home.dags})" in plan.stdout
+    assert f"no file matches `out.csv` (in the folder {home.dags})" in plan.stderr
     assert call("validate", path.name).returncode == 0
     run = call("run", path.name)
     assert "✓ rows" in run.stdout and f"(in the folder {home.dags})" in run.stdout

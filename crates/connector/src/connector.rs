@@ -90,7 +90,8 @@ pub fn unknown_column(key: &str, name: &str, schema: &SchemaRef) -> ConnectorErr
     let names = schema.fields().iter().map(|f| f.name().as_str());
     let error = ConnectorError::misconfigured(format!(
         "`{key}` names the column `{name}`, which the input does not have"
-    ));
+    ))
+    .blame(&[key]);
     let near = did_you_mean(name, names.clone());
     error.help(near.unwrap_or_else(|| format!("it has: {}", listed(names))))
 }

@@ -37,11 +37,22 @@ pub struct ConnectorError {
     pub place: Option<String>,
     /// What to do about it.
     pub help: Option<String>,
+    /// The part of the settings that is to blame, if one is known.
+    pub blame: Option<Box<Blame>>,
+}
+
+/// A part of settings: what an error is about, for those who can show the file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Blame {
+    /// Keys, and positions in lists, from the top of the settings on.
+    pub keys: Vec<String>,
+    /// A line and a column in the text that stands there, both from 1.
+    pub line_column: Option<(u64, u64)>,
 }
 
 impl ConnectorError {
     fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), place: None, help: None }
+        Self { kind, message: message.into(), place: None, help: None, blame: None }
     }
 
     /// A passing fault; the call may be repeated.
@@ -84,6 +95,31 @@ impl ConnectorError {
     pub fn at(mut self, place: impl fmt::Display) -> Self {
         self.place = Some(place.to_string());
         self
+    }
+
+    /// Adds the place in the text of a setting, as a query: line and column, from 1.
+    #[must_use]
+    pub fn at_line(mut self, line: u64, column: u64) -> Self {
+        self.blame.get_or_insert_default().line_column = Some((line, column));
+        self.at(format!("line {line}, column {column}"))
+    }
+
+    /// Blames the setting under these keys. What was blamed before is below them.
+    #[must_use]
+    pub fn blame(mut self, keys: &[&str]) -> Self {
+        let blame = self.blame.get_or_insert_default();
+        blame.keys.splice(..0, keys.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Puts `part`, which is where the error came up, before its place.
+    #[must_use]
+    pub fn within(self, part: &str) -> Self {
+        let place = match &self.place {
+            Some(place) => format!("{part}, {place}"),
+            None => part.to_owned(),
+        };
+        self.at(place)
     }
 
     /// Adds the remedy.

@@ -34,10 +34,10 @@ pub use connector::{
     AnyConnector, Connector, Guarantee, RejectedRow, Sink, SinkContext, Source, SourceContext,
     Written,
 };
-pub use error::{ConnectorError, ErrorKind};
+pub use error::{Blame, ConnectorError, ErrorKind};
 pub use registry::Registry;
 pub use table::{BatchIter, MemoryOutputs, MemoryTable, Outputs, Table, TableWriter, part_of};
-pub use transform::{AnyTransform, Transform, TransformContext};
+pub use transform::{AnyTransform, Binds, Description, Transform, TransformContext};
 
 pub use arrow::datatypes::SchemaRef;
 pub use arrow::record_batch::RecordBatch;

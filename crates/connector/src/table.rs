@@ -132,7 +132,8 @@ impl Table for MemoryTable {
     }
 }
 
-/// Outputs held in memory, for tests of transforms.
+/// Outputs held in memory: for tests of transforms, and to see what one makes of tables without
+/// rows.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryOutputs {
     tables: Arc<Mutex<std::collections::BTreeMap<String, MemoryTable>>>,
@@ -143,6 +144,12 @@ impl MemoryOutputs {
     /// The finished table of this name (`""` is the main one).
     pub fn table(&self, name: &str) -> Option<MemoryTable> {
         self.tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The names of the finished tables.
+    pub fn names(&self) -> Vec<String> {
+        let tables = self.tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tables.keys().cloned().collect()
     }
 
     /// The counts that were reported.

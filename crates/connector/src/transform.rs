@@ -4,23 +4,39 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidemill_model::SettingProblem;
+use tidemill_model::lineage::TableLineage;
 
 use crate::config::{self, Findings};
 use crate::error::ConnectorError;
 use crate::table::{Outputs, Table};
+
+/// Values for the `$names` of SQL: see `TransformContext::binds`.
+pub type Binds = BTreeMap<String, Value>;
+
+/// What is known of a transform's result from its settings and the columns that it reads.
+#[derive(Debug, Default)]
+pub struct Description {
+    /// Where the columns of its tables come from, by the names of [`Outputs::create`]; tables that
+    /// are not here cannot be told.
+    pub lineage: BTreeMap<String, TableLineage>,
+    /// What its author should look at again: each with its place and a remedy, as an error has
+    /// them.
+    pub notes: Vec<ConnectorError>,
+}
 
 /// What a transform is given besides its config.
 pub struct TransformContext {
     /// The tables it may read, by the names that its config uses (`tx`, `tx.rejects`).
     pub tables: IndexMap<String, Arc<dyn Table>>,
     /// Values of the `$names` that its SQL may use: params, `bind`, the interval.
-    pub binds: BTreeMap<String, Value>,
+    pub binds: Binds,
     /// Where its own tables go.
     pub outputs: Arc<dyn Outputs>,
     /// The folder of the DAG file: relative paths start here.
@@ -58,6 +74,18 @@ pub trait Transform: Send + Sync + 'static {
         let _ = (config, found);
     }
 
+    /// Tells what can be told before it runs. `tables` are the columns of what it reads; it has run
+    /// without an error on tables of these columns without rows.
+    async fn describe(
+        &self,
+        config: Self::Config,
+        tables: &IndexMap<String, SchemaRef>,
+        binds: &Binds,
+    ) -> Result<Description, ConnectorError> {
+        let _ = (config, tables, binds);
+        Ok(Description::default())
+    }
+
     /// Reads, computes, writes. Heavy work may block: an attempt has a thread of its own.
     async fn run(&self, config: Self::Config, cx: TransformContext) -> Result<(), ConnectorError>;
 }
@@ -75,6 +103,13 @@ pub trait AnyTransform: Send + Sync {
     fn schema(&self) -> Value;
     /// What can never work in settings as they are written.
     fn problems(&self, settings: &Value) -> Vec<SettingProblem>;
+    /// What can be told before it runs.
+    async fn describe_any(
+        &self,
+        config: Value,
+        tables: &IndexMap<String, SchemaRef>,
+        binds: &Binds,
+    ) -> Result<Description, ConnectorError>;
     /// Runs from checked settings.
     async fn run_any(&self, config: Value, cx: TransformContext) -> Result<(), ConnectorError>;
 }
@@ -99,6 +134,15 @@ impl<T: Transform> AnyTransform for T {
 
     fn problems(&self, settings: &Value) -> Vec<SettingProblem> {
         config::findings(settings, T::check)
+    }
+
+    async fn describe_any(
+        &self,
+        config: Value,
+        tables: &IndexMap<String, SchemaRef>,
+        binds: &Binds,
+    ) -> Result<Description, ConnectorError> {
+        self.describe(config::parse("transform", T::NAME, config)?, tables, binds).await
     }
 
     async fn run_any(&self, config: Value, cx: TransformContext) -> Result<(), ConnectorError> {

@@ -8,6 +8,7 @@ mod inputs;
 mod load;
 mod rejects;
 mod reuse;
+pub mod schemas;
 mod transform;
 
 use std::sync::Arc;

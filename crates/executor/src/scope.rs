@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use tidemill_connector::ConnectorError;
+use tidemill_connector::{Binds, ConnectorError};
 use tidemill_model::dag::{ParamKind, Task};
 use tidemill_model::expr::{ExprError, Scope};
-use tidemill_model::{AttemptOrder, FailureKind, TaskError};
+use tidemill_model::{AttemptOrder, Dag, DataInterval, FailureKind, RunId, TaskError, Timestamp};
 
 use crate::outside::Secrets;
 
@@ -49,15 +49,25 @@ pub(crate) fn without_secrets(order: &AttemptOrder, task: &Task) -> Scope {
 }
 
 /// The values of `$names` in SQL: params, the run's own, and what the task binds.
-pub(crate) fn binds(
-    order: &AttemptOrder,
-    task: &Task,
-    scope: &Scope,
-) -> Result<BTreeMap<String, Value>, ExprError> {
-    let instant = |at: tidemill_model::Timestamp| json!({"$timestamp": at.as_micros()});
+pub(crate) fn binds(order: &AttemptOrder, task: &Task, scope: &Scope) -> Result<Binds, ExprError> {
+    let mut binds =
+        run_binds(&order.dag, (&order.params, order.interval), (order.logical_time, &order.id.run));
+    for (name, expr) in &task.bind {
+        binds.insert(name.to_string(), expr.eval(scope)?);
+    }
+    Ok(binds)
+}
+
+/// Those of the `$names` that every SQL of a run may use: its params, and what it is about.
+pub fn run_binds(
+    dag: &Dag,
+    (params, interval): (&Map<String, Value>, Option<DataInterval>),
+    (logical_time, run): (Timestamp, &RunId),
+) -> Binds {
+    let instant = |at: Timestamp| json!({"$timestamp": at.as_micros()});
     let mut binds = BTreeMap::new();
-    for (name, value) in &order.params {
-        let kind = order.dag.params.get(name.as_str()).map(|param| param.kind);
+    for (name, value) in params {
+        let kind = dag.params.get(name.as_str()).map(|param| param.kind);
         let text = value.as_str().unwrap_or_default();
         let value = match kind {
             Some(ParamKind::Timestamp) => text.parse().map_or(Value::Null, instant),
@@ -66,16 +76,12 @@ pub(crate) fn binds(
         };
         binds.insert(name.clone(), value);
     }
-    let interval =
-        order.interval.map_or((order.logical_time, order.logical_time), |i| (i.start, i.end));
+    let interval = interval.map_or((logical_time, logical_time), |i| (i.start, i.end));
     binds.insert("interval_start".to_owned(), instant(interval.0));
     binds.insert("interval_end".to_owned(), instant(interval.1));
-    binds.insert("logical_time".to_owned(), instant(order.logical_time));
-    binds.insert("run_id".to_owned(), Value::from(order.id.run.to_string()));
-    for (name, expr) in &task.bind {
-        binds.insert(name.to_string(), expr.eval(scope)?);
-    }
-    Ok(binds)
+    binds.insert("logical_time".to_owned(), instant(logical_time));
+    binds.insert("run_id".to_owned(), Value::from(run.to_string()));
+    binds
 }
 
 /// The error of an expression that has no value.

@@ -139,10 +139,17 @@ pub struct Cache {
 pub struct Mapping {
     /// Gives the list.
     pub list: Expr,
-    /// Items under way at once, at least 1. One that waits for its retry is under way.
-    pub max_parallel: u32,
+    /// What was said about how many items are under way at once.
+    pub max_parallel: Option<u32>,
     /// How many items may fail.
     pub tolerate: Tolerance,
+}
+
+impl Mapping {
+    /// Items under way at once, at least 1. One that waits for its retry is under way.
+    pub fn at_once(&self) -> u32 {
+        self.max_parallel.unwrap_or(MAX_PARALLEL_DEFAULT).max(1)
+    }
 }
 
 /// Items that may fail before a mapped task has failed.

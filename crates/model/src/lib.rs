@@ -13,6 +13,7 @@
 //! * [`mod@decide`], [`trigger_rule`], [`retry`]: what should happen next inside one run;
 //! * [`admission`]: what may start now, across all runs;
 //! * [`words`]: one row, two rows, an integer; [`near`]: the name that a wrong one stands for;
+//! * [`lineage`]: where the columns of a table come from;
 //! * [`effect`]: what the world must do because an event is committed.
 //!
 //! **Invariants.** Values in, values out: time enters with the call, chance comes from hashes.
@@ -25,6 +26,7 @@ pub mod effect;
 pub mod event;
 pub mod expr;
 pub mod id;
+pub mod lineage;
 pub mod near;
 pub mod outputs;
 mod params;

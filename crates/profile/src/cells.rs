@@ -44,15 +44,6 @@ pub(crate) fn distinct_names<'a>(
     Ok(())
 }
 
-/// Adds a place to an error, before the place that it may have.
-pub(crate) fn within(error: ConnectorError, place: &str) -> ConnectorError {
-    let place = match &error.place {
-        Some(inner) => format!("{place}, {inner}"),
-        None => place.to_owned(),
-    };
-    error.at(place)
-}
-
 /// How a row is named in a message: by its id if it has one, else by its number. `before` is how
 /// many rows came before the batch.
 pub(crate) fn row_place(batch: &RecordBatch, id: Option<usize>, row: usize, before: u64) -> String {

@@ -83,7 +83,7 @@ fn read(
                 Ok((*kind, *at, array))
             })
             .collect::<Result<Vec<_>, ConnectorError>>()
-            .map_err(|error| crate::cells::within(error, &link.from))?;
+            .map_err(|error| error.within(&link.from))?;
         for row in 0..batch.num_rows() {
             add_row(&values, row, graph, |at| {
                 too_long(&batch, at, &link.from, first_row + row as u64)

@@ -1,17 +1,21 @@
 //! `rules`: a versioned scorecard over one table, with bands and segments.
 //!
 //! * [`config`]: the settings; `card`: points, bands and their explanation, as a pure function;
-//! * `pass`: one pass over a table.
+//! * `pass`: one pass over a table; `lineage`: where its columns come from.
 
 mod card;
 mod config;
+mod lineage;
 mod pass;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use indexmap::IndexMap;
 use tidemill_connector::config::Findings;
-use tidemill_connector::{ConnectorError, Transform, TransformContext};
+use tidemill_connector::{
+    Binds, ConnectorError, Description, SchemaRef, Transform, TransformContext,
+};
 use tidemill_sql::Engine;
 
 pub use config::{Band, ResultNames, RulesConfig, Segment, Term};
@@ -53,6 +57,17 @@ keep: [customer_id]
 
     fn check(config: &RulesConfig, found: &mut Findings) {
         config.check(found);
+    }
+
+    async fn describe(
+        &self,
+        config: RulesConfig,
+        tables: &IndexMap<String, SchemaRef>,
+        binds: &Binds,
+    ) -> Result<Description, ConnectorError> {
+        let Some(input) = tables.get(&config.from) else { return Ok(Description::default()) };
+        let lineage = lineage::of(&self.engine, &config, input, binds)?;
+        Ok(Description { lineage: [(String::new(), lineage)].into(), notes: Vec::new() })
     }
 
     async fn run(&self, config: RulesConfig, cx: TransformContext) -> Result<(), ConnectorError> {

@@ -139,7 +139,7 @@ fn any_mapping(draw: &mut Draw, traits: Traits) -> Option<Mapping> {
     let tolerate = if traits.timed { draw.below(3) } else { items };
     Some(Mapping {
         list: Expr::parse(&format!("{list:?}")).ok()?,
-        max_parallel: 1 + draw.below(3) as u32,
+        max_parallel: Some(1 + draw.below(3) as u32),
         tolerate: Tolerance::Items(Expr::parse(&tolerate.to_string()).ok()?),
     })
 }

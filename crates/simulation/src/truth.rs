@@ -143,7 +143,7 @@ impl Truth {
         let is_container = event.task().is_some_and(|task| !run.takes_slot(task));
         if let Some(map) = event.task().and_then(|at| run.task(at.task).map.as_ref()) {
             let may = event.task().and_then(|at| run.dag().task(at.task).mapping.as_ref());
-            let may = may.map_or(u32::MAX, |mapping| mapping.max_parallel);
+            let may = may.map_or(u32::MAX, tidemill_model::Mapping::at_once);
             hold!(map.open() <= may, "{} items are open, {may} may", map.open());
         }
         match event {

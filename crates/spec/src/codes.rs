@@ -123,6 +123,15 @@ codes! {
     SCRIPT_SIZE = "TM0602", "script too long", "A script has at most 64 KiB.", "Move the script into a file and run that.";
     NO_COMMAND = "TM0603", "no command", "The command is empty.", "Name the program to run.";
 
+    // TM07xx: tables and their columns, as a plan sees them before anything runs.
+    SQL_TABLES = "TM0701", "SQL that does not fit its tables", "A query, a condition or an expression uses a column that its tables do not have, or computes with types that do not go together. The columns are those that the settings declare, that the files have now, or that the last run left.", "Correct the SQL, or look with `tidemill plan` at the columns that are known.";
+    SETTING_TABLES = "TM0702", "settings that do not fit a table", "A setting names a column that the table does not have, or one of another type. The columns are those that the settings declare, that the files have now, or that the last run left.", "Correct the setting, or look with `tidemill plan` at the columns that are known.";
+    CHECK_TABLES = "TM0703", "check that does not fit its table", "A check names a column that the table does not have, or its SQL does not fit.", "Correct the check, or look with `tidemill plan` at the columns that are known.";
+    SOURCE_UNREAD = "TM0704", "source that cannot be read now", "What an `ingest` task reads is not there, or cannot be read, so its columns are not known. That may be right at this hour: an earlier task or another system may make it.", "Look at the path, or declare the columns in the settings.";
+    UNUSED_TABLE = "TM0711", "table that nothing reads", "A task makes a table which no other task reads, while the results of others are loaded.", "Remove the task, or load its table.";
+    CARTESIAN = "TM0712", "join without a condition", "Every row of one table meets every row of another, which grows fast.", "Join them `on` a condition, or write `cross join` if that is meant.";
+    UNBOUNDED_MAP = "TM0713", "list of unknown length", "A task is mapped over a list whose length only the data decide, and nothing says how many items are under way at once or how many may fail.", "Write `max_parallel`, so that who reads the DAG knows what it may take.";
+
     // TM09xx: known, but not yet runnable.
     LATER_KEY = "TM0901", "key not runnable yet", "The language has this key, this version cannot run it. `validate` and `plan` go on, `run` and `serve` refuse.", "Remove the key, or use a newer version.";
     LATER_ACTION = "TM0902", "action not runnable yet", "The language has this action, this version cannot run it. `validate` and `plan` go on, `run` and `serve` refuse.", "Use another action, or a newer version.";

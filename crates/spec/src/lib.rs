@@ -8,6 +8,7 @@
 //! * `read`: the tree to a `DagSpec`, as written; `resolve`: the `DagSpec` to a [`Dag`], as meant;
 //! * `settings`: settings against their schemas; [`sql`]: what a query reads; `shell`: scripts;
 //! * [`catalog`]: what an installation offers; `schema`: the JSON Schema for editors;
+//! * `places`: findings that come up later, put back into the file;
 //! * [`test_file`]: tests beside a DAG; `files`: connections and pools; `meaning`: a DAG in the words of the language, and what
 //!   changed between two.
 //!
@@ -21,6 +22,7 @@ pub mod diagnostic;
 mod files;
 pub mod keys;
 mod meaning;
+mod places;
 mod read;
 mod report;
 mod resolve;
@@ -41,6 +43,7 @@ pub use catalog::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
 pub use files::{ConnectionSpec, parse_connections, parse_pools};
 pub use meaning::{Change, changes, meaning};
+pub use places::{Finding, keys_of, place};
 pub use report::SourceText;
 pub use resolve::RESERVED_NAMES;
 pub use schema::{json_schema, tests_schema};

@@ -51,9 +51,10 @@ fn task_meaning(dag: &Dag, task: &Task) -> Value {
         }
     };
     put("after", json!(upstream));
-    if let Some(Mapping { list, max_parallel, tolerate }) = &task.mapping {
+    if let Some(mapping) = &task.mapping {
+        let Mapping { list, tolerate, .. } = mapping;
         put("for_each", source(list));
-        put("max_parallel", json!(max_parallel));
+        put("max_parallel", json!(mapping.at_once()));
         put(
             "tolerate",
             match tolerate {

@@ -151,6 +151,12 @@ impl Draft {
         Self { code, severity, blocks_run: true, place, message, label: None, help: None }
     }
 
+    /// The same as a warning that lets the DAG run.
+    pub(crate) fn into_warning(mut self) -> Self {
+        (self.severity, self.blocks_run) = (Severity::Warning, false);
+        self
+    }
+
     /// Adds what stands beside the carets.
     pub(crate) fn label(&mut self, text: impl Into<String>) -> &mut Self {
         self.label = Some(text.into());
@@ -238,9 +244,7 @@ impl<'a> Report<'a> {
         place: Place,
         message: impl Into<String>,
     ) -> &mut Draft {
-        let mut draft = Draft::error(code, place, message);
-        (draft.severity, draft.blocks_run) = (Severity::Warning, false);
-        self.push(draft)
+        self.push(Draft::error(code, place, message).into_warning())
     }
 
     /// Adds a warning about something that this version cannot run.

@@ -48,7 +48,7 @@ fn main() {
     });
     let schemas = IndexMap::from([("tx".to_owned(), schema.clone())]);
     measure("plan a query", || {
-        block_on(engine.schema(QUERIES[2].1, &schemas, &BTreeMap::new())).expect("plans");
+        block_on(engine.describe(QUERIES[2].1, &schemas, &BTreeMap::new())).expect("plans");
     });
 }
 

@@ -22,7 +22,7 @@ use tidemill_connector::{ConnectorError, Outputs, Table};
 use tidemill_model::dag::{Check, CheckRule, OnFail};
 
 use crate::engine::Engine;
-use crate::error::{from_arrow, within};
+use crate::error::from_arrow;
 use crate::rejects::{Rejects, filtered, with_schema};
 use crate::types::plain;
 use findings::Findings;
@@ -83,7 +83,8 @@ pub async fn run_checks(
     let rows = table.rows();
     let mut found = found.into_iter();
     let (mut warnings, mut failures) = (Vec::new(), Vec::new());
-    for check in request.checks.iter().filter(|c| c.on_fail != OnFail::Quarantine) {
+    let telling = |(_, check): &(usize, &Check)| check.on_fail != OnFail::Quarantine;
+    for (at, check) in request.checks.iter().enumerate().filter(telling) {
         let messages: Vec<String> = match &check.rule {
             CheckRule::Rows { min, max } => {
                 let wrong = min.is_some_and(|min| rows < min) || max.is_some_and(|max| rows > max);
@@ -91,7 +92,12 @@ pub async fn run_checks(
                 wrong.then(message).into_iter().collect()
             }
             CheckRule::Sql(sql) => {
-                query_check(engine, &request, table, sql).await?.into_iter().collect()
+                let blamed = |error: ConnectorError| error.blame(&[&at.to_string(), "sql"]);
+                query_check(engine, &request, table, sql)
+                    .await
+                    .map_err(blamed)?
+                    .into_iter()
+                    .collect()
             }
             rule => {
                 let parts = found.by_ref().take(rules::parts(rule));
@@ -123,7 +129,7 @@ async fn query_check(
         }
         Ok::<_, ConnectorError>(found)
     };
-    Ok(run.await.map_err(|e| within(e, &format!("check `{name}`")))?.query_message())
+    Ok(run.await.map_err(|e| e.within(&format!("check `{name}`")))?.query_message())
 }
 
 /// The checks that look at rows, in one pass.
@@ -151,9 +157,13 @@ impl Pass {
         let mut quarantine = Vec::new();
         let mut telling = Vec::new();
         let mut rejected = Vec::new();
-        for check in request.checks {
-            let rules = RowRule::of(engine, &check.rule, &input, request.binds)
-                .map_err(|e| within(e, &format!("check `{}`", named(&check.rule))))?;
+        for (at, check) in request.checks.iter().enumerate() {
+            let rules =
+                RowRule::of(engine, &check.rule, &input, request.binds).map_err(|error| {
+                    error
+                        .within(&format!("check `{}`", named(&check.rule)))
+                        .blame(&[&at.to_string()])
+                })?;
             if check.on_fail == OnFail::Quarantine {
                 if rules.is_empty() {
                     return Err(ConnectorError::misconfigured(format!(

@@ -1,17 +1,19 @@
 //! `clean`: rows that can be worked with, and every other row with the reason why not.
 //!
-//! * [`config`]: the settings; [`pass`]: one pass over the table.
+//! * [`config`]: the settings; [`pass`]: one pass over the table; [`lineage`]: where its columns come
+//!   from.
 
 pub(crate) mod config;
+mod lineage;
 mod pass;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use serde_json::Value;
-use tidemill_connector::{ConnectorError, Transform, TransformContext};
+use indexmap::IndexMap;
+use tidemill_connector::{
+    Binds, ConnectorError, Description, SchemaRef, Transform, TransformContext,
+};
 
 pub use config::{CleanConfig, Dedupe, RejectRule};
 
@@ -31,18 +33,6 @@ impl Clean {
     }
 }
 
-/// The columns of the rows that pass, without running anything.
-pub fn output_schema(
-    engine: &Engine,
-    config: &CleanConfig,
-    input: &SchemaRef,
-    binds: &BTreeMap<String, Value>,
-) -> Result<SchemaRef, ConnectorError> {
-    let input = plain(input);
-    let columns = pass::projection(engine, config, &input, binds)?;
-    Ok(columns.map_or(input, |(schema, _)| schema))
-}
-
 #[async_trait]
 impl Transform for Clean {
     type Config = CleanConfig;
@@ -54,6 +44,19 @@ impl Transform for Clean {
         reject: [{reason: no_customer, where: customer_id is null}, \
         {reason: bad_price, where: price <= 0}], \
         columns: {customer_id: customer_id, item: upper(trim(sku)), amount: quantity * price}}";
+
+    async fn describe(
+        &self,
+        config: CleanConfig,
+        tables: &IndexMap<String, SchemaRef>,
+        binds: &Binds,
+    ) -> Result<Description, ConnectorError> {
+        let Some(input) = tables.get(&config.from).map(|schema| plain(schema)) else {
+            return Ok(Description::default());
+        };
+        let lineage = lineage::of(&self.engine, &config, &input, binds)?;
+        Ok(Description { lineage, notes: Vec::new() })
+    }
 
     async fn run(&self, config: CleanConfig, cx: TransformContext) -> Result<(), ConnectorError> {
         let table = cx.table(&config.from)?;

@@ -16,11 +16,14 @@ use datafusion::sql::planner::SqlToRel;
 use indexmap::IndexMap;
 use serde_json::Value;
 use tidemill_connector::{ConnectorError, Table};
+use tidemill_model::lineage::TableLineage;
 use tokio::runtime::Runtime;
 
 use crate::bounds::{Budget, bound_functions, bound_plan};
+use crate::cartesian;
 use crate::error::{broken, explain};
 use crate::expr::RowExpr;
+use crate::lineage::{is_function, lineage_of};
 use crate::names::Names;
 use crate::parse;
 use crate::rows::{Rows, Task, panic_text};
@@ -116,21 +119,20 @@ impl Engine {
         .await?
     }
 
-    /// The columns that a query gives, without running it.
-    pub async fn schema(
+    /// What a query gives, without running it.
+    pub async fn describe(
         &self,
         sql: &str,
         schemas: &IndexMap<String, SchemaRef>,
         binds: &BTreeMap<String, Value>,
-    ) -> Result<SchemaRef, ConnectorError> {
+    ) -> Result<Described, ConnectorError> {
         let statement = (sql.to_owned(), binds.clone());
         let readable: Vec<_> =
             schemas.iter().map(|(n, s)| (n.clone(), Readable::schema_only(s))).collect();
         let shared = self.shared.clone();
-        Task(self.runtime()?.spawn(async move { shared.plan(statement, readable).await }))
+        Task(self.runtime()?.spawn(async move { shared.describe(statement, readable).await }))
             .join()
             .await?
-            .map(|plan| plan.shape.schema().clone())
     }
 
     /// Compiles an expression over the columns of `schema`.
@@ -184,6 +186,24 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// What is known of a query before it runs.
+#[derive(Debug)]
+pub struct Described {
+    /// The columns that it gives.
+    pub schema: SchemaRef,
+    /// Where they come from.
+    pub lineage: TableLineage,
+    /// What its author should look at again: a join without a condition.
+    pub notes: Vec<ConnectorError>,
+}
+
+/// A query as a plan that can be optimized, and the session it was planned in.
+struct Drawn {
+    logical: LogicalPlan,
+    state: SessionState,
+    budget: Arc<Budget>,
+}
+
 /// A query, ready to run.
 struct Plan {
     physical: Arc<dyn ExecutionPlan>,
@@ -194,13 +214,12 @@ struct Plan {
 }
 
 impl Shared {
-    async fn plan(
+    fn draw(
         &self,
-        (sql, binds): (String, BTreeMap<String, Value>),
+        (sql, binds): (&str, &BTreeMap<String, Value>),
         tables: Vec<(String, Readable)>,
-    ) -> Result<Plan, ConnectorError> {
-        let explained = |e: DataFusionError| explain(&e, self.memory_bytes);
-        let statement = parse::query(&sql, &binds)?;
+    ) -> Result<Drawn, ConnectorError> {
+        let statement = parse::query(sql, binds)?;
         let mut state = self.state.clone();
         state.mark_start_execution();
         let budget = Budget::new(self.memory_bytes);
@@ -209,8 +228,18 @@ impl Shared {
             let names = Names::new(&state, tables);
             SqlToRel::new_with_options(&names, parser_options())
                 .sql_statement_to_plan(statement)
-                .map_err(explained)?
+                .map_err(|e| explain(&e, self.memory_bytes))?
         };
+        Ok(Drawn { logical, state, budget })
+    }
+
+    async fn plan(
+        &self,
+        (sql, binds): (String, BTreeMap<String, Value>),
+        tables: Vec<(String, Readable)>,
+    ) -> Result<Plan, ConnectorError> {
+        let explained = |e: DataFusionError| explain(&e, self.memory_bytes);
+        let Drawn { logical, state, budget } = self.draw((&sql, &binds), tables)?;
         let reads = tables_of(&logical).map_err(explained)?;
         let physical = state.create_physical_plan(&logical).await.map_err(explained)?;
         let physical = sliced(physical).map_err(explained)?;
@@ -219,6 +248,22 @@ impl Shared {
         let physical = take_turns(physical, &wanted).map_err(explained)?;
         let shape = Shape::of(&physical.schema())?;
         Ok(Plan { physical, shape, reads, state, wanted })
+    }
+
+    async fn describe(
+        &self,
+        (sql, binds): (String, BTreeMap<String, Value>),
+        tables: Vec<(String, Readable)>,
+    ) -> Result<Described, ConnectorError> {
+        let explained = |e: DataFusionError| explain(&e, self.memory_bytes);
+        let Drawn { logical, state, .. } = self.draw((&sql, &binds), tables)?;
+        let lineage = lineage_of(&logical).map_err(explained)?;
+        let optimized = state.optimize(&logical).map_err(explained)?;
+        let notes = cartesian::note(&sql, &optimized).map_err(explained)?.into_iter().collect();
+        // The last errors are found on the way to a plan that could run.
+        let physical = state.create_physical_plan(&logical).await.map_err(explained)?;
+        let schema = Shape::of(&physical.schema())?.schema().clone();
+        Ok(Described { schema, lineage, notes })
     }
 
     fn start(&self, plan: Plan, runtime: &tokio::runtime::Handle) -> Result<Rows, ConnectorError> {
@@ -236,13 +281,12 @@ impl Shared {
 }
 
 /// The tables that a plan scans.
-fn tables_of(plan: &LogicalPlan) -> Result<Vec<String>, DataFusionError> {
+pub(crate) fn tables_of(plan: &LogicalPlan) -> Result<Vec<String>, DataFusionError> {
     let mut names = BTreeSet::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
             let name = scan.table_name.to_string();
-            // `range()` and its like are scanned too.
-            if !name.ends_with(')') {
+            if !is_function(&name) {
                 names.insert(name);
             }
         }

@@ -19,7 +19,7 @@ pub(crate) fn explain(error: &DataFusionError, memory_bytes: usize) -> Connector
         E::Diagnostic(diagnostic, inner) => {
             let error = explain(inner, memory_bytes);
             match (diagnostic.span, &error.place) {
-                (Some(span), None) => error.at(place(span)),
+                (Some(Span { start, .. }), None) => error.at_line(start.line, start.column),
                 _ => error,
             }
         }
@@ -74,8 +74,12 @@ pub(crate) fn from_parser(error: &ParserError) -> ConnectorError {
                 .help("name its parts with `with`");
         }
     };
+    let place = |at: &str| {
+        let (line, column) = at.split_once(", Column: ")?;
+        line.parse().ok().zip(column.parse().ok())
+    };
     let (text, at) = match text.rsplit_once(" at Line: ") {
-        Some((text, at)) => (text, Some(at.replace(", Column: ", ", column "))),
+        Some((text, at)) => (text, place(at)),
         None => (text, None),
     };
     let text = match text.strip_prefix("Expected: ").and_then(|t| t.split_once(", found: ")) {
@@ -85,23 +89,9 @@ pub(crate) fn from_parser(error: &ParserError) -> ConnectorError {
     };
     let error = ConnectorError::misconfigured(format!("the SQL does not parse: {text}"));
     match at {
-        Some(at) => error.at(format!("line {at}")),
+        Some((line, column)) => error.at_line(line, column),
         None => error,
     }
-}
-
-/// Where in the SQL.
-pub(crate) fn place(span: Span) -> String {
-    format!("line {}, column {}", span.start.line, span.start.column)
-}
-
-/// Puts a part of the settings before the place of an error.
-pub(crate) fn within(error: ConnectorError, part: &str) -> ConnectorError {
-    let place = match &error.place {
-        Some(place) => format!("{part}, {place}"),
-        None => part.to_owned(),
-    };
-    error.at(place)
 }
 
 /// The engine's own fault.
@@ -499,6 +489,8 @@ fn lower_first(text: &str) -> String {
 mod tests {
     use std::io;
 
+    use tidemill_connector::Blame;
+
     use super::*;
 
     fn check(error: &DataFusionError, expected: &str) {
@@ -544,11 +536,11 @@ mod tests {
 
     #[test]
     fn the_part_stands_before_the_place() {
-        let error = within(ConnectorError::data("bad").at("line 1, column 2"), "query `tx`");
+        let error = ConnectorError::data("bad").at_line(1, 2).within("query `tx`").blame(&["tx"]);
         assert_eq!(error.to_string(), "bad (query `tx`, line 1, column 2)");
-        assert_eq!(
-            within(ConnectorError::data("bad"), "query `tx`").to_string(),
-            "bad (query `tx`)"
-        );
+        let blame = Blame { keys: vec!["tx".to_owned()], line_column: Some((1, 2)) };
+        assert_eq!(error.blame, Some(Box::new(blame)));
+        let error = ConnectorError::data("bad").within("query `tx`");
+        assert_eq!(error.to_string(), "bad (query `tx`)");
     }
 }

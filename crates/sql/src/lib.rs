@@ -13,7 +13,7 @@
 //! `rejects` (rows set aside), `types` (the types of the house), `concat` (unions in order),
 //! `slices` (aggregates on several threads), `arithmetic` and `sum` (numbers that do not fit),
 //! `bounds` (functions that make too much), `turns` (queries that give way, and end when nobody
-//! waits), `error` (the engine's errors in our words).
+//! waits), `lineage` (where columns come from), `cartesian` (joins without a condition), `error` (the engine's errors in our words).
 //!
 //! **Invariants.** No other crate knows `DataFusion`. Only queries run: nothing here writes a file,
 //! changes a setting or reads anything but the tables it is given. A value of a `$name` never
@@ -24,6 +24,7 @@
 mod arithmetic;
 pub mod binds;
 mod bounds;
+mod cartesian;
 pub mod checks;
 pub mod clean;
 mod concat;
@@ -31,6 +32,7 @@ pub mod engine;
 mod error;
 pub mod expr;
 pub mod functions;
+mod lineage;
 mod names;
 mod parse;
 mod rejects;
@@ -50,7 +52,7 @@ use tidemill_connector::transform::SharedTransform;
 
 pub use checks::{CheckReport, CheckRequest, run_checks};
 pub use clean::CleanConfig;
-pub use engine::{Engine, EngineConfig};
+pub use engine::{Described, Engine, EngineConfig};
 pub use expr::RowExpr;
 pub use functions::{FUNCTIONS, FunctionDoc};
 pub use rows::Rows;

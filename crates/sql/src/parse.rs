@@ -78,13 +78,13 @@ pub(crate) fn expression(
         return Err(ConnectorError::misconfigured(format!(
             "the SQL does not parse: expected the end of the expression, found `{next}`"
         ))
-        .at(format!("line {}, column {}", next.span.start.line, next.span.start.column)));
+        .at_line(next.span.start.line, next.span.start.column));
     }
     visit(&mut expr, binds, Place::Row)?;
     Ok(expr)
 }
 
-fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, ConnectorError> {
+pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, ConnectorError> {
     if sql.len() > TEXT_BYTES_MAX {
         return Err(ConnectorError::misconfigured(format!(
             "the SQL has {} bytes; at most {TEXT_BYTES_MAX} are allowed",
@@ -268,7 +268,7 @@ impl VisitorMut for Checker<'_> {
                     let start = value.span.start;
                     let error = match start.line {
                         0 => error,
-                        line => error.at(format!("line {line}, column {}", start.column)),
+                        line => error.at_line(line, start.column),
                     };
                     return ControlFlow::Break(error);
                 }

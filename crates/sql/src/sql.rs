@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-use tidemill_connector::{ConnectorError, Transform, TransformContext};
+use tidemill_connector::{
+    Binds, ConnectorError, Description, SchemaRef, Transform, TransformContext,
+};
 use tidemill_model::Counts;
 
-use crate::engine::Engine;
-use crate::error::within;
+use crate::engine::{Described, Engine};
 
 /// Queries of a task.
 const QUERIES_MAX: usize = 100;
@@ -121,6 +122,30 @@ impl Transform for Sql {
         select customer_id, count(distinct order_id) as frequency, sum(amount) as monetary \
         from orders where region = $region group by customer_id";
 
+    async fn describe(
+        &self,
+        config: SqlConfig,
+        tables: &IndexMap<String, SchemaRef>,
+        binds: &Binds,
+    ) -> Result<Description, ConnectorError> {
+        let queries = match config {
+            SqlConfig::One(sql) => IndexMap::from([(String::new(), sql)]),
+            SqlConfig::Several(queries) => queries,
+        };
+        let mut description = Description::default();
+        for (name, sql) in queries {
+            let within = |error: ConnectorError| match name.as_str() {
+                "" => error,
+                name => error.within(&format!("query `{name}`")).blame(&[name]),
+            };
+            let Described { lineage, notes, .. } =
+                self.engine.describe(&sql, tables, binds).await.map_err(within)?;
+            description.notes.extend(notes.into_iter().map(within));
+            description.lineage.insert(name, lineage);
+        }
+        Ok(description)
+    }
+
     async fn run(&self, config: SqlConfig, cx: TransformContext) -> Result<(), ConnectorError> {
         let mut counts = Counts::default();
         let mut read = BTreeSet::new();
@@ -135,7 +160,7 @@ impl Transform for Sql {
                     let (rows, tables) = self
                         .fill(&name, &sql, &cx)
                         .await
-                        .map_err(|e| within(e, &format!("query `{name}`")))?;
+                        .map_err(|e| e.within(&format!("query `{name}`")).blame(&[&name]))?;
                     counts.rows_out += rows;
                     read.extend(tables);
                 }

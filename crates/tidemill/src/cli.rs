@@ -82,6 +82,7 @@ pub(crate) enum Command {
     Run(Run),
     /// Check DAG files; nothing is run. Ends with 2 when one is invalid.
     #[command(after_help = "Examples:\n  tidemill validate dags\n  \
+        tidemill validate dags --strict\n  \
         tidemill validate dags/orders.yaml --json")]
     Validate(Validate),
     /// Make a project: a DAG with its tests and data, connections, a CI file, schemas for editors.
@@ -98,6 +99,11 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  tidemill plan dags/orders.yaml\n  \
         tidemill plan dags/orders.yaml --json")]
     Plan(Plan),
+    /// Show where the columns of a DAG's tables come from, before anything runs.
+    #[command(after_help = "Examples:\n  tidemill lineage dags/orders.yaml\n  \
+        tidemill lineage dags/orders.yaml rfm.monetary\n  \
+        tidemill lineage dags/orders.yaml --format openlineage")]
+    Lineage(Lineage),
     /// Schedule a folder of DAGs, run them, and serve the API and the UI.
     #[command(after_help = "Examples:\n  tidemill serve\n  \
         tidemill serve --dags dags --bind 127.0.0.1:8080")]
@@ -218,6 +224,10 @@ pub(crate) struct Validate {
     /// DAG files, or folders of them.
     #[arg(required = true)]
     pub(crate) paths: Vec<PathBuf>,
+    /// Hold SQL, settings and checks to the columns that are known before a run too, and end with
+    /// 2 for warnings as for errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Print the diagnostics as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -272,6 +282,30 @@ pub(crate) struct Plan {
     /// Print the plan as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Lineage {
+    /// The DAG file.
+    pub(crate) file: PathBuf,
+    /// Only this table, or this column: `rfm`, `rfm.monetary`.
+    pub(crate) table: Option<String>,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = LineageFormat::Text, value_name = "FORMAT")]
+    pub(crate) format: LineageFormat,
+    /// The namespace of jobs and datasets, for `OpenLineage`.
+    #[arg(long, default_value = "tidemill", value_name = "NAME")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LineageFormat {
+    /// For people.
+    Text,
+    /// Every column with its parents and its sources.
+    Json,
+    /// `OpenLineage` events, a `JobEvent` in a line for each task.
+    Openlineage,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@
 // First, because its macros hold in the modules after it.
 #[macro_use]
 mod out;
+mod planning;
 
 mod access;
 mod answers;
@@ -31,7 +32,6 @@ mod print;
 mod progress;
 mod results;
 mod rows;
-mod schemas;
 mod secrets;
 mod signals;
 mod testing;

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, new_null_array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use indexmap::IndexMap;
 use tidemill_connector::{ConnectorError, Outputs};
 use tidemill_model::TableRef;
 use tidemill_model::effect::Gather;
 
+use super::schemas::{ITEM, with_item};
 use super::{Attempt, Ended};
-
-/// The column that says which item a row is of.
-const ITEM: &str = "_item";
 
 impl Attempt {
     /// Puts the tables of the items together.
@@ -80,8 +78,7 @@ impl Attempt {
             }
         }
         let fields = columns.into_values().map(|(field, _)| field);
-        let item = Field::new(ITEM, DataType::Int64, false);
-        Ok(Arc::new(Schema::new(fields.chain([item]).collect::<Vec<_>>())))
+        Ok(with_item(fields))
     }
 
     /// A column of one more part.

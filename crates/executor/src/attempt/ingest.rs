@@ -4,7 +4,8 @@ use tidemill_connector::{ConnectorError, Outputs, SourceContext};
 use tidemill_model::Counts;
 use tidemill_model::template::Template;
 
-use super::rejects::{BAD_ROWS, BadRows};
+use super::rejects::BadRows;
+use super::schemas::BAD_ROWS;
 use super::{Attempt, Ended};
 use crate::retry::patiently;
 use crate::scope::{expression_error, with_secrets};

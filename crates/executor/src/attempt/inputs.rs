@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use indexmap::IndexMap;
 use tidemill_connector::{ConnectorError, MemoryTable, Table};
 use tidemill_model::effect::RunTask;
 
 use super::Attempt;
-
-/// The name of the built-in table.
-const RUN_TASKS: &str = "run_tasks";
+use super::schemas::{RUN_TASKS, of_run_tasks};
 
 impl Attempt {
     /// Tables by the names that the task's settings use.
@@ -41,18 +39,7 @@ impl Attempt {
 /// `run_tasks(task, state, attempts, rows_in, rows_out, duplicates, rejected, reasons)`: the tasks
 /// of this run that have ended; `reasons` is a JSON object from reason to rows.
 fn run_tasks(rows: &[RunTask]) -> Result<MemoryTable, ConnectorError> {
-    let text = |name: &str| Field::new(name, DataType::Utf8, false);
-    let number = |name: &str| Field::new(name, DataType::Int64, false);
-    let schema = Arc::new(Schema::new(vec![
-        text("task"),
-        text("state"),
-        number("attempts"),
-        number("rows_in"),
-        number("rows_out"),
-        number("duplicates"),
-        number("rejected"),
-        text("reasons"),
-    ]));
+    let schema = of_run_tasks();
     let texts = |of: fn(&RunTask) -> String| -> ArrayRef {
         Arc::new(rows.iter().map(|row| Some(of(row))).collect::<StringArray>())
     };

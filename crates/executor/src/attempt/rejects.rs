@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use tidemill_connector::{ConnectorError, Outputs, RejectedRow, TableWriter};
 
-/// The table's name behind the task's.
-pub(crate) const BAD_ROWS: &str = "bad_rows";
+use super::schemas::{BAD_ROWS, of_bad_rows};
 
 /// Counts and keeps rejected rows.
 #[derive(Default)]
@@ -17,22 +15,10 @@ pub(crate) struct BadRows {
     counts: Vec<(String, u64)>,
 }
 
-fn schema() -> SchemaRef {
-    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
-    Arc::new(Schema::new(vec![
-        text("source", false),
-        Field::new("line", DataType::Int64, false),
-        text("column", true),
-        text("value", true),
-        text("row", false),
-        text("reason", false),
-    ]))
-}
-
 impl BadRows {
     /// Begins the table before there are rows.
     pub(crate) fn create(outputs: &dyn Outputs) -> Result<Self, ConnectorError> {
-        Ok(Self { writer: Some(outputs.create(BAD_ROWS, schema())?), counts: Vec::new() })
+        Ok(Self { writer: Some(outputs.create(BAD_ROWS, of_bad_rows())?), counts: Vec::new() })
     }
 
     /// Takes rows in.
@@ -55,7 +41,7 @@ impl BadRows {
         };
         let lines: Int64Array = rows.iter().map(|row| i64::try_from(row.line).ok()).collect();
         let batch = RecordBatch::try_new(
-            schema(),
+            of_bad_rows(),
             vec![
                 texts(|row| Some(&row.source)),
                 Arc::new(lines),
@@ -67,7 +53,7 @@ impl BadRows {
         )?;
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            none => none.insert(outputs.create(BAD_ROWS, schema())?),
+            none => none.insert(outputs.create(BAD_ROWS, of_bad_rows())?),
         };
         writer.write(&batch)
     }

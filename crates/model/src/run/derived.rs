@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::DagRun;
 use super::items::MapRun;
 use super::records::{MapCounts, StoredItem, TaskRun};
-use crate::dag::Dag;
+use crate::dag::{Dag, Mapping};
 use crate::decide::items_of;
 use crate::event::MapPlan;
 use crate::id::{Instance, TaskIx};
@@ -352,7 +352,7 @@ impl DagRun {
 
     /// Whether the next item of a mapped task may begin.
     fn may_begin_item(&self, root: TaskIx, task: &TaskRun, open: u32) -> bool {
-        let parallel = self.dag.task(root).mapping.as_ref().map_or(1, |m| m.max_parallel);
+        let parallel = self.dag.task(root).mapping.as_ref().map_or(1, Mapping::at_once);
         !self.head.cancel_requested
             && open < parallel
             && task.map.as_ref().is_some_and(|map| map.has_next())
@@ -366,7 +366,7 @@ impl DagRun {
         let Some(map) = task.map.as_ref().filter(|_| self.may_begin_item(root, task, open)) else {
             return 0..0;
         };
-        let parallel = self.dag.task(root).mapping.as_ref().map_or(1, |m| m.max_parallel);
+        let parallel = self.dag.task(root).mapping.as_ref().map_or(1, Mapping::at_once);
         map.begun..map.items.min(map.begun + (parallel - open))
     }
 

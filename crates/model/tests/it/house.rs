@@ -41,7 +41,7 @@ impl Sketch {
         let action = if self.holds { Action::Group(Group::default()) } else { Action::Noop };
         let mapping = self.map.map(|(items, max_parallel, tolerate)| Mapping {
             list: Expr::parse(&format!("{:?}", (0..items).collect::<Vec<_>>())).unwrap(),
-            max_parallel,
+            max_parallel: Some(max_parallel),
             tolerate: Tolerance::Items(Expr::parse(&tolerate.to_string()).unwrap()),
         });
         Task {

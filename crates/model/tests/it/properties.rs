@@ -124,7 +124,7 @@ impl World {
                 let (Some(mapping), Some(counts)) = (&task.mapping, whole.map.as_deref()) else {
                     continue;
                 };
-                assert!(counts.open() <= mapping.max_parallel && counts.begun <= counts.items);
+                assert!(counts.open() <= mapping.at_once() && counts.begun <= counts.items);
                 if whole.state == TaskState::Succeeded {
                     assert!(counts.begun == counts.items && counts.failed() <= counts.tolerated);
                 }

@@ -5,7 +5,7 @@ use tidemill_connector::{ConnectorError, Table, TransformContext};
 
 use super::config::RecommendConfig;
 use super::keys::{Keys, Ordered};
-use crate::cells::{column, within};
+use crate::cells::column;
 
 /// Distinct pairs of user and item. Each takes 20 bytes while it is worked on.
 const PAIRS_MAX: usize = 50_000_000;
@@ -114,12 +114,12 @@ pub(super) fn read(
     let user_type = user_fields.last().map_or(DataType::Utf8, |f| f.data_type().clone());
 
     let mut pairs = read_pairs(&*purchases, (user, item), &mut users, &mut items)
-        .map_err(|error| within(error, &config.from))?;
+        .map_err(|error| error.within(&config.from))?;
     let wanted = match &others {
         None => None,
         Some((table, at)) => Some(
             read_users(&**table, *at, &mut users)
-                .map_err(|error| within(error, config.users.as_deref().unwrap_or("users")))?,
+                .map_err(|error| error.within(config.users.as_deref().unwrap_or("users")))?,
         ),
     };
     let users = users.ordered(&user_type)?;

@@ -10,7 +10,7 @@ use tidemill_connector::{ConnectorError, TableWriter, TransformContext};
 use super::config::RenderConfig;
 use super::context::Columns;
 use super::template::Template;
-use crate::cells::{column, distinct_names, row_place, within};
+use crate::cells::{column, distinct_names, row_place};
 
 /// Texts of a batch are handed on when they have so many bytes.
 const PART_BYTES: usize = 8 * 1024 * 1024;
@@ -85,7 +85,7 @@ impl Pass {
             for (template, texts) in self.templates.iter().zip(&mut texts) {
                 let text = template
                     .render(values.row(row), &names)
-                    .map_err(|error| within(error, &self.place(batch, row)))?;
+                    .map_err(|error| error.within(&self.place(batch, row)))?;
                 bytes += text.len();
                 texts.append_value(text);
             }

@@ -6,12 +6,12 @@ use arrow::array::{ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use tidemill_connector::{ConnectorError, TableWriter, TransformContext};
+use tidemill_connector::{Binds, ConnectorError, TableWriter, TransformContext};
 use tidemill_sql::{Engine, RowExpr};
 
 use super::card::{self, Measured};
 use super::config::{RulesConfig, Term};
-use crate::cells::{column, distinct_names, row_place, within};
+use crate::cells::{column, distinct_names, row_place};
 
 pub(super) struct Pass<'c> {
     rules: &'c RulesConfig,
@@ -33,17 +33,9 @@ impl<'c> Pass<'c> {
         input: &SchemaRef,
         cx: &TransformContext,
     ) -> Result<Self, ConnectorError> {
-        let terms = rules.score.iter().map(|term| compile_term(engine, term, input, cx));
-        let terms = terms.collect::<Result<Vec<_>, _>>()?;
+        let terms = compile_terms(engine, rules, input, &cx.binds)?;
         let scored = scored_schema(rules, input);
-        let segment = |segment: &super::Segment| {
-            let Some(condition) = &segment.condition else { return Ok(None) };
-            engine
-                .condition(condition, &scored, &cx.binds)
-                .map(Some)
-                .map_err(|error| within(error, &format!("segment `{}`", segment.name)))
-        };
-        let segments = rules.segments.iter().map(segment).collect::<Result<_, _>>()?;
+        let segments = compile_segments(engine, rules, &scored, &cx.binds)?;
         let keep = match &rules.keep {
             None => (0..input.fields().len()).collect(),
             Some(names) => {
@@ -99,7 +91,7 @@ impl<'c> Pass<'c> {
         let terms = self.rules.score.iter().zip(&self.terms);
         terms
             .map(|(term, expr)| {
-                measure((term, expr)).map_err(|e| within(e, &format!("term `{}`", term.name)))
+                measure((term, expr)).map_err(|e| e.within(&format!("term `{}`", term.name)))
             })
             .collect()
     }
@@ -122,7 +114,7 @@ impl<'c> Pass<'c> {
         let mut given: Vec<Option<&str>> = vec![None; batch.num_rows()];
         for (segment, condition) in self.rules.segments.iter().zip(&self.segments) {
             let holds = condition.as_ref().map(|c| c.eval_bool(&seen)).transpose();
-            let holds = holds.map_err(|e| within(e, &format!("segment `{}`", segment.name)))?;
+            let holds = holds.map_err(|e| e.within(&format!("segment `{}`", segment.name)))?;
             for (row, given) in given.iter_mut().enumerate() {
                 if given.is_none() && holds.as_ref().is_none_or(|holds| holds.value(row)) {
                     *given = Some(&segment.name);
@@ -141,31 +133,63 @@ impl<'c> Pass<'c> {
     }
 }
 
+/// The terms of the score, over the columns of the input.
+pub(super) fn compile_terms(
+    engine: &Engine,
+    rules: &RulesConfig,
+    input: &SchemaRef,
+    binds: &Binds,
+) -> Result<Vec<RowExpr>, ConnectorError> {
+    let terms = rules.score.iter().enumerate().map(|(at, term)| {
+        compile_term(engine, term, input, binds).map_err(|error| {
+            let key = if term.condition.is_some() { "where" } else { "value" };
+            error.within(&format!("term `{}`", term.name)).blame(&["score", &at.to_string(), key])
+        })
+    });
+    terms.collect()
+}
+
+/// The conditions of the segments, over the columns of the input, `score` and `band`.
+pub(super) fn compile_segments(
+    engine: &Engine,
+    rules: &RulesConfig,
+    scored: &SchemaRef,
+    binds: &Binds,
+) -> Result<Vec<Option<RowExpr>>, ConnectorError> {
+    let segments = rules.segments.iter().enumerate().map(|(at, segment)| {
+        let Some(condition) = &segment.condition else { return Ok(None) };
+        engine.condition(condition, scored, binds).map(Some).map_err(|error| {
+            let error = error.within(&format!("segment `{}`", segment.name));
+            error.blame(&["segments", &at.to_string(), "where"])
+        })
+    });
+    segments.collect()
+}
+
 fn compile_term(
     engine: &Engine,
     term: &Term,
     input: &SchemaRef,
-    cx: &TransformContext,
+    binds: &Binds,
 ) -> Result<RowExpr, ConnectorError> {
-    let place = |error| within(error, &format!("term `{}`", term.name));
     if let Some(condition) = &term.condition {
-        return engine.condition(condition, input, &cx.binds).map_err(place);
+        return engine.condition(condition, input, binds);
     }
     let text = term.value.as_deref().unwrap_or_default();
-    let value = engine.compile(text, input, &cx.binds).map_err(place)?;
+    let value = engine.compile(text, input, binds)?;
     if value.data_type().is_numeric() {
         return Ok(value);
     }
     let error = ConnectorError::misconfigured(format!("`{}` is no number", value.text()));
-    Err(place(if value.data_type() == &DataType::Boolean {
+    Err(if value.data_type() == &DataType::Boolean {
         error.help("write it as `where`")
     } else {
         error.help("cast it to a number")
-    }))
+    })
 }
 
 /// The input with `score` and `band`, which stand in for input columns of the same name.
-fn scored_schema(rules: &RulesConfig, input: &SchemaRef) -> SchemaRef {
+pub(super) fn scored_schema(rules: &RulesConfig, input: &SchemaRef) -> SchemaRef {
     let mut fields: Vec<Arc<Field>> = input.fields().iter().cloned().collect();
     let mut add = |name: &str, data_type: DataType| {
         let field = Arc::new(Field::new(name, data_type, true));

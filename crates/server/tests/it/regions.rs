@@ -25,7 +25,7 @@ fn dag() -> Arc<Dag> {
     let group = Task {
         mapping: Some(Mapping {
             list: Expr::parse("['eu', 'us', 'apac', 'mea']").expect("a list"),
-            max_parallel: 2,
+            max_parallel: Some(2),
             tolerate: Tolerance::Items(Expr::parse("1").expect("a number")),
         }),
         ..task("regions", Action::Group(Group::default()))

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use tidemill_model::TaskIx;
-use tidemill_model::dag::{Action, Group, MAX_PARALLEL_DEFAULT, Mapping, Tolerance};
+use tidemill_model::dag::{Action, Group, Mapping, Tolerance};
 use tidemill_model::expr::{Expr, Type};
 
 use super::Resolver;
@@ -31,8 +31,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
                 Tolerance::Items(self.bare(node, Spot::count("tolerate"), uses)?)
             }
         };
-        let max_parallel =
-            task.mapping.max_parallel.map_or(MAX_PARALLEL_DEFAULT, |(n, _)| n.max(1));
+        let max_parallel = task.mapping.max_parallel.map(|(n, _)| n);
         Some(Mapping { list: list?, max_parallel, tolerate })
     }
 

@@ -70,8 +70,9 @@ fn task_form(task: &Task, tasks: &[Task]) -> Value {
     if let Some(group) = task.group {
         form["group"] = json!([tasks[group.at()].name.as_str(), task.is_finally]);
     }
-    if let Some(Mapping { list, max_parallel, tolerate }) = &task.mapping {
-        form["for_each"] = json!([list, max_parallel, tolerance_form(tolerate)]);
+    if let Some(mapping) = &task.mapping {
+        let Mapping { list, tolerate, .. } = mapping;
+        form["for_each"] = json!([list, mapping.at_once(), tolerance_form(tolerate)]);
     }
     form
 }

@@ -81,7 +81,8 @@ fn draw(dag: &Dag, runnable: bool) -> String {
             let _ = write!(text, " makes {outputs:?}");
         }
         if let Some(mapping) = &task.mapping {
-            let Mapping { list, max_parallel, tolerate } = mapping;
+            let Mapping { list, tolerate, .. } = mapping;
+            let max_parallel = mapping.at_once();
             let _ = write!(text, "\n  for each of {} ({max_parallel} at once, ", list.source());
             let _ = match tolerate {
                 Tolerance::Nothing => write!(text, "none may fail)"),

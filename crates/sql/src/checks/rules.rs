@@ -12,7 +12,7 @@ use tidemill_connector::connector::unknown_column;
 use tidemill_model::dag::CheckRule;
 
 use crate::engine::Engine;
-use crate::error::{from_arrow, within};
+use crate::error::from_arrow;
 use crate::expr::RowExpr;
 use crate::seen::Seen;
 
@@ -53,7 +53,8 @@ impl RowRule {
                 })
                 .collect::<Result<_, ConnectorError>>()?,
             CheckRule::Where(text) => {
-                let condition = engine.condition(text, schema, binds)?;
+                let condition = engine.condition(text, schema, binds);
+                let condition = condition.map_err(|error| error.blame(&["where"]))?;
                 let columns = condition.columns().to_vec();
                 vec![Self { name: named(rule), columns, kind: Kind::Where(condition) }]
             }
@@ -91,7 +92,7 @@ impl RowRule {
             Kind::Where(condition) => condition
                 .eval_bool(batch)
                 .and_then(|holds| not(&holds).map_err(|e| from_arrow(&e)))
-                .map_err(|e| within(e, &format!("check `{}`", self.name))),
+                .map_err(|e| e.within(&format!("check `{}`", self.name))),
             Kind::Unique(seen) => {
                 let new = seen.new_rows(batch, true)?;
                 not(&new).map_err(|e| from_arrow(&e))

@@ -14,7 +14,7 @@ use tidemill_model::Counts;
 
 use super::config::{CleanConfig, Dedupe};
 use crate::engine::Engine;
-use crate::error::{from_arrow, within};
+use crate::error::from_arrow;
 use crate::expr::RowExpr;
 use crate::rejects::{Rejects, filtered, with_schema};
 use crate::seen::Seen;
@@ -50,10 +50,12 @@ impl Pass {
         };
         let mut reasons: Vec<(String, u64)> = Vec::new();
         let mut rules = Vec::new();
-        for rule in &config.reject {
-            let condition = engine
-                .condition(&rule.condition, &input, &cx.binds)
-                .map_err(|e| within(e, &format!("reject `{}`", rule.reason)))?;
+        for (at, rule) in config.reject.iter().enumerate() {
+            let condition =
+                engine.condition(&rule.condition, &input, &cx.binds).map_err(|error| {
+                    let error = error.within(&format!("reject `{}`", rule.reason));
+                    error.blame(&["reject", &at.to_string(), "where"])
+                })?;
             let place = reasons.iter().position(|(r, _)| *r == rule.reason).unwrap_or_else(|| {
                 reasons.push((rule.reason.clone(), 0));
                 reasons.len() - 1
@@ -94,7 +96,7 @@ impl Pass {
                     .zip(schema.fields())
                     .map(|(expr, field)| {
                         expr.eval(&good)
-                            .map_err(|e| within(e, &format!("column `{}`", field.name())))
+                            .map_err(|e| e.within(&format!("column `{}`", field.name())))
                     })
                     .collect::<Result<Vec<_>, _>>()?;
                 let options = RecordBatchOptions::new().with_row_count(Some(good.num_rows()));
@@ -131,7 +133,7 @@ impl Pass {
             }
             let holds = condition
                 .eval_bool(&left)
-                .map_err(|e| within(e, &format!("reject `{}`", self.reasons[*reason].0)))?;
+                .map_err(|e| e.within(&format!("reject `{}`", self.reasons[*reason].0)))?;
             let rows = holds.true_count();
             if rows == 0 {
                 continue;
@@ -183,7 +185,7 @@ pub(super) fn projection(
     for (name, text) in &config.columns {
         let column = engine
             .compile(text, input, binds)
-            .map_err(|e| within(e, &format!("column `{name}`")))?;
+            .map_err(|e| e.within(&format!("column `{name}`")).blame(&["columns", name]))?;
         fields.push(Field::new(name, column.data_type().clone(), true));
         columns.push(column);
     }

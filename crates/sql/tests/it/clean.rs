@@ -186,31 +186,40 @@ fn the_example_parses() {
 }
 
 #[test]
-fn columns_are_known_before_anything_runs() {
+fn lineage_is_known_before_anything_runs() {
     let home = home();
-    let check = |config: Value, expected: Result<&str, &str>| {
-        let config: CleanConfig = serde_json::from_value(config).expect("settings");
-        let schema = tidemill_sql::clean::output_schema(
-            &home.engine,
-            &config,
-            &table(RAW).schema(),
-            &binds([]),
-        );
-        let text = schema
-            .map(|s| {
-                s.fields()
-                    .iter()
-                    .map(|f| format!("{} {}", f.name(), f.data_type()))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+    let clean = &transforms(home.engine.clone())[1];
+    let inputs = [("raw".to_owned(), table(RAW).schema())].into_iter().collect();
+    let check = |config: Value, table: &str, expected: &str| {
+        let told = block_on(clean.describe_any(config, &inputs, &binds([]))).expect("told");
+        let lineage = &told.lineage[table];
+        let rows = ("*".to_owned(), lineage.rows.clone());
+        let text: Vec<String> = (lineage.columns.clone().into_iter().chain([rows]))
+            .map(|(name, origins)| {
+                let from: Vec<String> = (origins.iter())
+                    .map(|(from, ways)| format!("{}.{} {ways:?}", from.table, from.column))
+                    .collect();
+                format!("{name}: {}", from.join(", "))
             })
-            .map_err(|e| e.to_string());
-        assert_eq!(text, expected.map(str::to_owned).map_err(str::to_owned));
+            .collect();
+        assert_eq!(text.join("; "), expected);
     };
-    check(json!({"from": "raw", "columns": {"n": "cast(qty as bigint) * 2"}}), Ok("n Int64"));
-    check(json!({"from": "raw"}), Ok("invoice Utf8, sku Utf8, qty Utf8, customer Utf8"));
+    let config = json!({
+        "from": "raw",
+        "dedupe": ["invoice"],
+        "reject": [{"reason": "empty", "where": "qty is null"}],
+        "columns": {"n": "cast(qty as bigint) * 2", "sku": "sku", "one": "1"},
+    });
     check(
-        json!({"from": "raw", "columns": {"n": "qyt"}}),
-        Err("there is no column `qyt` (column `n`, line 1, column 1); did you mean `qty`?"),
+        config.clone(),
+        "",
+        "n: raw.qty {Transformation}; sku: raw.sku {Identity}; one: ; \
+         *: raw.invoice {Filter}, raw.qty {Filter}",
+    );
+    check(
+        config,
+        "rejects",
+        "invoice: raw.invoice {Identity}; sku: raw.sku {Identity}; qty: raw.qty {Identity}; \
+         customer: raw.customer {Identity}; reason: raw.invoice {Filter}, raw.qty {Filter}; *: ",
     );
 }

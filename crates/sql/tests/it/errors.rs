@@ -185,9 +185,9 @@ fn a_plan_finds_them_too() {
     let schemas: IndexMap<_, _> =
         [("orders".to_owned(), table("{\"id\": 1, \"amount\": 2.5}").schema())].into();
     let check = |sql: &str, expected: &str| {
-        let text = match block_on(home.engine.schema(sql, &schemas, &BTreeMap::new())) {
+        let text = match block_on(home.engine.describe(sql, &schemas, &BTreeMap::new())) {
             Ok(schema) => {
-                let fields = schema.fields().iter();
+                let fields = schema.schema.fields().iter();
                 fields
                     .map(|f| format!("{}: {}", f.name(), f.data_type()))
                     .collect::<Vec<_>>()

@@ -53,7 +53,7 @@ pub fn mapped(id: &str, items: u32) -> Arc<Dag> {
     let mut tasks = dag.tasks().to_vec();
     tasks[0].mapping = Some(Mapping {
         list: ok(Expr::parse("['a']"), "an expression"),
-        max_parallel: items,
+        max_parallel: Some(items),
         tolerate: Tolerance::Nothing,
     });
     let text = format!("{id} each {items}");
@@ -67,7 +67,7 @@ pub fn mapped(id: &str, items: u32) -> Arc<Dag> {
 /// The source from which [`resolver`] makes a [`chain`] again.
 pub fn source_of(dag: &Dag) -> DagSource {
     let text = match dag.tasks().first().and_then(|task| task.mapping.as_ref()) {
-        Some(mapping) => format!("{} each {}", dag.id, mapping.max_parallel),
+        Some(mapping) => format!("{} each {}", dag.id, mapping.at_once()),
         None => format!("{} {}", dag.id, dag.tasks().len()),
     };
     DagSource { path: PathBuf::from("chain.yaml"), text, defaults: None }

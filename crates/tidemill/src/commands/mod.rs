@@ -9,6 +9,7 @@ mod docs;
 mod doctor;
 mod explain;
 mod init;
+mod lineage;
 mod logs;
 mod pause;
 mod plan;
@@ -91,6 +92,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Test(command) => test::run(&globals, &command),
         Command::Validate(command) => validate::run(&globals, &command),
         Command::Plan(command) => plan::run(&globals, &command),
+        Command::Lineage(command) => lineage::run(&globals, &command),
         Command::Serve(command) => serve::run(&globals, &command),
         Command::Trigger(command) => trigger::run(&globals, &command),
         Command::Runs(command) => runs::run(&globals, &command),

@@ -1,56 +1,55 @@
 //! `tidemill plan`: what a DAG would do.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use tidemill_model::schedule::Schedule;
 use tidemill_model::words::cut;
 use tidemill_model::{Dag, Timestamp, Version};
-use tidemill_spec::{Change, changes, meaning};
+use tidemill_spec::{Change, Diagnostic, Severity, changes, meaning};
 
 use crate::access::Access;
-use crate::beside::Beside;
-use crate::catalog::{catalog, folder_of};
 use crate::cli::Plan;
 use crate::commands::{Globals, runtime};
-use crate::failure::{Failure, invalid, print_diagnostics};
-use crate::folder::read_dag;
-use crate::node::{Mode, SystemClock, Toolbox};
+use crate::failure::Failure;
+use crate::planning::Planned;
+use crate::planning::desk::{Desk, Read};
 use crate::print::{Align, table};
-use crate::schemas::{Schemas, of_dag};
-use crate::secrets::SecretStore;
 
 /// Ticks that are shown.
 const TICKS_SHOWN: usize = 5;
 
 pub(crate) fn run(globals: &Globals, command: &Plan) -> Result<(), Failure> {
-    let toolbox = Toolbox::open(globals)?;
-    let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
-    let beside = Beside::read(&folder_of(&command.file), Arc::new(secrets));
-    let catalog = catalog(&toolbox.registry, Some(&beside));
-    let (_, loaded) = read_dag(&command.file, &catalog).map_err(invalid)?;
-    print_diagnostics(&beside.diagnostics);
-    print_diagnostics(&loaded.diagnostics);
-    let dag = loaded.dag.ok_or(Failure::Invalid)?;
-    let ticks = next_ticks(&dag, tidemill_scheduler::Clock::now(&SystemClock));
-    let runtime = runtime()?;
-    let schemas = runtime.block_on(of_dag(&dag, &toolbox));
-    let deployed = runtime.block_on(Deployed::of(globals, &dag)).unwrap_or_else(|trouble| {
+    runtime()?.block_on(async {
+        let desk = Desk::open(globals).await?;
+        let planned = look(&desk, globals, command).await;
+        desk.close().await;
+        planned
+    })
+}
+
+async fn look(desk: &Desk, globals: &Globals, command: &Plan) -> Result<(), Failure> {
+    let Read { dag, planned, diagnostics } = desk.read(globals, &command.file).await?;
+    let ticks = next_ticks(&dag, desk.now);
+    if let Some(trouble) = &desk.trouble {
         eprintln!("the deployed version cannot be looked at: {trouble}\n");
-        None
-    });
+    }
+    let deployed = match &desk.home {
+        Some(home) => Deployed::of(home, &dag).await,
+        None => None,
+    };
     if command.json {
-        let mut plan = as_json(&dag, &ticks, &schemas);
+        let mut plan = as_json(&dag, &ticks, &planned);
         plan["deployed"] = json!(deployed);
+        plan["problems"] = json!(diagnostics);
         println!("{plan:#}");
     } else {
-        print!("{}", as_text(&dag, &ticks, &schemas));
+        print!("{}", as_text(&dag, &ticks, &planned));
         if let Some(deployed) = deployed {
             print!("{}", deployed.to_text(&dag));
         }
     }
-    Ok(())
+    let is_error = |found: &Diagnostic| found.severity == Severity::Error;
+    if diagnostics.iter().any(is_error) { Err(Failure::Invalid) } else { Ok(()) }
 }
 
 /// The version that new runs take, and what the file would change.
@@ -61,19 +60,13 @@ struct Deployed {
 }
 
 impl Deployed {
-    /// What is deployed under the name of this DAG, if there is a home and it is there.
-    async fn of(globals: &Globals, dag: &Dag) -> Result<Option<Self>, Failure> {
-        if globals.must_be_a_home().is_err() {
-            return Ok(None);
-        }
-        let access = Access::open(globals, None, Mode::Look).await?;
-        let known = access.get(&format!("/api/v1/dags/{}", dag.id)).await;
-        access.close().await;
+    /// What is deployed under the name of this DAG, if it is there.
+    async fn of(home: &Access, dag: &Dag) -> Option<Self> {
         // A DAG that is not known is new, which needs no words.
-        let Ok(known) = known else { return Ok(None) };
-        let version = serde_json::from_value(known["version"].clone()).ok();
+        let known = home.get(&format!("/api/v1/dags/{}", dag.id)).await.ok()?;
+        let version = serde_json::from_value(known["version"].clone()).ok()?;
         let changes = changes(&known["meaning"], &meaning(dag));
-        Ok(version.filter(|_| !known["meaning"].is_null()).map(|version| Self { version, changes }))
+        (!known["meaning"].is_null()).then_some(Self { version, changes })
     }
 
     fn to_text(&self, dag: &Dag) -> String {
@@ -134,7 +127,7 @@ fn next_ticks(dag: &Dag, now: Timestamp) -> Vec<Timestamp> {
         .collect()
 }
 
-fn as_json(dag: &Dag, ticks: &[Timestamp], schemas: &Schemas) -> Value {
+fn as_json(dag: &Dag, ticks: &[Timestamp], planned: &Planned) -> Value {
     let tasks: Vec<Value> = dag
         .order()
         .iter()
@@ -151,10 +144,10 @@ fn as_json(dag: &Dag, ticks: &[Timestamp], schemas: &Schemas) -> Value {
         .collect();
     json!({"dag": dag.id, "version": dag.version, "schedule": dag.schedule.as_ref().map(Schedule::expression),
         "timezone": dag.timezone.name(), "next_ticks": ticks.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "params": dag.params, "tasks": tasks, "tables": schemas.to_json()})
+        "params": dag.params, "tasks": tasks, "tables": planned.to_json()})
 }
 
-fn as_text(dag: &Dag, ticks: &[Timestamp], schemas: &Schemas) -> String {
+fn as_text(dag: &Dag, ticks: &[Timestamp], planned: &Planned) -> String {
     let rows: Vec<Vec<String>> = dag
         .order()
         .iter()
@@ -180,7 +173,7 @@ fn as_text(dag: &Dag, ticks: &[Timestamp], schemas: &Schemas) -> String {
     ];
     let mut text =
         format!("{} (version {})\n\n{}", dag.id, dag.version.short(), table(&head, &rows));
-    text.push_str(&schemas.to_text());
+    text.push_str(&planned.to_text());
     if let Some(schedule) = &dag.schedule {
         text.push_str(&format!(
             "\nschedule `{}` in {}; next:\n",

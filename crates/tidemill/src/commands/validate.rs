@@ -7,17 +7,35 @@ use std::sync::Arc;
 use serde_json::json;
 use tidemill_model::words::counted;
 use tidemill_spec::{Diagnostic, Severity};
+use tokio::runtime::Runtime;
 
 use crate::beside::Beside;
 use crate::catalog::{catalog, folder_of};
 use crate::cli::Validate;
-use crate::commands::Globals;
+use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
 use crate::folder::{find_files, is_companion, read_dag};
 use crate::node::Toolbox;
+use crate::planning::desk::Desk;
 use crate::secrets::SecretStore;
 
 pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> {
+    if command.strict {
+        let runtime = runtime()?;
+        let desk = runtime.block_on(Desk::open(globals))?;
+        let done = validate(globals, command, Some((&runtime, &desk)));
+        runtime.block_on(desk.close());
+        return done;
+    }
+    validate(globals, command, None)
+}
+
+/// Checks all files; with a desk, each is planned too.
+fn validate(
+    globals: &Globals,
+    command: &Validate,
+    desk: Option<(&Runtime, &Desk)>,
+) -> Result<(), Failure> {
     let toolbox = Toolbox::open(globals)?;
     let mut files = 0;
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
@@ -31,7 +49,12 @@ pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> 
         troubles.extend(beside.trouble.iter().cloned());
         match read_dag(&path, &catalog(&toolbox.registry, Some(&beside))) {
             Err(found) => diagnostics.push(*found),
-            Ok((_, loaded)) => diagnostics.extend(loaded.diagnostics),
+            Ok((source, loaded)) => {
+                diagnostics.extend(loaded.diagnostics);
+                if let (Some((runtime, desk)), Some(dag)) = (desk, loaded.dag) {
+                    diagnostics.extend(runtime.block_on(desk.plan(dag, &source)).diagnostics);
+                }
+            }
         }
     }
     // A file beside several DAGs is read once for each of them.
@@ -56,7 +79,8 @@ pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> 
             counted(warnings, "warning")
         );
     }
-    if errors > 0 { Err(Failure::Invalid) } else { Ok(()) }
+    let is_refused = errors > 0 || (command.strict && warnings > 0);
+    if is_refused { Err(Failure::Invalid) } else { Ok(()) }
 }
 
 fn paths(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
