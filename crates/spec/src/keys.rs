@@ -1,6 +1,7 @@
 //! Every key of the language, once: what the reader knows, what editors are told, what the
 //! reference says.
 
+pub(crate) mod runs;
 pub(crate) mod test_file;
 
 use serde_json::{Value, json};
@@ -44,6 +45,22 @@ pub static PLACES: &[(&str, &[Key])] = &[
     ("defaults", DEFAULTS),
     ("folder", FOLDER),
     ("retry", RETRY),
+    ("trigger", runs::TRIGGER),
+    ("trigger dataset", runs::TRIGGER_DATASET),
+    ("trigger file", runs::TRIGGER_FILE),
+    ("trigger dag", runs::TRIGGER_DAG),
+    ("trigger webhook", runs::TRIGGER_WEBHOOK),
+    ("trigger stream", runs::TRIGGER_STREAM),
+    ("stream kafka", runs::STREAM_KAFKA),
+    ("batch", runs::BATCH),
+    ("blackout", runs::BLACKOUT),
+    ("concurrency", runs::CONCURRENCY),
+    ("deadline", runs::DEADLINE),
+    ("auto_pause", runs::AUTO_PAUSE),
+    ("handler", runs::HANDLER),
+    ("rate", runs::RATE),
+    ("engine", runs::ENGINE),
+    ("calendar", runs::CALENDAR),
     ("test", test_file::TEST),
     ("stub", test_file::STUB),
     ("rows", test_file::ROWS),
@@ -61,8 +78,8 @@ const fn now(name: &'static str, doc: &'static str, schema: fn() -> Value) -> Ke
     Key { name, doc, later: false, schema }
 }
 
-const fn later(name: &'static str, doc: &'static str) -> Key {
-    Key { name, doc, later: true, schema: || json!({}) }
+const fn later(name: &'static str, doc: &'static str, schema: fn() -> Value) -> Key {
+    Key { name, doc, later: true, schema }
 }
 
 /// The keys of a DAG file.
@@ -107,16 +124,39 @@ pub(crate) static TOP: &[Key] = &[
         json!({"type": "object", "minProperties": 1, "propertyNames": name_schema(false),
             "additionalProperties": {"$ref": "#/$defs/task"}})
     }),
-    later("triggers", "What starts runs."),
-    later("end", "No run is scheduled after this instant."),
-    later("concurrency", "How many runs may be active at once."),
-    later("deadline", "When a run is late."),
-    later("retry", "How often a whole run is tried again."),
-    later("timeout", "The longest a run may take."),
-    later("on_success", "What happens after a run succeeded."),
-    later("on_failure", "What happens after a run failed."),
-    later("finally", "What happens after a run, however it ended."),
-    later("auto_pause", "When the schedule pauses by itself."),
+    later("triggers", "What starts runs: a list, each of one kind. Not beside `schedule`.", || {
+        json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/trigger"},
+            "examples": [[{"cron": "0 2 * * *", "catchup": "latest"}]]})
+    }),
+    later(
+        "end",
+        "No run is scheduled after this day or instant, which is in the DAG's zone.",
+        || json!({"type": "string", "examples": ["2026-12-31", "2026-12-31T06:00:00"]}),
+    ),
+    later(
+        "concurrency",
+        "How many runs may be active at once, `1`, or more about it: `{limit: 1, overlap: skip}`.",
+        || {
+            json!({"anyOf": [{"$ref": "#/$defs/concurrency"},
+                {"type": "integer", "minimum": 1, "maximum": 1_000_000}],
+                "examples": [{"limit": 1, "overlap": "queue"}]})
+        },
+    ),
+    later(
+        "deadline",
+        "When a run is late.",
+        || json!({"$ref": "#/$defs/deadline", "examples": [{"within": "3h", "of": "scheduled"}]}),
+    ),
+    later("retry", "How often a whole run is tried again after it failed.", retry),
+    later("timeout", "The longest that a run may take.", duration),
+    later("on_success", "What is done after a run succeeded.", runs::handlers),
+    later("on_failure", "What is done after a run failed.", runs::handlers),
+    later("finally", "What is done after a run, however it ended.", runs::handlers),
+    later(
+        "auto_pause",
+        "When the schedule pauses by itself.",
+        || json!({"$ref": "#/$defs/auto_pause", "examples": [{"after_failures": 3}]}),
+    ),
 ];
 
 /// The actions of a task.
@@ -331,21 +371,59 @@ pub(crate) static MODIFIERS: &[Key] = &[
         "How long its result is used again, as long as what it is made from stays the same: `1d`, or more about it: `{for: 1d, key: EXPRESSION}`.",
         || json!({"anyOf": [{"$ref": "#/$defs/cache"}, duration()]}),
     ),
-    later("queue_timeout", "The longest that it may wait for a slot."),
+    later("queue_timeout", "The longest that it may wait for a slot.", duration),
     now("for_each", FOR_EACH, for_each),
     now("max_parallel", MAX_PARALLEL, max_parallel),
     now("tolerate", TOLERATE, tolerate),
-    later("slots", "How many slots of the pool it takes."),
-    later("priority", "Which task gets a free slot first."),
-    later("rate", "How often it may start."),
-    later("workdir", "Where its command runs."),
-    later("dataset", "The name of the dataset that it makes."),
-    later("engine", "Where its SQL runs."),
-    later("worker", "Which machines may run it."),
-    later("depends_on_past", "Whether it waits for the run before."),
-    later("on_failure", "What happens after it failed."),
-    later("on_success", "What happens after it succeeded."),
-    later("finally", "What happens after it, however it ended."),
+    later(
+        "slots",
+        "How many slots of the pool it takes.",
+        || json!({"type": "integer", "minimum": 1, "maximum": SLOTS_MAX, "default": 1}),
+    ),
+    later(
+        "priority",
+        "Who gets a free slot first: the task with the greater number.",
+        || json!({"type": "integer", "format": "int32", "default": 0}),
+    ),
+    later(
+        "rate",
+        "How many of its attempts may start in a span: `{limit: 10, per: 1m}`.",
+        || json!({"$ref": "#/$defs/rate", "examples": [{"limit": 10, "per": "1m"}]}),
+    ),
+    later(
+        "workdir",
+        "The folder in which its command runs, from that of the DAG.",
+        || json!({"type": "string", "format": "folder", "minLength": 1, "examples": ["scripts"]}),
+    ),
+    later(
+        "dataset",
+        "The name of the dataset that its table is; without it `DAG.TASK`.",
+        runs::dataset_name,
+    ),
+    later(
+        "engine",
+        "Where its SQL runs: here, on `ballista` or `spark`, or in a database: `{connection: NAME}`.",
+        || {
+            json!({"anyOf": [{"enum": ["local", "ballista", "spark"]}, {"$ref": "#/$defs/engine"}],
+                "default": "local"})
+        },
+    ),
+    later(
+        "worker",
+        "Which machines may run it: those with this label, or with all of these.",
+        || {
+            json!({"anyOf": [label(), {"type": "array", "minItems": 1, "items": label()}],
+                "examples": ["gpu"]})
+        },
+    ),
+    later(
+        "depends_on_past",
+        "Whether it waits until it has ended well in the run before.",
+        || json!({"type": "boolean", "default": false}),
+    ),
+    later("on_failure", "What is done after it failed for good.", runs::handlers),
+    later("on_success", "What is done after it succeeded.", runs::handlers),
+    later("finally", "What is done after it, however it ended.", runs::handlers),
 ];
 
 /// The keys of `defaults`.
@@ -388,7 +466,16 @@ pub(crate) static RETRY: &[Key] = &[
         "The share of a wait that chance may add or take.",
         || json!({"type": "number", "minimum": 0, "maximum": 1, "default": 0.2}),
     ),
-    later("when", "Which failures are tried again."),
+    later(
+        "when",
+        "An expression over `error`, and what a task may read; only failures for which it holds are tried again.",
+        || {
+            let mut schema = condition();
+            schema["format"] = json!("expression");
+            schema["examples"] = json!(["error.message.contains('timed out')"]);
+            schema
+        },
+    ),
 ];
 
 /// The keys of a param.
@@ -454,6 +541,8 @@ fn output_types() -> Vec<&'static str> {
 
 /// The values of `on_fail`.
 pub(crate) const ON_FAIL: &[&str] = &["stop", "quarantine", "warn"];
+/// Slots of a pool; more than these are a slip of the pen.
+pub(crate) const SLOTS_MAX: u64 = 1_000_000;
 /// The most retries of a task.
 pub(crate) const RETRIES_MAX: u32 = 10_000;
 
@@ -497,8 +586,13 @@ fn file_format() -> Value {
     json!({"enum": FileFormat::ALL.map(FileFormat::label), "default": "arrow"})
 }
 
+fn label() -> Value {
+    json!({"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$",
+        "patternErrorMessage": "A label begins with a small letter and holds small letters, digits, `_` and `-`."})
+}
+
 fn duration() -> Value {
-    json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$",
+    json!({"type": "string", "format": "duration", "pattern": "^[0-9]+(ms|s|m|h|d)$",
         "patternErrorMessage": "A duration is a number and a unit: `100ms` `10s` `5m` `2h` `1d`.",
         "examples": ["100ms", "10s", "5m", "2h", "1d"]})
 }
@@ -517,6 +611,11 @@ fn trigger_rule() -> Value {
 fn retry() -> Value {
     json!({"anyOf": [
         {"$ref": "#/$defs/retry"}, {"type": "integer", "minimum": 0, "maximum": RETRIES_MAX}]})
+}
+
+/// Whether a key is in a table, and this version cannot run it.
+pub(crate) fn is_later(table: &[Key], name: &str) -> bool {
+    table.iter().any(|key| key.later && key.name == name)
 }
 
 /// Reports keys that are not in `tables`, and those that this version cannot run.

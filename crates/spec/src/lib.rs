@@ -8,7 +8,7 @@
 //! * `read`: the tree to a `DagSpec`, as written; `resolve`: the `DagSpec` to a [`Dag`], as meant;
 //! * `settings`: settings against their schemas; [`sql`]: what a query reads; `shell`: scripts;
 //! * [`catalog`]: what an installation offers; `schema`: the JSON Schema for editors;
-//! * [`test_file`]: tests beside a DAG; `files`: connections and pools; `meaning`: a DAG in the words of the language, and what
+//! * [`test_file`]: tests beside a DAG; `files`: connections, pools and calendars; `meaning`: a DAG in the words of the language, and what
 //!   changed between two.
 //!
 //! **Invariants.** Pure: no IO, no clock, no environment; the same text gives the same answer.
@@ -39,7 +39,9 @@ use tidemill_model::{Dag, DagId};
 
 pub use catalog::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
-pub use files::{ConnectionSpec, parse_connections, parse_pools};
+pub use files::{
+    CalendarSpec, ConnectionSpec, Roll, parse_calendars, parse_connections, parse_pools,
+};
 pub use meaning::{Change, changes, meaning};
 pub use report::SourceText;
 pub use resolve::RESERVED_NAMES;

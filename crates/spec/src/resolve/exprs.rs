@@ -1,7 +1,9 @@
 //! Control expressions: parsed, and every name in them looked up.
 
+use tidemill_model::TaskState;
+use tidemill_model::dag::ParamKind;
 use tidemill_model::decide::{MAP_FIELDS, RUN_FIELDS, TASK_FIELDS};
-use tidemill_model::expr::{About, Checked, Expr, ExprError, Path, Type};
+use tidemill_model::expr::{About, Checked, Comparison, Expr, ExprError, Path, Type};
 use tidemill_model::outputs::Output;
 use tidemill_model::template::{RawPiece, Template, split};
 
@@ -24,27 +26,36 @@ pub(crate) struct Spot<'s> {
     pub(crate) truth: bool,
     /// Whether the value must be a number of items.
     pub(crate) count: bool,
+    /// The roots of names that may be read, where they are not those of a task.
+    pub(crate) only: Option<&'static [&'static str]>,
 }
 
 impl<'s> Spot<'s> {
     /// A place for values of any type and no secrets.
     pub(crate) const fn of(why: &'s str) -> Self {
-        Self { why, secrets: false, truth: false, count: false }
+        Self { why, secrets: false, truth: false, count: false, only: None }
     }
 
     /// A place for secrets too.
     pub(crate) const fn with_secrets(why: &'s str) -> Self {
-        Self { why, secrets: true, truth: false, count: false }
+        Self { why, secrets: true, truth: false, count: false, only: None }
     }
 
     /// A place for a condition.
     pub(crate) const fn truth(why: &'s str) -> Self {
-        Self { why, secrets: false, truth: true, count: false }
+        Self { why, secrets: false, truth: true, count: false, only: None }
     }
 
     /// A place for a number of items.
     pub(crate) const fn count(why: &'s str) -> Self {
-        Self { why, secrets: false, truth: false, count: true }
+        Self { why, secrets: false, truth: false, count: true, only: None }
+    }
+}
+
+impl Spot<'_> {
+    /// The same place, where only names with these roots may be read.
+    pub(crate) const fn only(self, roots: &'static [&'static str]) -> Self {
+        Self { only: Some(roots), ..self }
     }
 }
 
@@ -114,6 +125,7 @@ impl Resolver<'_, '_, '_, '_> {
             good &= self.reference(&path, trimmed, place, spot, uses);
         }
         good &= self.types_fit(&expr, node, base, spot);
+        self.never_equal(&expr, node, base);
         good.then_some(expr)
     }
 
@@ -157,6 +169,40 @@ impl Resolver<'_, '_, '_, '_> {
         errors.is_empty()
     }
 
+    /// Warns about texts that a place is compared with and never has.
+    fn never_equal(&mut self, expr: &Expr, node: &Node, base: usize) {
+        let lead = expr.source().len() - expr.source().trim_start().len();
+        for Comparison { path, text, offset, length } in expr.comparisons() {
+            let known = self.values_of(&path);
+            if known.is_empty() || known.contains(&text) {
+                continue;
+            }
+            let names = || known.iter().map(String::as_str);
+            let near = self.report.did_you_mean(&text, names());
+            let message = format!("`{}` is never {}", path.join("."), quoted(&text));
+            let place = node.part(&self.report.source, base + offset.saturating_sub(lead), length);
+            self.report
+                .warning(&codes::NEVER_EQUAL, place, message)
+                .help(near.unwrap_or_else(|| format!("it is one of {}", listed(names()))));
+        }
+    }
+
+    /// The only texts that a place can have; none where that is not known.
+    fn values_of(&self, path: &[String]) -> Vec<String> {
+        let names: Vec<&str> = path.iter().map(String::as_str).collect();
+        let states = || TaskState::ALL.map(|state| state.label().to_owned()).to_vec();
+        match names.as_slice() {
+            ["tasks", task, "state"] if self.names.task(task).is_some() => states(),
+            ["tasks", group, member, "state"] if self.is_member(group, member) => states(),
+            ["params", name] => {
+                let param = self.spec.params.get(*name).filter(|p| p.kind == ParamKind::String);
+                let allowed = param.into_iter().flat_map(|param| &param.allowed);
+                allowed.filter_map(|value| value.as_str().map(str::to_owned)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The type of the value at a path.
     pub(super) fn type_of(&self, path: &[String]) -> Type {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -193,7 +239,18 @@ impl Resolver<'_, '_, '_, '_> {
     ) -> bool {
         let root = path.first().map_or("", String::as_str);
         let name = path.get(1).map(String::as_str);
+        if let Some(roots) = spot.only
+            && !roots.contains(&root)
+            && (ROOTS.contains(&root) || LATER_ROOTS.contains(&root))
+        {
+            let message = format!("{} cannot be read in `{}`", quoted(&path.join(".")), spot.why);
+            let help = format!("it reads {}", listed(roots.iter().copied()));
+            self.report.error(&codes::EXPR_NAME, place, message).help(help);
+            return false;
+        }
         match (root, name) {
+            ("error", _) if self.knows_error => true,
+            ("trigger", _) if spot.only.is_some() => true,
             ("params", Some(name)) => self.param_name(name, place),
             ("vars", Some(name)) => self.var_name(name, place),
             ("run", Some(name)) => self.run_name(name, path, place),
@@ -246,7 +303,8 @@ impl Resolver<'_, '_, '_, '_> {
         place: Place,
         spot: Spot,
     ) -> bool {
-        let near = self.report.nearest(root, ROOTS.iter().copied()).map(|near| {
+        let roots = spot.only.unwrap_or(ROOTS);
+        let near = self.report.nearest(root, roots.iter().copied()).map(|near| {
             let meant = [&[near.to_owned()], &path[1..]].concat().join(".");
             format!("did you mean `{meant}`?")
         });
@@ -260,7 +318,7 @@ impl Resolver<'_, '_, '_, '_> {
         } else if spot.why.starts_with("bind") && path.len() == 1 && source == root {
             format!("a text in an expression has quotes: `\"'{root}'\"`")
         } else {
-            format!("names start with one of {}", listed(ROOTS.iter().copied()))
+            format!("names start with one of {}", listed(roots.iter().copied()))
         };
         let message = format!("there is no {}", quoted(&path.join(".")));
         self.report.error(&codes::EXPR_NAME, place, message).help(help);
