@@ -199,17 +199,21 @@ pub(crate) fn number(
             return None;
         }
     };
-    if !bounds.contains(&value) {
-        let message =
-            format!("{what} must be from {} to {}, not {number}", bounds.start(), bounds.end());
-        report.error(&codes::NOT_ALLOWED, entry.node.place, message).help(format!(
-            "write `{}: {}`",
-            entry.key,
-            value.clamp(*bounds.start(), *bounds.end())
-        ));
-        return None;
+    if bounds.contains(&value) {
+        return Some(value);
     }
-    Some(value)
+    let (least, most) = (*bounds.start(), *bounds.end());
+    // The greatest number there is has 309 digits, and says nothing.
+    let range = match most {
+        f64::MAX => format!("at least {least}"),
+        most => format!("from {least} to {most}"),
+    };
+    let nearest = if value < least || most == f64::MAX { least } else { most };
+    let message = format!("{what} must be {range}, not {number}");
+    report
+        .error(&codes::NOT_ALLOWED, entry.node.place, message)
+        .help(format!("write `{}: {nearest}`", entry.key));
+    None
 }
 
 /// A whole number from 0 to `max`.

@@ -130,7 +130,8 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
     fn later(&mut self, table: &[Key], entry: &Entry, uses: &mut Uses) -> Value {
         let Some(key) = table.iter().find(|key| key.name == entry.key) else { return Value::Null };
         let schema = (key.schema)();
-        let example = schema["examples"].get(0).map(written).unwrap_or_default();
+        let example = schema["examples"].get(0).or(schema.get("default"));
+        let example = example.map(written).unwrap_or_default();
         let name = quoted(&entry.key);
         let owner = Owner { name: &name, kind: Kind::Key, entry, example: &example };
         let (marks, _) = settings::shape((&ROOT, &schema), owner, &mut self.patterns, self.report);
@@ -185,7 +186,7 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
                 self.connection(text, place);
             }
             "name" => {
-                let what = Some("name of a source");
+                let what = Some("source name");
                 value::name_of::<DagId>(what, text, place, self.report);
             }
             "dag" => self.awaited_dag(text, place),
@@ -202,12 +203,13 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
             return Some(json!(instant.to_string()));
         }
         let message = format!("{what} is {}, which is no instant", quoted(text));
-        let with_offset = format!("{}Z", text.trim().replacen(' ', "T", 1));
-        let help = match with_offset.parse::<Timestamp>() {
-            Ok(_) => {
-                format!("add the offset from UTC: `{with_offset}`, or `+01:00` in place of `Z`")
+        let local = text.trim().replacen(' ', "T", 1);
+        let mut whole = ["Z", ":00Z", "T00:00:00Z"].iter().map(|end| format!("{local}{end}"));
+        let help = match whole.find(|whole| whole.parse::<Timestamp>().is_ok()) {
+            Some(whole) => {
+                format!("add the offset from UTC: `{whole}`, or `+01:00` in place of `Z`")
             }
-            Err(_) => "write for example `2026-12-31T23:00:00+01:00`".to_owned(),
+            None => "write for example `2026-12-31T23:00:00+01:00`".to_owned(),
         };
         self.report.error(&codes::INSTANT, place, message).help(help);
         None

@@ -238,9 +238,9 @@ impl Resolver<'_, '_, '_, '_> {
             self.report.error(&codes::UNKNOWN_TABLE, place, message).help(help);
             return;
         }
-        let inputs = self.spec.tasks[uses.at].from.iter().map(|input| input.alias);
+        let inputs = self.reader(uses).from.iter().map(|input| input.alias);
         let inputs = inputs.filter(|alias| *alias != name);
-        let own = table_name(&self.spec.tasks[uses.at].short, "");
+        let own = table_name(&self.reader(uses).short, "");
         let known = self.names.tables().filter(|table| *table != own).chain(inputs);
         let near = self.report.did_you_mean(name, known.chain([RUN_TASKS]));
         let help = near.or_else(|| {

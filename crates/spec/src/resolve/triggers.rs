@@ -165,7 +165,7 @@ impl Resolver<'_, '_, '_, '_> {
             }
         }
         let mut uses = Uses::new(AFTER, "triggers");
-        let spot = Spot::of("expression in `params`").only(OF_TRIGGER);
+        let spot = Spot::of("params").only(OF_TRIGGER);
         self.template(&params.node, &[], spot, &mut uses);
     }
 
