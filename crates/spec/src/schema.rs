@@ -117,6 +117,12 @@ fn handler() -> Value {
     let actions = runs::handler_actions().map(|key| key.name.to_owned());
     let actions: Vec<String> = std::iter::once("notify".to_owned()).chain(actions).collect();
     exactly_one(&mut schema, &actions, ("A handler", "action"));
+    let of_message = |key: &Key| runs::HANDLER.iter().any(|own| own.name == key.name);
+    let others = runs::handler_keys().filter(|key| !of_message(key));
+    let others: Map<String, Value> =
+        others.map(|key| (key.name.to_owned(), json!(false))).collect();
+    schema["dependentSchemas"]["notify"] =
+        json!({"properties": others, "errorMessage": "A message takes `when` alone."});
     described(schema, "What is done: a message, or an action with its modifiers.")
 }
 

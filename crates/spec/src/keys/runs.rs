@@ -46,7 +46,7 @@ pub(crate) static TRIGGER: &[Key] = &[
     ),
     now(
         "when",
-        "An expression over `trigger`, `params` and `vars`; no run starts when it gives false.",
+        "An expression over `trigger` and `params`; no run starts when it gives false.",
         || {
             let mut schema = condition();
             schema["format"] = json!("expression");
