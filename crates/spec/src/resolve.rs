@@ -2,7 +2,7 @@
 //! found, cycles refused.
 //!
 //! * [`names`]: what a name can mean; [`uses`]: what a task turns out to use;
-//! * [`exprs`]: control expressions; [`texts`]: SQL and message texts;
+//! * [`exprs`]: control expressions; [`known`]: the types of what they read; [`texts`]: SQL and message texts;
 //! * [`groups`]: groups and mapping; [`action`]: the action and its settings; [`command`]: the command of a `run`;
 //! * [`waiting`]: actions that wait; [`vars`]: values that expressions share; [`task`]: the whole task;
 //! * [`later`], [`triggers`], [`cron`]: keys that no code runs yet; [`version`]: the hash of the canonical form.
@@ -12,6 +12,7 @@ mod command;
 mod cron;
 mod exprs;
 mod groups;
+mod known;
 mod later;
 mod names;
 mod task;

@@ -91,7 +91,7 @@ pub(crate) struct TaskSpec<'n> {
     pub(crate) handlers: Vec<HandlerSpec<'n>>,
 }
 
-impl<'n> TaskSpec<'n> {
+impl TaskSpec<'_> {
     /// Where the task itself has a key, rather than `defaults`.
     pub(crate) fn place_of(&self, key: &str) -> Option<Place> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.place)

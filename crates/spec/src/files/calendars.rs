@@ -147,9 +147,10 @@ fn includes(entries: &[Entry], report: &mut Report) {
                     .or_help(|| format!("there are {}", listed(all.keys().copied())));
             } else if reaches(&all, other, name) {
                 let message = format!("calendar `{name}` includes itself");
-                let help = match other == *name {
-                    true => "remove it".to_owned(),
-                    false => format!("`{other}` includes it already: remove one of the two"),
+                let help = if other == *name {
+                    "remove it".to_owned()
+                } else {
+                    format!("`{other}` includes it already: remove one of the two")
                 };
                 report.error(&codes::NOT_ALLOWED, node.place, message).help(help);
             }

@@ -204,11 +204,10 @@ pub(crate) fn number(
     }
     let (least, most) = (*bounds.start(), *bounds.end());
     // The greatest number there is has 309 digits, and says nothing.
-    let range = match most {
-        f64::MAX => format!("at least {least}"),
-        most => format!("from {least} to {most}"),
-    };
-    let nearest = if value < least || most == f64::MAX { least } else { most };
+    let is_open = most >= f64::MAX;
+    let range =
+        if is_open { format!("at least {least}") } else { format!("from {least} to {most}") };
+    let nearest = if value < least || is_open { least } else { most };
     let message = format!("{what} must be {range}, not {number}");
     report
         .error(&codes::NOT_ALLOWED, entry.node.place, message)

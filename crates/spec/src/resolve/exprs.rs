@@ -1,9 +1,9 @@
 //! Control expressions: parsed, and every name in them looked up.
 
-use tidemill_model::TaskState;
-use tidemill_model::dag::ParamKind;
+mod say;
+
 use tidemill_model::decide::{MAP_FIELDS, RUN_FIELDS, TASK_FIELDS};
-use tidemill_model::expr::{About, Checked, Comparison, Expr, ExprError, Path, Type};
+use tidemill_model::expr::{About, Checked, Expr, ExprError, Path, Type};
 use tidemill_model::outputs::Output;
 use tidemill_model::template::{RawPiece, Template, split};
 
@@ -14,6 +14,7 @@ use crate::codes;
 use crate::report::{Place, listed, quoted};
 use crate::spec::ActionSpec;
 use crate::yaml::node::{Data, Node};
+use say::{find_name, readable};
 
 /// Where an expression stands.
 #[derive(Clone, Copy)]
@@ -169,65 +170,6 @@ impl Resolver<'_, '_, '_, '_> {
         errors.is_empty()
     }
 
-    /// Warns about texts that a place is compared with and never has.
-    fn never_equal(&mut self, expr: &Expr, node: &Node, base: usize) {
-        let lead = expr.source().len() - expr.source().trim_start().len();
-        for Comparison { path, text, offset, length } in expr.comparisons() {
-            let known = self.values_of(&path);
-            if known.is_empty() || known.contains(&text) {
-                continue;
-            }
-            let names = || known.iter().map(String::as_str);
-            let near = self.report.did_you_mean(&text, names());
-            let message = format!("`{}` is never {}", path.join("."), quoted(&text));
-            let place = node.part(&self.report.source, base + offset.saturating_sub(lead), length);
-            self.report
-                .warning(&codes::NEVER_EQUAL, place, message)
-                .help(near.unwrap_or_else(|| format!("it is one of {}", listed(names()))));
-        }
-    }
-
-    /// The only texts that a place can have; none where that is not known.
-    fn values_of(&self, path: &[String]) -> Vec<String> {
-        let names: Vec<&str> = path.iter().map(String::as_str).collect();
-        let states = || TaskState::ALL.map(|state| state.label().to_owned()).to_vec();
-        match names.as_slice() {
-            ["tasks", task, "state"] if self.names.task(task).is_some() => states(),
-            ["tasks", group, member, "state"] if self.is_member(group, member) => states(),
-            ["params", name] => {
-                let param = self.spec.params.get(*name).filter(|p| p.kind == ParamKind::String);
-                let allowed = param.into_iter().flat_map(|param| &param.allowed);
-                allowed.filter_map(|value| value.as_str().map(str::to_owned)).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// The type of the value at a path.
-    pub(super) fn type_of(&self, path: &[String]) -> Type {
-        let names: Vec<&str> = path.iter().map(String::as_str).collect();
-        match names.as_slice() {
-            ["params" | "vars" | "run" | "tasks" | "secrets" | "connections"]
-            | ["run", "interval"] => Type::map(),
-            ["item", fields @ ..] => below(self.item.clone().unwrap_or(Type::Dynamic), fields),
-            ["params", name] => {
-                self.spec.params.get(*name).map_or(Type::Dynamic, |param| param.kind.type_in_expr())
-            }
-            ["vars", name] => self.vars.get(*name).cloned().unwrap_or(Type::Dynamic),
-            ["vars", name, fields @ ..] => {
-                below(self.vars.get(*name).cloned().unwrap_or(Type::Dynamic), fields)
-            }
-            ["run", "number"] => Type::Int,
-            ["run", field] if RUN_FIELDS.contains(field) => Type::Text,
-            ["run", "interval", _] | ["secrets", _] => Type::Text,
-            ["tasks", group, member, fields @ ..] if self.is_member(group, member) => {
-                self.type_of_task(&format!("{group}.{member}"), fields)
-            }
-            ["tasks", task, fields @ ..] => self.type_of_task(task, fields),
-            _ => Type::Dynamic,
-        }
-    }
-
     /// Looks a name up; false when it does not exist.
     fn reference(
         &mut self,
@@ -239,13 +181,7 @@ impl Resolver<'_, '_, '_, '_> {
     ) -> bool {
         let root = path.first().map_or("", String::as_str);
         let name = path.get(1).map(String::as_str);
-        if let Some(roots) = spot.only
-            && !roots.contains(&root)
-            && (ROOTS.contains(&root) || LATER_ROOTS.contains(&root))
-        {
-            let message = format!("{} cannot be read in `{}`", quoted(&path.join(".")), spot.why);
-            let help = format!("it reads {}", listed(roots.iter().copied()));
-            self.report.error(&codes::EXPR_NAME, place, message).help(help);
+        if !self.is_in_scope(path, place, spot) {
             return false;
         }
         match (root, name) {
@@ -293,6 +229,19 @@ impl Resolver<'_, '_, '_, '_> {
             }
             (root, _) => self.unknown_root(root, path, source, place, spot),
         }
+    }
+
+    /// Whether a place sees the names that start with this root; unknown ones are told elsewhere.
+    fn is_in_scope(&mut self, path: &Path, place: Place, spot: Spot) -> bool {
+        let root = path.first().map_or("", String::as_str);
+        let Some(roots) = spot.only.filter(|roots| !roots.contains(&root)) else { return true };
+        if !ROOTS.contains(&root) && !LATER_ROOTS.contains(&root) {
+            return true;
+        }
+        let message = format!("{} cannot be read in `{}`", quoted(&path.join(".")), spot.why);
+        let help = format!("it reads {}", listed(roots.iter().copied()));
+        self.report.error(&codes::EXPR_NAME, place, message).help(help);
+        false
     }
 
     fn unknown_root(
@@ -469,31 +418,13 @@ impl Resolver<'_, '_, '_, '_> {
     }
 
     /// Whether `tasks.GROUP.MEMBER` names a member of a group, rather than a field of a task.
-    fn is_member(&self, group: &str, member: &str) -> bool {
+    pub(super) fn is_member(&self, group: &str, member: &str) -> bool {
         let Some(at) = self.names.task(group) else { return false };
         is_group(&self.spec.tasks[at])
             && self
                 .names
                 .task(&format!("{group}.{member}"))
                 .is_some_and(|found| self.spec.tasks[found].group == Some(at))
-    }
-
-    fn type_of_task(&self, name: &str, fields: &[&str]) -> Type {
-        let task = self.names.task(name).and_then(|at| self.spec.tasks.get(at));
-        match fields {
-            [] | ["outputs"] => Type::map(),
-            ["rows" | "rejected" | "duplicates" | "attempts" | "items" | "failed"] => Type::Int,
-            ["state"] => Type::Text,
-            ["outputs", name] => {
-                let kind = match task.and_then(|task| task.outputs.get(*name)) {
-                    Some(Output::Value(kind)) => kind.type_in_expr(),
-                    _ => task.map_or(Type::Dynamic, |task| Self::type_of_answer(task, name)),
-                };
-                let is_mapped = task.is_some_and(|task| task.mapping.for_each.is_some());
-                if is_mapped { Type::List(Box::new(kind)) } else { kind }
-            }
-            _ => Type::Dynamic,
-        }
     }
 
     fn unknown_field(&mut self, owner: &str, name: &str, fields: &[&str], place: Place) -> bool {
@@ -578,53 +509,4 @@ impl Resolver<'_, '_, '_, '_> {
             Data::Null | Data::Bool(_) | Data::Number(_) => true,
         }
     }
-}
-
-/// The type of a field of a value of this type.
-fn below(of: Type, fields: &[&str]) -> Type {
-    fields.iter().fold(of, |of, _| match of {
-        Type::Map(value) => *value,
-        _ => Type::Dynamic,
-    })
-}
-
-/// The parser's message in the words of the house: it lists every token that it knows.
-fn readable(message: &str) -> String {
-    const LEAD: &str = "the expression does not parse: ";
-    let Some(detail) = message.strip_prefix(LEAD) else { return message.to_owned() };
-    let detail = detail.split(" expecting ").next().unwrap_or(detail);
-    let found = |text: &str| match text.trim_matches('\'') {
-        "<EOF>" => "it ends too early".to_owned(),
-        token => format!("unexpected {}", quoted(token)),
-    };
-    let starts = [
-        "mismatched input ",
-        "extraneous input ",
-        "no viable alternative at input ",
-        "token recognition error at: ",
-    ];
-    if let Some(rest) = starts.iter().find_map(|start| detail.strip_prefix(start)) {
-        return format!("{LEAD}{}", found(rest));
-    }
-    if let Some((missing, at)) = detail.strip_prefix("missing ").and_then(|d| d.split_once(" at "))
-    {
-        let at = match at.trim_matches('\'') {
-            "<EOF>" => "at the end".to_owned(),
-            token => format!("before {}", quoted(token)),
-        };
-        return format!("{LEAD}{} is missing {at}", quoted(missing.trim_matches('\'')));
-    }
-    format!("{LEAD}{detail}")
-}
-
-/// Where a name stands in an expression; the whole expression when it is written in another form.
-fn find_name(source: &str, written: &str) -> (usize, usize) {
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let whole = |at: &usize| {
-        let before = source[..*at].chars().next_back();
-        let after = source[at + written.len()..].chars().next();
-        !before.is_some_and(|c| is_name(c) || c == '.') && !after.is_some_and(is_name)
-    };
-    let found = source.match_indices(written).map(|(at, _)| at).find(whole);
-    found.map_or((0, source.len()), |at| (at, written.len()))
 }

@@ -52,9 +52,9 @@ fn put_later(later: &Map<String, Value>, form: &mut Value) {
     }
     let mut keys: Vec<&String> = later.keys().collect();
     keys.sort_unstable();
-    let value = |key: &str| match handlers::KEYS.contains(&key) {
-        true => later[key].clone(),
-        false => sorted(&later[key]),
+    let value = |key: &str| {
+        let is_ordered = handlers::KEYS.contains(&key);
+        if is_ordered { later[key].clone() } else { sorted(&later[key]) }
     };
     form["later"] =
         keys.into_iter().map(|key| (key.clone(), value(key))).collect::<Map<_, _>>().into();

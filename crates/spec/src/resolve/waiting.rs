@@ -197,9 +197,9 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             let names = || params.keys().map(VarName::as_str);
             let near = self.report.did_you_mean(&entry.key, names());
             let message = format!("{owner} has no param {}", quoted(&entry.key));
-            let known = || match params.is_empty() {
-                true => "it has none".to_owned(),
-                false => format!("it has {}", listed(names())),
+            let known = || {
+                let none = "it has none".to_owned();
+                if params.is_empty() { none } else { format!("it has {}", listed(names())) }
             };
             self.report.error(&codes::PARAM, entry.place, message).maybe_help(near).or_help(known);
             return;
