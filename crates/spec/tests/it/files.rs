@@ -177,3 +177,12 @@ fn what_is_no_text() {
         "1:4 TM0003 the file is no UTF-8: byte 0xf0"
     );
 }
+
+#[test]
+fn a_bound_without_end_is_told_without_its_digits() {
+    let dag = crate::support::good("tasks: {a: {transform: {sql: select 1 as n}}}\n");
+    let text = "tests:\n  t:\n    expect: {tables: {a: {rows: [{n: 1}], tolerance: -1}}}\n";
+    let (_, found) = tidemill_spec::test_file::parse_tests(source(text), &dag);
+    assert_eq!(short(&found), ["3:54 TM0105 `tolerance` must be at least 0, not -1"]);
+    assert_eq!(found[0].help.as_deref(), Some("write `tolerance: 0`"));
+}
