@@ -293,12 +293,12 @@ def test_a_fault(editor, fault):
 
 
 def test_keys_that_cannot_run_yet(editor, schema):
-    """Each is said to be one, as `validate` does."""
+    """Each is said to be one, as `validate` does, whatever its value."""
     keys = later(task(schema))
     text = "tasks:\n  a:\n    noop:\n" + "".join(f"    {key}: 1\n" for key in keys)
-    found = sorted(editor.open(text).diagnostics())
-    assert [line for line, _ in found] == [4 + i for i in range(len(keys))]
-    assert all("cannot run it yet" in message for _, message in found), found
+    found = editor.open(text).diagnostics()
+    said = {line for line, message in found if "cannot run it yet" in message}
+    assert said == {4 + i for i in range(len(keys))}, found
 
 
 def test_sound_documents(editor):

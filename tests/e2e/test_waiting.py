@@ -189,8 +189,15 @@ def test_the_limit_of_runs_holds_back_no_call(home):
     assert home.run(home.dags / "top.yaml").state == "succeeded"
 
 
-def test_a_dag_that_calls_itself_ends(home):
+def test_a_dag_cannot_call_itself(home):
     file = home.dag("again", "tasks: {again: {call: again}}\n")
+    done = home.call("run", file, code=2)
+    assert "TM0120" in done.err and "cannot call itself" in done.err, done.err
+
+
+def test_dags_that_call_each_other_end(home):
+    home.dag("there", "tasks: {back: {call: here}}\n")
+    file = home.dag("here", "tasks: {there: {call: there}}\n")
     result = home.run(file, code=1)
     assert "16 calls" in str(result.value), result.value
 

@@ -41,6 +41,7 @@ fn fan(n: u32) -> Arc<Dag> {
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),
+        later: serde_json::Map::new(),
     };
     Arc::new(Dag::new(head, tasks).unwrap())
 }

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::expr::{Expr, Path};
 use crate::id::{DagId, Instance, PoolName, TaskIx, TaskName, VarName, Version};
@@ -72,6 +73,9 @@ pub struct DagHead {
     pub vars: IndexMap<VarName, Template>,
     /// The folder that relative paths start from.
     pub folder: PathBuf,
+    /// What no code runs yet, by its key: checked, and part of the version. A DAG that has any is
+    /// shown and compared, and refused where it would run.
+    pub later: Map<String, Value>,
 }
 
 impl std::ops::Deref for Dag {
@@ -122,6 +126,8 @@ pub struct Task {
     /// It comes after all other members of its group, however they ended, and has no say in how the
     /// group did.
     pub is_finally: bool,
+    /// What no code runs yet, by its key: as [`DagHead::later`].
+    pub later: Map<String, Value>,
 }
 
 /// When the result of an earlier attempt is used again: everything that it was made from is as it
@@ -192,6 +198,7 @@ impl Task {
             group: None,
             mapping: None,
             is_finally: false,
+            later: Map::new(),
         }
     }
 

@@ -3,11 +3,12 @@
 //! `cel` stays inside this module. An expression is a pure function of its [`Scope`].
 //!
 //! * [`Expr`], below: parsing and evaluation;
-//! * [`types`], `check`, `operators`: what can be known of a value before it is there; `place`:
-//!   where a part of an expression stands;
+//! * [`types`], `check`, `operators`, `compared`: what can be known of a value before it is there;
+//!   `place`: where a part of an expression stands;
 //! * [`functions`]: the table of all functions; `library`: what ours compute.
 
 mod check;
+mod compared;
 pub mod functions;
 mod library;
 mod operators;
@@ -18,13 +19,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{EntryExpr, Expr as Ast, IdedExpr};
+use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr as Ast, IdedExpr};
 use cel::objects::Key;
 use cel::{Context, Env, Program};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use check::{Checked, TypeOf};
+pub use compared::Comparison;
 pub use functions::FUNCTIONS;
 pub use types::Type;
 
@@ -157,6 +159,11 @@ impl Expr {
     /// Its type, given those of the places that it reads, and what cannot work.
     pub fn check(&self, type_of: &TypeOf<'_>) -> Checked {
         check::check(self.program.expression(), self.program.source_info(), type_of)
+    }
+
+    /// The texts that places are compared with.
+    pub fn comparisons(&self) -> Vec<Comparison> {
+        compared::comparisons(self.program.expression(), self.program.source_info())
     }
 
     /// The value in a scope.
@@ -329,29 +336,32 @@ impl Walk {
     }
 }
 
+/// The parts of an expression.
+fn children(node: &IdedExpr) -> Vec<&IdedExpr> {
+    fn of_entry(entry: &EntryExpr) -> Vec<&IdedExpr> {
+        match entry {
+            EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+            EntryExpr::StructField(field) => vec![&field.value],
+        }
+    }
+    match &node.expr {
+        Ast::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Ast::Comprehension(loops) => {
+            let ComprehensionExpr { iter_range, accu_init, loop_cond, loop_step, .. } = &**loops;
+            vec![iter_range, accu_init, loop_cond, loop_step, &loops.result]
+        }
+        Ast::List(list) => list.elements.iter().collect(),
+        Ast::Map(map) => map.entries.iter().flat_map(|entry| of_entry(&entry.expr)).collect(),
+        Ast::Struct(made) => made.entries.iter().flat_map(|entry| of_entry(&entry.expr)).collect(),
+        Ast::Select(select) => vec![&select.operand],
+        Ast::Ident(_) | Ast::Literal(_) | Ast::Unspecified => Vec::new(),
+    }
+}
+
 /// Whether an expression has more than so many levels.
 fn is_deeper(node: &IdedExpr, levels: usize) -> bool {
     let Some(below) = levels.checked_sub(1) else { return true };
-    let deeper = |node: &IdedExpr| is_deeper(node, below);
-    let entry_deeper = |entry: &EntryExpr| match entry {
-        EntryExpr::MapEntry(entry) => deeper(&entry.key) || deeper(&entry.value),
-        EntryExpr::StructField(field) => deeper(&field.value),
-    };
-    match &node.expr {
-        Ast::Call(call) => {
-            call.target.as_deref().is_some_and(deeper) || call.args.iter().any(deeper)
-        }
-        Ast::Comprehension(loops) => {
-            [&loops.iter_range, &loops.accu_init, &loops.loop_cond, &loops.loop_step, &loops.result]
-                .into_iter()
-                .any(&deeper)
-        }
-        Ast::List(list) => list.elements.iter().any(deeper),
-        Ast::Map(map) => map.entries.iter().any(|entry| entry_deeper(&entry.expr)),
-        Ast::Struct(made) => made.entries.iter().any(|entry| entry_deeper(&entry.expr)),
-        Ast::Select(select) => deeper(&select.operand),
-        Ast::Ident(_) | Ast::Literal(_) | Ast::Unspecified => false,
-    }
+    children(node).into_iter().any(|child| is_deeper(child, below))
 }
 
 /// `a.b.c` and `has(a.b.c)` as a path.

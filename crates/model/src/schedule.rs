@@ -39,6 +39,15 @@ pub struct BadSchedule {
     pub help: Option<String>,
 }
 
+/// What an author may have meant otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surprise {
+    /// What the schedule really means, in one line.
+    pub message: String,
+    /// What to write instead.
+    pub help: String,
+}
+
 /// When runs are due. Cheap to clone.
 #[derive(Clone)]
 pub struct Schedule(Arc<Inner>);
@@ -49,7 +58,7 @@ struct Inner {
     /// A tick is due when any of these matches.
     matchers: Vec<cron::Schedule>,
     repeats: bool,
-    warnings: Vec<String>,
+    warnings: Vec<Surprise>,
 }
 
 impl fmt::Debug for Schedule {
@@ -121,8 +130,8 @@ impl Schedule {
         self.0.zone
     }
 
-    /// What an author may have meant otherwise, in words.
-    pub fn warnings(&self) -> Vec<String> {
+    /// What an author may have meant otherwise.
+    pub fn warnings(&self) -> Vec<Surprise> {
         self.0.warnings.clone()
     }
 

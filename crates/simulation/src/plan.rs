@@ -86,6 +86,7 @@ pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) ->
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),
+        later: serde_json::Map::new(),
     };
     Dag::new(head, tasks).ok().map(Arc::new)
 }

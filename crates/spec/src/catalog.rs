@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tidemill_model::SettingProblem;
 
-/// The connectors, transforms, connections and pools that a DAG may name.
+/// The connectors, transforms, connections, pools and calendars that a DAG may name.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     /// What `ingest` and `load` may name.
@@ -17,6 +17,8 @@ pub struct Catalog {
     pub connections: Option<Vec<String>>,
     /// The pools beside the DAG; `None` = not known, so not checked.
     pub pools: Option<Vec<String>>,
+    /// The calendars beside the DAG; `None` = not known, so not checked.
+    pub calendars: Option<Vec<String>>,
 }
 
 /// A connector.

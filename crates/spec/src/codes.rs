@@ -84,6 +84,7 @@ codes! {
     NESTED = "TM0117", "group inside of a group", "A group holds tasks, not groups, and what is mapped over a list is not mapped over another one inside of it.", "Make one group or one list of both, or put the inner one into a DAG of its own.";
     NOT_OUTSIDE = "TM0118", "member seen from outside", "Outside of a group, its members cannot be waited for one by one, and those of a mapped group have no table or value of their own: there is one for each item.", "Wait for the group, or name what it gives in its `outputs`.";
     UNKNOWN_DAG = "TM0119", "called DAG that is not beside this file", "A task calls a DAG of which there is no file in the same folder. A server finds it anywhere in the folder that it serves; `tidemill run` looks beside the file.", "Correct the name, or put the file of the DAG beside this one.";
+    STARTS_ITSELF = "TM0120", "DAG that starts itself", "A DAG calls itself, or is started by its own runs or by a table of its own, so that each run would start the next one without end.", "Name another DAG; for a list, use `for_each`.";
 
     // TM02xx: control expressions.
     EXPR_SYNTAX = "TM0201", "expression does not parse", "The text is no CEL expression, or `${{` is not closed.", "Correct it at the place that is marked: texts have quotes, `==` compares, `&&`, `||` and `!` join conditions, and each bracket is closed.";
@@ -91,6 +92,7 @@ codes! {
     EXPR_FUNCTION = "TM0203", "wrong call of a function", "An expression calls a function that does not exist, or with other arguments than it takes.", "Use one of the functions of `docs/functions.md`.";
     SECRET_HERE = "TM0204", "secret at a place where it would leak", "Secrets may stand only in `env`, in `bind` and in the settings of a connector: elsewhere they would be kept, logged or shown.", "Put the secret into `env` or `bind`, and use that name.";
     EXPR_TYPE = "TM0205", "types that do not go together", "An operator or a key is given values of types that it cannot work with. Whole numbers and numbers with a fraction are two types, and instants of a run are texts.", "Bring the values to one type: `double(…)`, `string(…)`, `timestamp(…)`, or write the value in the other form: `2.0`, `'3'`.";
+    NEVER_EQUAL = "TM0206", "comparison that never holds", "A text is compared with the state of a task, or with a param that has an `enum`, and is none of their values.", "Correct the text.";
 
     // TM03xx: SQL.
     SQL_SYNTAX = "TM0301", "SQL does not parse", "The text is no SQL.", "Correct the SQL at the place that is marked: most often a comma, a quote, a bracket or a keyword is missing or one too many.";
@@ -117,11 +119,14 @@ codes! {
     INSTANT = "TM0503", "bad date or instant", "The text is neither a date nor an instant, or the zone's clocks skip it.", "Write `2026-01-31` or `2026-01-31T02:00:00Z`.";
     DURATION = "TM0504", "bad duration", "Durations are a number and a unit.", "Write `100ms`, `10s`, `5m`, `2h` or `1d`.";
     SCHEDULE_WARNING = "TM0505", "schedule that may surprise", "The schedule means something else than it may seem to.", "Change the schedule if that is not what you want.";
+    TRIGGER = "TM0506", "trigger that cannot be", "A trigger has exactly one kind, and some of its keys go only with some kinds. `schedule` is short for a list of one trigger, so that it does not stand beside `triggers`.", "Make a trigger of its own of each kind, and remove the key that has no meaning.";
+    UNKNOWN_CALENDAR = "TM0507", "unknown calendar", "A trigger or another calendar names a calendar that `calendars.yaml` does not have.", "Add the calendar, or correct the name.";
 
     // TM06xx: commands.
     SHELL_PLACE = "TM0601", "expression where the shell would read it", "An expression never becomes part of a script: it travels in an environment variable. At this place the shell would not put the variable in, or would read it as code.", "Assign it to a variable first: `day=${{ … }}`, then use `\"$day\"`.";
     SCRIPT_SIZE = "TM0602", "script too long", "A script has at most 64 KiB.", "Move the script into a file and run that.";
     NO_COMMAND = "TM0603", "no command", "The command is empty.", "Name the program to run.";
+    OUTSIDE = "TM0604", "folder outside of the project", "A command runs in the folder of its DAG file or below it, so that a DAG works wherever its folder is.", "Write a path below the folder of the DAG file, without `..` that leads out of it.";
 
     // TM07xx: tables and their columns, as a plan sees them before anything runs.
     SQL_TABLES = "TM0701", "SQL that does not fit its tables", "A query, a condition or an expression uses a column that its tables do not have, or computes with types that do not go together. The columns are those that the settings declare, that the files have now, or that the last run left.", "Correct the SQL, or look with `tidemill plan` at the columns that are known.";

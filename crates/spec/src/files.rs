@@ -1,15 +1,18 @@
-//! The small files beside the DAGs: `connections.yaml` and `pools.yaml`.
+//! The small files beside the DAGs: `connections.yaml`, `pools.yaml`, and [`calendars`].
+
+mod calendars;
 
 use serde_json::{Map, Value};
 use tidemill_model::{DagId, PoolName};
 
 use crate::codes;
 use crate::diagnostic::Diagnostic;
-use crate::keys::{self, Key};
+use crate::keys::{self, Key, SLOTS_MAX};
 use crate::read::value;
 use crate::report::{Report, SourceText, quoted};
 use crate::yaml;
 use crate::yaml::node::{Data, Entry};
+pub use calendars::{CalendarSpec, Roll, parse_calendars};
 
 /// A connection as written.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,9 +26,6 @@ pub struct ConnectionSpec {
     /// Fields that are secrets: (field, name of the secret).
     pub secrets: Vec<(String, String)>,
 }
-
-/// Slots of a pool; more than these are a slip of the pen.
-const SLOTS_MAX: u64 = 1_000_000;
 
 static POOL: &[Key] = &[Key {
     name: "slots",

@@ -1,16 +1,20 @@
 //! Every key of the language, once: what the reader knows, what editors are told, what the
 //! reference says.
 
+pub(crate) mod runs;
+mod tasks;
 pub(crate) mod test_file;
 
 use serde_json::{Value, json};
-use tidemill_model::dag::{MAX_PARALLEL_DEFAULT, ParamKind};
+use tidemill_model::dag::ParamKind;
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::trigger_rule::TriggerRule;
 
 use crate::codes;
 use crate::report::{Report, listed, quoted};
 use crate::yaml::node::Entry;
+use tasks::condition;
+pub(crate) use tasks::{ACTIONS, APPROVE, CACHE, CALL, GROUP, MAX_PARALLEL_MAX, MODIFIERS, WAIT};
 
 /// A key of the language.
 #[derive(Debug)]
@@ -44,6 +48,22 @@ pub static PLACES: &[(&str, &[Key])] = &[
     ("defaults", DEFAULTS),
     ("folder", FOLDER),
     ("retry", RETRY),
+    ("trigger", runs::TRIGGER),
+    ("trigger dataset", runs::TRIGGER_DATASET),
+    ("trigger file", runs::TRIGGER_FILE),
+    ("trigger dag", runs::TRIGGER_DAG),
+    ("trigger webhook", runs::TRIGGER_WEBHOOK),
+    ("trigger stream", runs::TRIGGER_STREAM),
+    ("stream kafka", runs::STREAM_KAFKA),
+    ("batch", runs::BATCH),
+    ("blackout", runs::BLACKOUT),
+    ("concurrency", runs::CONCURRENCY),
+    ("deadline", runs::DEADLINE),
+    ("auto_pause", runs::AUTO_PAUSE),
+    ("handler", runs::HANDLER),
+    ("rate", runs::RATE),
+    ("engine", runs::ENGINE),
+    ("calendar", runs::CALENDAR),
     ("test", test_file::TEST),
     ("stub", test_file::STUB),
     ("rows", test_file::ROWS),
@@ -61,8 +81,8 @@ const fn now(name: &'static str, doc: &'static str, schema: fn() -> Value) -> Ke
     Key { name, doc, later: false, schema }
 }
 
-const fn later(name: &'static str, doc: &'static str) -> Key {
-    Key { name, doc, later: true, schema: || json!({}) }
+const fn later(name: &'static str, doc: &'static str, schema: fn() -> Value) -> Key {
+    Key { name, doc, later: true, schema }
 }
 
 /// The keys of a DAG file.
@@ -107,245 +127,39 @@ pub(crate) static TOP: &[Key] = &[
         json!({"type": "object", "minProperties": 1, "propertyNames": name_schema(false),
             "additionalProperties": {"$ref": "#/$defs/task"}})
     }),
-    later("triggers", "What starts runs."),
-    later("end", "No run is scheduled after this instant."),
-    later("concurrency", "How many runs may be active at once."),
-    later("deadline", "When a run is late."),
-    later("retry", "How often a whole run is tried again."),
-    later("timeout", "The longest a run may take."),
-    later("on_success", "What happens after a run succeeded."),
-    later("on_failure", "What happens after a run failed."),
-    later("finally", "What happens after a run, however it ended."),
-    later("auto_pause", "When the schedule pauses by itself."),
-];
-
-/// The actions of a task.
-pub(crate) static ACTIONS: &[Key] = &[
-    now(
-        "ingest",
-        "Reads rows from a connector into the task's table: one key, the connector.",
-        || json!({"$ref": "#/$defs/ingest"}),
-    ),
-    now(
-        "transform",
-        "Makes tables from tables: one key, the transform.",
-        || json!({"$ref": "#/$defs/transform"}),
-    ),
-    now(
-        "load",
-        "Writes the table of `from` to a connector: one key, the connector.",
-        || json!({"$ref": "#/$defs/load"}),
-    ),
-    now(
-        "run",
-        "Runs a command: a list is the program and its arguments, a string is a script for `/bin/sh -eu`.",
-        || {
-            json!({"anyOf": [
-            {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}},
-            {"type": "string", "minLength": 1}
-        ], "examples": [["python", "report.py", "--day", "${{ date(run.interval.start) }}"]]})
-        },
-    ),
-    now(
-        "noop",
-        "Does nothing: a place where branches meet. Written `noop:` alone, or `noop: {}`.",
-        || json!({"type": ["object", "null"], "maxProperties": 0}),
-    ),
-    now(
-        "call",
-        "Runs another DAG and waits for its end: the name of the DAG, or more about it: `{dag: NAME, params: {…}}`.",
-        || json!({"anyOf": [{"$ref": "#/$defs/call"}, dag_name()]}),
-    ),
-    now(
-        "wait",
-        "Waits and holds no worker: for a span, `10m`, or until an instant: `{until: INSTANT}`.",
-        || json!({"anyOf": [{"$ref": "#/$defs/wait"}, {"type": "string"}]}),
-    ),
-    now(
-        "approve",
-        "Waits for a person to say yes or no: the question, or more about it: `{message: …, params: {…}}`.",
-        || json!({"anyOf": [{"$ref": "#/$defs/approve"}, {"type": ["string", "null"]}]}),
-    ),
-    now(
-        "tasks",
-        "Holds other tasks, by name: a group. Inside of it members have their short names, outside `GROUP.MEMBER`.",
-        || {
-            json!({"type": "object", "minProperties": 1, "propertyNames": name_schema(false),
-            "additionalProperties": {"$ref": "#/$defs/task"}})
-        },
-    ),
-];
-
-/// The keys of `call`.
-pub(crate) static CALL: &[Key] = &[
-    now("dag", "The name of the DAG.", dag_name),
-    now(
-        "params",
-        "Its params, by name; those that are not given have their defaults.",
-        || json!({"type": "object", "propertyNames": name_schema(false)}),
-    ),
-    now("table", "A table of that run, which becomes the task's own.", text),
-];
-
-/// The keys of `wait`; exactly one.
-pub(crate) static WAIT: &[Key] = &[
-    now(
-        "for",
-        "So long, from when the task's turn has come.",
-        || json!({"type": "string", "examples": ["10m", "${{ params.pause }}"]}),
-    ),
-    now(
-        "until",
-        "Until this instant; one that has passed is no wait.",
-        || json!({"type": "string", "examples": ["2026-01-31T02:00:00Z", "${{ run.interval.end }}"]}),
-    ),
-];
-
-/// The keys of `approve`.
-pub(crate) static APPROVE: &[Key] = &[
-    now("message", "The question.", text),
-    now("params", "What the person is asked for besides: as `params` of a DAG.", || {
-        json!({"type": "object", "propertyNames": name_schema(false),
-            "additionalProperties": {"$ref": "#/$defs/param"}})
+    later("triggers", "What starts runs: a list, each of one kind. Not beside `schedule`.", || {
+        json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/trigger"},
+            "examples": [[{"cron": "0 2 * * *", "catchup": "latest"}]]})
     }),
-];
-
-/// The keys of `cache`.
-pub(crate) static CACHE: &[Key] = &[
-    now("for", "How old a result may be.", duration),
-    now(
-        "key",
-        "An expression: what must have been the same besides.",
-        || json!({"type": "string", "examples": ["start_of('day', run.logical_time)"]}),
+    later(
+        "end",
+        "No run is scheduled after this day or instant, which is in the DAG's zone.",
+        || json!({"type": "string", "examples": ["2026-12-31", "2026-12-31T06:00:00"]}),
     ),
-];
-
-/// The keys of a group.
-pub(crate) static GROUP: &[Key] = &[
-    now(
-        "depends_on",
-        "Tasks that come before the group, beside those that its members read.",
-        texts,
-    ),
-    now("when", "An expression; the group is skipped when it gives false.", condition),
-    now("trigger_rule", "What must have become of the tasks before.", trigger_rule),
-    now("retry", "How often the whole group is tried again after it failed.", retry),
-    now(
-        "timeout",
-        "The longest that the group may take; for each item, if it is mapped.",
-        duration,
-    ),
-    now("for_each", FOR_EACH, for_each),
-    now("max_parallel", MAX_PARALLEL, max_parallel),
-    now("tolerate", TOLERATE, tolerate),
-    now(
-        "outputs",
-        "What the group gives: the member whose table is the group's, or that under `table`, and values by name, as expressions.",
+    later(
+        "concurrency",
+        "How many runs may be active at once, `1`, or more about it: `{limit: 1, overlap: skip}`.",
         || {
-            json!({"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1,
-                "additionalProperties": {"type": ["string", "number", "boolean"]}}],
-                "examples": ["clean", {"table": "clean", "total": "tasks.clean.rows"}]})
+            json!({"anyOf": [{"$ref": "#/$defs/concurrency"},
+                {"type": "integer", "minimum": 1, "maximum": 1_000_000}],
+                "examples": [{"limit": 1, "overlap": "queue"}]})
         },
     ),
-    now(
-        "finally",
-        "What is done after all members have ended, however they did: a list of actions with their modifiers. How they end changes nothing for the group.",
-        || json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/task"}}),
+    later(
+        "deadline",
+        "When a run is late.",
+        || json!({"$ref": "#/$defs/deadline", "examples": [{"within": "3h", "of": "scheduled"}]}),
     ),
-];
-
-const FOR_EACH: &str = "An expression that gives a list: the task runs once for each item, which its expressions know as `item`. Its table is that of all items together, in order, with the column `_item`.";
-const MAX_PARALLEL: &str = "How many items are under way at once; one that waits for its retry is.";
-const TOLERATE: &str =
-    "How many items may fail, `2` or `5%`, before the whole has failed and no further item begins.";
-
-fn for_each() -> Value {
-    json!({"anyOf": [{"type": "string"}, {"type": "array"}], "examples": ["params.regions", "range(10)"]})
-}
-
-fn max_parallel() -> Value {
-    json!({"type": "integer", "minimum": 1, "maximum": MAX_PARALLEL_MAX, "default": MAX_PARALLEL_DEFAULT})
-}
-
-fn tolerate() -> Value {
-    json!({"type": ["integer", "string"], "default": 0, "examples": [2, "5%"]})
-}
-
-fn condition() -> Value {
-    json!({"type": ["string", "boolean"], "examples": ["tasks.orders.rows > 0"]})
-}
-
-/// The most items of a list that may be under way at once.
-pub(crate) const MAX_PARALLEL_MAX: u32 = 10_000;
-
-/// The modifiers of a task.
-pub(crate) static MODIFIERS: &[Key] = &[
-    now(
-        "depends_on",
-        "Tasks that come before this one, beside those whose tables it reads.",
-        texts,
+    later("retry", "How often a whole run is tried again after it failed.", retry),
+    later("timeout", "The longest that a run may take.", duration),
+    later("on_success", "What is done after a run succeeded.", runs::handlers),
+    later("on_failure", "What is done after a run failed.", runs::handlers),
+    later("finally", "What is done after a run, however it ended.", runs::handlers),
+    later(
+        "auto_pause",
+        "When the schedule pauses by itself.",
+        || json!({"$ref": "#/$defs/auto_pause", "examples": [{"after_failures": 3}]}),
     ),
-    now(
-        "from",
-        "The table it reads; or several, by the names that its settings use: `{profiles: p, consent: c}`. A `load` has exactly one.",
-        || {
-            json!({"anyOf": [
-                {"type": "string"},
-                {"type": "object", "minProperties": 1, "additionalProperties": {"anyOf": [
-                    {"type": "string"}, {"$ref": "#/$defs/input"}]}}
-            ], "examples": ["rfm", {"profiles": "p", "consent": "c"}]})
-        },
-    ),
-    now("bind", "Values for the `$names` of its SQL: expressions by name.", || {
-        json!({"type": "object", "propertyNames": name_schema(false),
-            "additionalProperties": {"type": ["string", "number", "boolean"]},
-            "examples": [{"least": "params.least * 2"}]})
-    }),
-    now("when", "An expression; the task is skipped when it gives false.", condition),
-    now(
-        "retry",
-        "How often a failed attempt is tried again, `3`, or more about it: `{limit: 3, delay: 10s}`.",
-        retry,
-    ),
-    now("timeout", "The longest that an attempt may take.", duration),
-    now("trigger_rule", "What must have become of the tasks before.", trigger_rule),
-    now(
-        "checks",
-        "What must hold of the task's table.",
-        || json!({"type": "array", "items": {"$ref": "#/$defs/check"}}),
-    ),
-    now("pool", "Where the task gets its slot.", pool),
-    now("env", "Environment variables of its command.", env),
-    now(
-        "outputs",
-        "What its command leaves, by name: small values for expressions, and tables.",
-        || {
-            json!({"type": "object", "propertyNames": name_schema(false), "minProperties": 1,
-            "additionalProperties": {"anyOf": [
-                {"enum": output_types()}, {"$ref": "#/$defs/output"}]},
-            "examples": [{"total": "integer", "scores": {"type": "table", "format": "csv"}}]})
-        },
-    ),
-    now(
-        "cache",
-        "How long its result is used again, as long as what it is made from stays the same: `1d`, or more about it: `{for: 1d, key: EXPRESSION}`.",
-        || json!({"anyOf": [{"$ref": "#/$defs/cache"}, duration()]}),
-    ),
-    later("queue_timeout", "The longest that it may wait for a slot."),
-    now("for_each", FOR_EACH, for_each),
-    now("max_parallel", MAX_PARALLEL, max_parallel),
-    now("tolerate", TOLERATE, tolerate),
-    later("slots", "How many slots of the pool it takes."),
-    later("priority", "Which task gets a free slot first."),
-    later("rate", "How often it may start."),
-    later("workdir", "Where its command runs."),
-    later("dataset", "The name of the dataset that it makes."),
-    later("engine", "Where its SQL runs."),
-    later("worker", "Which machines may run it."),
-    later("depends_on_past", "Whether it waits for the run before."),
-    later("on_failure", "What happens after it failed."),
-    later("on_success", "What happens after it succeeded."),
-    later("finally", "What happens after it, however it ended."),
 ];
 
 /// The keys of `defaults`.
@@ -388,7 +202,16 @@ pub(crate) static RETRY: &[Key] = &[
         "The share of a wait that chance may add or take.",
         || json!({"type": "number", "minimum": 0, "maximum": 1, "default": 0.2}),
     ),
-    later("when", "Which failures are tried again."),
+    later(
+        "when",
+        "An expression over `error`, and what a task may read; only failures for which it holds are tried again.",
+        || {
+            let mut schema = condition();
+            schema["format"] = json!("expression");
+            schema["examples"] = json!(["error.message.contains('timed out')"]);
+            schema
+        },
+    ),
 ];
 
 /// The keys of a param.
@@ -454,6 +277,8 @@ fn output_types() -> Vec<&'static str> {
 
 /// The values of `on_fail`.
 pub(crate) const ON_FAIL: &[&str] = &["stop", "quarantine", "warn"];
+/// Slots of a pool; more than these are a slip of the pen.
+pub(crate) const SLOTS_MAX: u64 = 1_000_000;
 /// The most retries of a task.
 pub(crate) const RETRIES_MAX: u32 = 10_000;
 
@@ -497,8 +322,13 @@ fn file_format() -> Value {
     json!({"enum": FileFormat::ALL.map(FileFormat::label), "default": "arrow"})
 }
 
+fn label() -> Value {
+    json!({"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$",
+        "patternErrorMessage": "A label begins with a small letter and holds small letters, digits, `_` and `-`."})
+}
+
 fn duration() -> Value {
-    json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$",
+    json!({"type": "string", "format": "duration", "pattern": "^[0-9]+(ms|s|m|h|d)$",
         "patternErrorMessage": "A duration is a number and a unit: `100ms` `10s` `5m` `2h` `1d`.",
         "examples": ["100ms", "10s", "5m", "2h", "1d"]})
 }
@@ -517,6 +347,11 @@ fn trigger_rule() -> Value {
 fn retry() -> Value {
     json!({"anyOf": [
         {"$ref": "#/$defs/retry"}, {"type": "integer", "minimum": 0, "maximum": RETRIES_MAX}]})
+}
+
+/// Whether a key is in a table, and this version cannot run it.
+pub(crate) fn is_later(table: &[Key], name: &str) -> bool {
+    table.iter().any(|key| key.later && key.name == name)
 }
 
 /// Reports keys that are not in `tables`, and those that this version cannot run.

@@ -9,8 +9,8 @@
 //! * `settings`: settings against their schemas; [`sql`]: what a query reads; `shell`: scripts;
 //! * [`catalog`]: what an installation offers; `schema`: the JSON Schema for editors;
 //! * `places`: findings that come up later, put back into the file;
-//! * [`test_file`]: tests beside a DAG; `files`: connections and pools; `meaning`: a DAG in the words of the language, and what
-//!   changed between two.
+//! * [`test_file`]: tests beside a DAG; `files`: connections, pools and calendars; `meaning`: a DAG in
+//!   the words of the language, and what changed between two.
 //!
 //! **Invariants.** Pure: no IO, no clock, no environment; the same text gives the same answer.
 //! Nothing panics on any text. `serde_yaml` and `granit-parser` stay inside `yaml`, `sqlparser`
@@ -41,7 +41,9 @@ use tidemill_model::{Dag, DagId};
 
 pub use catalog::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
-pub use files::{ConnectionSpec, parse_connections, parse_pools};
+pub use files::{
+    CalendarSpec, ConnectionSpec, Roll, parse_calendars, parse_connections, parse_pools,
+};
 pub use meaning::{Change, changes, meaning};
 pub use places::{Finding, keys_of, place};
 pub use report::SourceText;

@@ -11,6 +11,7 @@ use tidemill_model::dag::{
 };
 use tidemill_model::expr::Expr;
 use tidemill_model::outputs::{FileFormat, Output};
+use tidemill_model::retry::RetryPolicy;
 use tidemill_model::schedule::Schedule;
 use tidemill_model::template::{Piece, Template};
 use tidemill_model::time::written_duration;
@@ -19,7 +20,7 @@ use tidemill_model::time::written_duration;
 pub fn meaning(dag: &Dag) -> Value {
     let tasks = dag.tasks().iter().map(|task| (task.name.to_string(), task_meaning(dag, task)));
     let vars = dag.vars.iter().map(|(name, var)| (name.to_string(), written(var)));
-    json!({
+    let mut form = json!({
         "dag": dag.id.as_str(),
         "description": dag.description,
         "owner": dag.owner,
@@ -30,7 +31,11 @@ pub fn meaning(dag: &Dag) -> Value {
         "params": dag.params,
         "vars": vars.collect::<Map<_, _>>(),
         "tasks": tasks.collect::<Map<_, _>>(),
-    })
+    });
+    if let Value::Object(fields) = &mut form {
+        fields.extend(dag.later.clone());
+    }
+    form
 }
 
 fn task_meaning(dag: &Dag, task: &Task) -> Value {
@@ -69,7 +74,7 @@ fn task_meaning(dag: &Dag, task: &Task) -> Value {
     put("bind", task.bind.iter().map(|(name, e)| (name.to_string(), source(e))).collect());
     put("when", task.when.as_ref().map_or(Value::Null, source));
     put("trigger_rule", json!(task.trigger_rule));
-    put("retry", retry(task));
+    put("retry", retry(&task.retry));
     put("timeout", json!(task.timeout.map(written_duration)));
     put("pool", json!(task.pool));
     put("env", task.env.iter().map(|(name, value)| (name.clone(), written(value))).collect());
@@ -78,6 +83,9 @@ fn task_meaning(dag: &Dag, task: &Task) -> Value {
         put("cache", json!({"for": written_duration(*max_age), "key": key.as_ref().map(source)}));
     }
     put("outputs", task.outputs.iter().map(|(name, o)| (name.to_string(), output(o))).collect());
+    for (key, value) in &task.later {
+        put(key, value.clone());
+    }
     Value::Object(form)
 }
 
@@ -127,8 +135,8 @@ fn reads(task: &Task) -> Value {
     task.reads.iter().map(read).collect()
 }
 
-fn retry(task: &Task) -> Value {
-    let retry = &task.retry;
+/// A policy in the words of the language.
+pub(crate) fn retry(retry: &RetryPolicy) -> Value {
     if retry.limit == 0 {
         return json!(0);
     }

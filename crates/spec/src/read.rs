@@ -2,15 +2,16 @@
 //!
 //! * [`value`]: single values; [`head`]: the keys of the DAG; [`task`]: the keys of a task;
 //! * [`check`]: `checks`; [`output`]: `outputs`; [`retry`]: `retry`; [`group`]: groups; [`map`]:
-//!   `for_each`.
+//!   `for_each`; [`handlers`]: what is done after a task or a run.
 
 mod cache;
 mod check;
 mod group;
+pub(crate) mod handlers;
 mod head;
 mod map;
 mod output;
-mod retry;
+pub(crate) mod retry;
 mod task;
 pub(crate) mod value;
 
@@ -85,5 +86,6 @@ pub(crate) fn dag<'n>(
             Some(tasks) => task::read_all(tasks, &defaults, report),
         },
     };
-    Some(DagSpec { tasks, ..head })
+    let handlers = handlers::read_all(entries, &defaults, report);
+    Some(DagSpec { tasks, handlers, ..head })
 }

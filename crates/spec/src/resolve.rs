@@ -2,17 +2,22 @@
 //! found, cycles refused.
 //!
 //! * [`names`]: what a name can mean; [`uses`]: what a task turns out to use;
-//! * [`exprs`]: control expressions; [`texts`]: SQL and message texts;
+//! * [`exprs`]: control expressions; [`known`]: the types of what they read; [`texts`]: SQL and message texts;
 //! * [`groups`]: groups and mapping; [`action`]: the action and its settings; [`command`]: the command of a `run`;
-//! * [`waiting`]: actions that wait; [`vars`]: values that expressions share; [`task`]: the whole task; [`version`]: the hash of the canonical form.
+//! * [`waiting`]: actions that wait; [`vars`]: values that expressions share; [`task`]: the whole task;
+//! * [`later`], [`triggers`], [`cron`]: keys that no code runs yet; [`version`]: the hash of the canonical form.
 
 mod action;
 mod command;
+mod cron;
 mod exprs;
 mod groups;
+mod known;
+mod later;
 mod names;
 mod task;
 mod texts;
+mod triggers;
 mod uses;
 mod vars;
 mod version;
@@ -32,7 +37,7 @@ use crate::catalog::Catalog;
 use crate::codes;
 use crate::report::{Place, Report};
 use crate::settings::Patterns;
-use crate::spec::DagSpec;
+use crate::spec::{DagSpec, TaskSpec};
 use names::Names;
 use uses::Uses;
 
@@ -55,12 +60,23 @@ pub(crate) struct Resolver<'c, 'n, 'r, 'a> {
     pub(crate) neighbours: &'c dyn Neighbours,
     /// The type of `item`, where there is one.
     pub(crate) item: Option<Type>,
+    /// What is done after a task or a run, while that is resolved.
+    pub(crate) after: Option<&'c TaskSpec<'n>>,
+    /// Whether `error` has a value: where something has failed.
+    pub(crate) knows_error: bool,
     /// The types of the items of mapped tasks, by their place.
     pub(crate) items: HashMap<usize, Type>,
     pub(crate) patterns: Patterns,
     /// The types of the vars that were read so far.
     pub(crate) vars: IndexMap<&'n str, Type>,
     pub(crate) report: &'r mut Report<'a>,
+}
+
+impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
+    /// Who reads what these uses are collected from.
+    pub(crate) fn reader(&self, uses: &Uses) -> &'c TaskSpec<'n> {
+        self.after.unwrap_or_else(|| &self.spec.tasks[uses.at])
+    }
 }
 
 /// Resolves the whole file; `None` when anything is wrong.
@@ -77,6 +93,8 @@ pub(crate) fn dag(
         names,
         neighbours,
         item: None,
+        after: None,
+        knows_error: false,
         items: HashMap::new(),
         patterns: Patterns::default(),
         vars: IndexMap::new(),
@@ -85,6 +103,7 @@ pub(crate) fn dag(
     let vars = resolver.vars();
     let (mut tasks, mut uses): (Vec<Task>, Vec<Uses>) =
         (0..spec.tasks.len()).map(|at| resolver.task(at)).unzip();
+    let later = resolver.later_of_dag();
     groups::hoist(&spec, &mut uses);
     for (task, uses) in tasks.iter_mut().zip(&uses) {
         task.upstream = uses.upstream();
@@ -107,6 +126,7 @@ pub(crate) fn dag(
         params,
         vars,
         folder: folder.to_owned(),
+        later,
     };
     let schedule_text = schedule.as_ref().map(|(_, text)| text.as_str());
     head.version = version::of(&head, schedule_text, &tasks);

@@ -6,31 +6,12 @@ mod editors;
 use serde_json::{Map, Value, json};
 
 use crate::catalog::Catalog;
-use crate::keys::{self, Key};
+use crate::keys::{self, Key, runs};
 
 /// The JSON Schema (draft 2020-12) of a DAG file.
 pub fn json_schema(catalog: &Catalog) -> Value {
-    let mut definitions = Map::new();
-    let mut put = |name: &str, schema: Value| {
-        definitions.insert(name.to_owned(), schema);
-    };
-    put("task", task());
-    put("defaults", mapping(keys::DEFAULTS));
-    put("retry", mapping(keys::RETRY));
-    put("cache", required(mapping(keys::CACHE), &["for"]));
-    put(
-        "param",
-        described(
-            required(mapping(keys::PARAM), &["type"]),
-            "A param: its type, and what else there is to say.",
-        ),
-    );
-    put("call", required(mapping(keys::CALL), &["dag"]));
-    put("wait", one_of("`wait` has exactly one key.", mapping(keys::WAIT)));
-    put("approve", mapping(keys::APPROVE));
-    put("check", check());
-    put("input", required(mapping(keys::INPUT), &["table"]));
-    put("output", required(mapping(keys::OUTPUT), &["type"]));
+    let mut definitions = definitions();
+    put_editors_own(&mut definitions);
     for (action, title) in [("ingest", "source"), ("load", "sink")] {
         let mut ends = Map::new();
         for info in &catalog.connectors {
@@ -62,6 +43,87 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     root["$defs"] = Value::Object(definitions);
     editors::adapt(&mut root);
     root
+}
+
+/// The mappings of the language by the names that references have, each with its keys, and those
+/// of them that must be there.
+///
+/// This much is held against what a file says; what is exclusive is told by those who read it.
+pub(crate) fn definitions() -> Map<String, Value> {
+    let all: [(&str, &[Key], &[&str]); 23] = [
+        ("defaults", keys::DEFAULTS, &[]),
+        ("retry", keys::RETRY, &[]),
+        ("cache", keys::CACHE, &["for"]),
+        ("param", keys::PARAM, &["type"]),
+        ("call", keys::CALL, &["dag"]),
+        ("wait", keys::WAIT, &[]),
+        ("approve", keys::APPROVE, &[]),
+        ("input", keys::INPUT, &["table"]),
+        ("output", keys::OUTPUT, &["type"]),
+        ("trigger", runs::TRIGGER, &[]),
+        ("trigger_dataset", runs::TRIGGER_DATASET, &[]),
+        ("trigger_file", runs::TRIGGER_FILE, &["path"]),
+        ("trigger_dag", runs::TRIGGER_DAG, &["name"]),
+        ("trigger_webhook", runs::TRIGGER_WEBHOOK, &["source"]),
+        ("trigger_stream", runs::TRIGGER_STREAM, &["kafka"]),
+        ("stream_kafka", runs::STREAM_KAFKA, &["connection", "topic"]),
+        ("batch", runs::BATCH, &[]),
+        ("blackout", runs::BLACKOUT, &["from", "to"]),
+        ("concurrency", runs::CONCURRENCY, &[]),
+        ("deadline", runs::DEADLINE, &["within"]),
+        ("auto_pause", runs::AUTO_PAUSE, &["after_failures"]),
+        ("rate", runs::RATE, &["limit", "per"]),
+        ("engine", runs::ENGINE, &["connection"]),
+    ];
+    let definition = |(name, keys, must): (&str, &[Key], &[&str])| {
+        let schema = mapping(keys);
+        let schema = if must.is_empty() { schema } else { required(schema, must) };
+        (name.to_owned(), schema)
+    };
+    all.into_iter().map(definition).collect()
+}
+
+/// What is exclusive, said in the way that editors understand; and the mappings that only they are
+/// told of in this way.
+fn put_editors_own(definitions: &mut Map<String, Value>) {
+    let mut edit = |name: &str, edit: &dyn Fn(Value) -> Value| {
+        if let Some(schema) = definitions.get_mut(name) {
+            *schema = edit(schema.take());
+        }
+    };
+    let param = "A param: its type, and what else there is to say.";
+    edit("param", &|schema| described(schema, param));
+    edit("wait", &|schema| one_of("`wait` has exactly one key.", schema));
+    edit("trigger", &|mut schema| {
+        let kinds = runs::TRIGGER[..runs::TRIGGER_KINDS].iter();
+        let kinds: Vec<String> = kinds.map(|key| key.name.to_owned()).collect();
+        exactly_one(&mut schema, &kinds, ("A trigger", "kind"));
+        described(schema, "A trigger: its kind, and what else there is to say.")
+    });
+    edit("trigger_dataset", &|mut schema| {
+        let ways = ["any".to_owned(), "all".to_owned()];
+        exactly_one(&mut schema, &ways, ("`dataset`", "way to name tables"));
+        schema
+    });
+    definitions.insert("task".to_owned(), task());
+    definitions.insert("handler".to_owned(), handler());
+    definitions.insert("check".to_owned(), check());
+}
+
+/// What is done after a task or a run: a message, or an action with its modifiers.
+fn handler() -> Value {
+    let properties = runs::handler_keys().map(|key| (key.name.to_owned(), property(key)));
+    let mut schema = closed(properties.collect());
+    let actions = runs::handler_actions().map(|key| key.name.to_owned());
+    let actions: Vec<String> = std::iter::once("notify".to_owned()).chain(actions).collect();
+    exactly_one(&mut schema, &actions, ("A handler", "action"));
+    let of_message = |key: &Key| runs::HANDLER.iter().any(|own| own.name == key.name);
+    let others = runs::handler_keys().filter(|key| !of_message(key));
+    let others: Map<String, Value> =
+        others.map(|key| (key.name.to_owned(), json!(false))).collect();
+    schema["dependentSchemas"]["notify"] =
+        json!({"properties": others, "errorMessage": "A message takes `when` alone."});
+    described(schema, "What is done: a message, or an action with its modifiers.")
 }
 
 /// What is said of a key that this version cannot run.
@@ -101,7 +163,7 @@ fn reference(name: &str) -> Value {
 }
 
 /// A mapping with these keys and no others.
-fn mapping(keys: &[Key]) -> Value {
+pub(crate) fn mapping(keys: &[Key]) -> Value {
     let properties: Map<String, Value> =
         keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
     closed(properties)

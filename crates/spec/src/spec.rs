@@ -26,12 +26,17 @@ pub(crate) struct DagSpec<'n> {
     pub(crate) tags: Vec<String>,
     pub(crate) timezone: Tz,
     pub(crate) start: Option<Timestamp>,
+    pub(crate) end: Option<Timestamp>,
     pub(crate) schedule: Option<(Schedule, String)>,
     pub(crate) params: IndexMap<VarName, Param>,
     /// The names of all params, those that cannot be read included.
     pub(crate) param_names: Vec<&'n str>,
     pub(crate) vars: &'n [Entry],
     pub(crate) tasks: Vec<TaskSpec<'n>>,
+    /// Keys that no code runs yet.
+    pub(crate) later: Vec<&'n Entry>,
+    /// What is done after a run.
+    pub(crate) handlers: Vec<HandlerSpec<'n>>,
 }
 
 /// A task.
@@ -78,6 +83,43 @@ pub(crate) struct TaskSpec<'n> {
     pub(crate) outputs: IndexMap<VarName, Output>,
     /// The key of `outputs`.
     pub(crate) outputs_place: Option<Place>,
+    /// Its keys as they are written.
+    pub(crate) entries: &'n [Entry],
+    /// `retry.when`, of the task or of `defaults`.
+    pub(crate) retry_when: Option<RetryWhen<'n>>,
+    /// What is done after it.
+    pub(crate) handlers: Vec<HandlerSpec<'n>>,
+}
+
+impl TaskSpec<'_> {
+    /// Where the task itself has a key, rather than `defaults`.
+    pub(crate) fn place_of(&self, key: &str) -> Option<Place> {
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.place)
+    }
+}
+
+/// Which failures are tried again.
+#[derive(Clone)]
+pub(crate) enum RetryWhen<'n> {
+    /// An expression of the file.
+    Here(&'n Node),
+    /// The text of one in the defaults of the folder, which is known to parse.
+    Folder(String),
+}
+
+/// Something that is done after a task or a run.
+pub(crate) struct HandlerSpec<'n> {
+    /// `on_failure`, `on_success` or `finally`.
+    pub(crate) key: &'n str,
+    pub(crate) what: HandlerAction<'n>,
+}
+
+/// What a handler does.
+pub(crate) enum HandlerAction<'n> {
+    /// Sends a message, if the expression holds.
+    Notify(Option<&'n Node>),
+    /// What a task does.
+    Task(Box<TaskSpec<'n>>),
 }
 
 /// What a task is mapped over, and how.

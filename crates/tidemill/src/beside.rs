@@ -1,4 +1,4 @@
-//! The small files beside DAGs: `connections.yaml` and `pools.yaml`.
+//! The small files beside DAGs: `connections.yaml`, `pools.yaml` and `calendars.yaml`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,9 @@ use tidemill_connector::{Connection, ConnectorError};
 use tidemill_executor::{Connections, Secrets};
 use tidemill_model::PoolName;
 use tidemill_model::admission::{DEFAULT_POOL, DEFAULT_POOL_SLOTS};
-use tidemill_spec::{ConnectionSpec, Diagnostic, SourceText, parse_connections, parse_pools};
+use tidemill_spec::{
+    ConnectionSpec, Diagnostic, SourceText, parse_calendars, parse_connections, parse_pools,
+};
 
 use crate::folder::read_text;
 use crate::secrets::SecretStore;
@@ -19,6 +21,7 @@ pub(crate) struct Beside {
     folder: PathBuf,
     connections: BTreeMap<String, ConnectionSpec>,
     pools: Vec<(PoolName, u32)>,
+    calendars: Vec<String>,
     secrets: Arc<SecretStore>,
     /// What is wrong with the files.
     pub(crate) diagnostics: Vec<Diagnostic>,
@@ -33,6 +36,7 @@ impl Beside {
             folder: folder.to_owned(),
             connections: BTreeMap::new(),
             pools: Vec::new(),
+            calendars: Vec::new(),
             secrets,
             diagnostics: Vec::new(),
             trouble: Vec::new(),
@@ -46,6 +50,11 @@ impl Beside {
         if let Some((path, text)) = beside.text("pools.yaml") {
             let (pools, diagnostics) = parse_pools(SourceText { path: &path, text: &text });
             beside.pools = pools;
+            beside.diagnostics.extend(diagnostics);
+        }
+        if let Some((path, text)) = beside.text("calendars.yaml") {
+            let (calendars, diagnostics) = parse_calendars(SourceText { path: &path, text: &text });
+            beside.calendars = calendars.into_iter().map(|calendar| calendar.name).collect();
             beside.diagnostics.extend(diagnostics);
         }
         beside
@@ -73,6 +82,11 @@ impl Beside {
     /// The names of the pools, the default one included.
     pub(crate) fn pool_names(&self) -> Vec<String> {
         self.pools().into_iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// The names of the calendars.
+    pub(crate) fn calendar_names(&self) -> Vec<String> {
+        self.calendars.clone()
     }
 
     /// The pools and their slots; the default pool is always there.

@@ -19,7 +19,7 @@ pub(crate) fn registry(engine: &Arc<Engine>, profiles: &Arc<ProfileStore>) -> Re
     Registry { connectors, transforms }
 }
 
-/// What the DAG language checks a file against. Connections and pools are those beside the files;
+/// What the DAG language checks a file against. Connections, pools and calendars are those beside the files;
 /// without them their names are not checked.
 pub(crate) fn catalog(registry: &Registry, beside: Option<&Beside>) -> Catalog {
     Catalog {
@@ -57,6 +57,7 @@ pub(crate) fn catalog(registry: &Registry, beside: Option<&Beside>) -> Catalog {
             .collect(),
         connections: beside.map(Beside::connection_names),
         pools: beside.map(Beside::pool_names),
+        calendars: beside.map(Beside::calendar_names),
     }
 }
 

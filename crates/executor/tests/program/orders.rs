@@ -121,6 +121,7 @@ impl Job {
             params,
             vars: IndexMap::new(),
             folder: folder.to_owned(),
+            later: serde_json::Map::new(),
         };
         let scope = Map::from_iter([("params".to_owned(), Value::Object(self.params.clone()))]);
         Arc::new(AttemptOrder {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{BadSchedule, EXPRESSION_BYTES_MAX};
+use super::{BadSchedule, EXPRESSION_BYTES_MAX, Surprise};
 
 /// A field: its values as bits, and how it was written.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) struct Fields {
     day: Field,
     month: Field,
     weekday: Field,
-    misleading: Vec<String>,
+    misleading: Vec<Surprise>,
 }
 
 struct Kind {
@@ -131,18 +131,31 @@ pub(super) fn parse(expression: &str) -> Result<Fields, BadSchedule> {
 }
 
 /// What is misleading about a step that does not divide its field.
-fn misleading(word: &str, size: u32, unit: &str, whole: &str) -> Option<String> {
+fn misleading(word: &str, size: u32, unit: &str, whole: &str) -> Option<Surprise> {
     let step: u32 = word.strip_prefix("*/")?.parse().ok()?;
     if step >= size {
-        return Some(format!(
-            "`{word}` does not mean every {step} {unit}: it fires once in each {whole}"
-        ));
+        let message =
+            format!("`{word}` does not mean every {step} {unit}: it fires once in each {whole}");
+        let first = u32::from(unit == "days");
+        return Some(Surprise { message, help: format!("write `{first}`, which says the same") });
     }
-    (!size.is_multiple_of(step)).then(|| {
-        format!(
+    // Months differ in length, so that no step divides them all.
+    let dividers = || (1..size).filter(|n| size.is_multiple_of(*n) && unit != "days");
+    (!size.is_multiple_of(step)).then(|| Surprise {
+        message: format!(
             "`{word}` does not mean every {step} {unit}: it starts anew with each {whole}, so the \
              last gap is shorter"
-        )
+        ),
+        help: match (dividers().rfind(|n| *n < step), dividers().find(|n| *n > step)) {
+            (Some(less), Some(more)) => format!(
+                "write a step that divides the {whole}, such as `*/{less}` or `*/{more}`, or list \
+                 the {unit}"
+            ),
+            (Some(less), None) => format!(
+                "write a step that divides the {whole}, such as `*/{less}`, or list the {unit}"
+            ),
+            _ => format!("list the {unit} if that is not what you want"),
+        },
     })
 }
 
@@ -259,12 +272,17 @@ impl Fields {
     }
 
     /// What an author may have meant otherwise.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<Surprise> {
         let mut warnings = self.misleading.clone();
         if !self.day.starts_with_star && !self.weekday.starts_with_star {
-            warnings.push(
-                "both day fields are given: a day that matches either of them is due".to_owned(),
-            );
+            warnings.push(Surprise {
+                message: "both day fields are given: a day that matches either of them is due"
+                    .to_owned(),
+                help:
+                    "write `*` for the one that is not meant; for days that match both, give one \
+                       and ask for the other in `when` of the tasks"
+                        .to_owned(),
+            });
         }
         warnings
     }
@@ -342,7 +360,8 @@ mod tests {
     #[test]
     fn what_misleads_is_warned_of() {
         let warnings = |expression| {
-            parse(expression).map(|fields| fields.warnings().join("; ")).unwrap_or_default()
+            let warnings = parse(expression).map(|fields| fields.warnings()).unwrap_or_default();
+            warnings.into_iter().map(|w| w.message).collect::<Vec<_>>().join("; ")
         };
         for calm in ["*/5 * * * *", "*/15 */6 * * *", "0 0 */2 * MON", "0 0 * * *", "* * * * *"] {
             let expected = if calm.contains("*/2") {
@@ -358,6 +377,11 @@ mod tests {
         assert!(warnings("0 */7 * * *").starts_with("`*/7` does not mean every 7 hours"));
         assert!(warnings("*/90 * * * *").ends_with("it fires once in each hour"));
         assert!(warnings("0 0 13 * FRI").starts_with("both day fields are given"));
+        let help = |expression| parse(expression).map(|f| f.warnings()[0].help.clone());
+        let expected =
+            "write a step that divides the hour, such as `*/6` or `*/10`, or list the minutes";
+        assert_eq!(help("*/7 * * * *"), Ok(expected.to_owned()));
+        assert_eq!(help("*/90 * * * *"), Ok("write `0`, which says the same".to_owned()));
     }
 
     #[test]

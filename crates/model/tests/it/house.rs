@@ -79,6 +79,7 @@ pub(crate) fn head(name: &str, canonical: &[u8]) -> DagHead {
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),
+        later: serde_json::Map::new(),
     }
 }
 

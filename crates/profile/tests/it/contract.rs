@@ -124,8 +124,7 @@ fn catalog() -> Catalog {
     Catalog {
         connectors: connectors(store()).into_iter().map(connector).collect(),
         transforms: all.map(transform).collect(),
-        connections: None,
-        pools: None,
+        ..Catalog::default()
     }
 }
 

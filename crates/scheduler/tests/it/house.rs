@@ -74,6 +74,7 @@ pub(crate) fn dag(name: &str, text: &str, schedule: Option<&str>, retries: u32) 
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),
+        later: serde_json::Map::new(),
     };
     Arc::new(Dag::new(head, tasks).unwrap())
 }

@@ -115,6 +115,7 @@ pub(crate) fn head(id: &str) -> DagHead {
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: "dags".into(),
+        later: serde_json::Map::new(),
     }
 }
 

@@ -13,6 +13,9 @@ use crate::report::{Report, quoted};
 use crate::spec::{GroupOutputsSpec, TaskSpec};
 use crate::yaml::node::{Data, Entry};
 
+/// Modifiers that this version cannot run, and that groups have as tasks do.
+const LATER_OF_GROUPS: [&str; 4] = ["priority", "depends_on_past", "on_success", "on_failure"];
+
 /// What is read after the group itself.
 #[derive(Default)]
 pub(crate) struct Parts<'n> {
@@ -36,8 +39,9 @@ pub(crate) fn read_modifier<'n>(
         }
         "finally" => parts.finally = finally(entry, report),
         key => {
-            let of_task = MODIFIERS.iter().any(|modifier| modifier.name == key && !modifier.later);
-            let of_group = keys::GROUP.iter().any(|modifier| modifier.name == key);
+            let of_task = MODIFIERS.iter().any(|modifier| modifier.name == key);
+            let of_group = keys::GROUP.iter().any(|modifier| modifier.name == key)
+                || LATER_OF_GROUPS.contains(&key);
             if of_group || !of_task {
                 return false;
             }
@@ -115,7 +119,7 @@ fn check_mapping(group: &TaskSpec<'_>, member: &TaskSpec<'_>, report: &mut Repor
 
 fn refuse_in_finally(written: &Written<'_>, report: &mut Report) {
     let entries = written.node.entries().unwrap_or_default();
-    for key in ["depends_on", "trigger_rule", "for_each"] {
+    for key in ["depends_on", "trigger_rule", "for_each", "on_success", "on_failure", "finally"] {
         if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
             let message = format!("`{key}` has no meaning in `finally`");
             report

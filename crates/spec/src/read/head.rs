@@ -1,7 +1,7 @@
 //! The keys of a DAG besides its tasks.
 
 use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
-use chrono_tz::{TZ_VARIANTS, Tz};
+use chrono_tz::Tz;
 use indexmap::IndexMap;
 use tidemill_model::dag::{Param, ParamKind};
 use tidemill_model::schedule::Schedule;
@@ -53,6 +53,8 @@ pub(crate) fn read<'n>(
     };
     let timezone = find("timezone").and_then(|e| timezone(e, report));
     let timezone = timezone.or(folder.timezone).unwrap_or(Tz::UTC);
+    let start = find("start").and_then(|entry| instant(entry, timezone, report));
+    not_beside_triggers(find("schedule"), find("triggers"), report);
     DagSpec {
         name: name(find("dag"), stem, report),
         description: words("description", report),
@@ -62,7 +64,8 @@ pub(crate) fn read<'n>(
             None => folder.tags.clone().unwrap_or_default(),
         },
         timezone,
-        start: find("start").and_then(|entry| start(entry, timezone, report)),
+        start,
+        end: find("end").and_then(|entry| end(entry, start, timezone, report)),
         schedule: find("schedule").and_then(|entry| schedule(entry, timezone, report)),
         params: find("params").map(|entry| params(entry, report)).unwrap_or_default(),
         param_names: find("params")
@@ -70,7 +73,35 @@ pub(crate) fn read<'n>(
             .map_or_else(Vec::new, |all| all.iter().map(|entry| entry.key.as_str()).collect()),
         vars: find("vars").map_or(&[], |entry| value::entries("`vars`", entry, report)),
         tasks: Vec::new(),
+        later: entries.iter().filter(|entry| keys::is_later(keys::TOP, &entry.key)).collect(),
+        handlers: Vec::new(),
     }
+}
+
+/// `schedule` is short for one trigger.
+fn not_beside_triggers(schedule: Option<&Entry>, triggers: Option<&Entry>, report: &mut Report) {
+    let (Some(schedule), Some(triggers)) = (schedule, triggers) else { return };
+    let line = schedule.node.text().unwrap_or("…");
+    report
+        .error(&codes::TRIGGER, triggers.place, "the DAG has both `schedule` and `triggers`")
+        .help(format!("make it a trigger of the list: `- cron: \"{}\"`", line.trim()));
+}
+
+/// The end of a DAG's runs, which is after their start.
+fn end(
+    entry: &Entry,
+    start: Option<Timestamp>,
+    zone: Tz,
+    report: &mut Report,
+) -> Option<Timestamp> {
+    let end = instant(entry, zone, report)?;
+    if start.is_some_and(|start| end < start) {
+        report
+            .error(&codes::NOT_ALLOWED, entry.node.place, "`end` is before `start`")
+            .help("between them no run would ever be scheduled");
+        return None;
+    }
+    Some(end)
 }
 
 fn name(entry: Option<&Entry>, stem: &str, report: &mut Report) -> Option<DagId> {
@@ -91,27 +122,13 @@ fn name(entry: Option<&Entry>, stem: &str, report: &mut Report) -> Option<DagId>
 
 fn timezone(entry: &Entry, report: &mut Report) -> Option<Tz> {
     let text = value::text("`timezone`", entry, report)?;
-    if let Ok(zone) = text.parse() {
-        return Some(zone);
-    }
-    let city = |name: &str| {
-        let last = name.rsplit('/').next().unwrap_or(name);
-        last.eq_ignore_ascii_case(text) && name.contains('/')
-    };
-    let names = || TZ_VARIANTS.iter().map(|zone| zone.name());
-    let help = match names().find(|name| city(name)) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => report.did_you_mean(text, names()).unwrap_or_else(|| {
-            "zones have the names of the IANA database, for example `Europe/Zurich`".to_owned()
-        }),
-    };
-    let message = format!("there is no time zone {}", quoted(text));
-    report.error(&codes::TIMEZONE, entry.node.place, message).help(help);
-    None
+    value::zone(text, entry.node.place, report)
 }
 
-fn start(entry: &Entry, zone: Tz, report: &mut Report) -> Option<Timestamp> {
-    let text = value::text("`start`", entry, report)?;
+/// A day or an instant, in the zone of the DAG unless it has its offset.
+fn instant(entry: &Entry, zone: Tz, report: &mut Report) -> Option<Timestamp> {
+    let what = format!("`{}`", entry.key);
+    let text = value::text(&what, entry, report)?;
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Some(instant.to_utc().into());
     }
@@ -124,8 +141,7 @@ fn start(entry: &Entry, zone: Tz, report: &mut Report) -> Option<Timestamp> {
             Some(day.and_time(NaiveTime::MIN))
         });
     let Some(local) = local else {
-        let message =
-            format!("`start` is {}, which is neither a date nor an instant", quoted(text));
+        let message = format!("{what} is {}, which is neither a date nor an instant", quoted(text));
         report
             .error(&codes::INSTANT, entry.node.place, message)
             .help("write `2026-01-31` or `2026-01-31T02:00:00`");
@@ -149,19 +165,11 @@ fn schedule(entry: &Entry, zone: Tz, report: &mut Report) -> Option<(Schedule, S
     let text = value::text("`schedule`", entry, report)?;
     match Schedule::parse(text, zone) {
         Ok(schedule) => {
-            for warning in schedule.warnings() {
-                report.warning(&codes::SCHEDULE_WARNING, entry.node.place, warning);
-            }
-            let canonical = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            Some((schedule, canonical))
+            value::schedule_warnings(&schedule.warnings(), &entry.node, report);
+            Some((schedule, value::spaced_once(text)))
         }
         Err(bad) => {
-            let place = bad.offset.map_or(entry.node.place, |offset| {
-                let rest = text.get(offset..).unwrap_or_default();
-                let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
-                entry.node.part(&report.source, offset, length)
-            });
-            report.error(&codes::SCHEDULE, place, bad.message).maybe_help(bad.help);
+            value::bad_schedule(bad, &entry.node, report);
             None
         }
     }

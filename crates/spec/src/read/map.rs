@@ -1,5 +1,7 @@
 //! `for_each`, `max_parallel`, `tolerate`: a task that runs once for each item of a list.
 
+use tidemill_model::dag::ITEMS_MAX;
+
 use super::value;
 use crate::codes;
 use crate::keys::MAX_PARALLEL_MAX;
@@ -36,6 +38,16 @@ pub(crate) fn read<'n>(mapping: &mut MappingSpec<'n>, entry: &'n Entry, report: 
 
 fn tolerate<'n>(entry: &'n Entry, report: &mut Report) -> Option<TolerateSpec<'n>> {
     let share = match &entry.node.data {
+        Data::Number(number) if number.as_f64().is_some_and(|number| number < 0.0) => {
+            report
+                .error(&codes::NOT_ALLOWED, entry.node.place, "`tolerate` is less than 0")
+                .help("write how many items may fail, or leave it out: then none may");
+            return None;
+        }
+        Data::Text(_) if entry.node.beyond_numbers().is_some() => {
+            value::integer("`tolerate`", entry, ITEMS_MAX as u64, report);
+            return None;
+        }
         Data::Number(_) => return Some(TolerateSpec::Items(&entry.node)),
         Data::Text(text) => match text.trim().strip_suffix('%') {
             None => return Some(TolerateSpec::Items(&entry.node)),

@@ -1,11 +1,13 @@
 //! `retry`: a number, or a mapping.
 
+use tidemill_model::expr::Expr;
 use tidemill_model::retry::RetryPolicy;
 
 use super::value;
 use crate::codes;
 use crate::keys::{self, RETRIES_MAX};
 use crate::report::Report;
+use crate::spec::RetryWhen;
 use crate::yaml::node::{Data, Entry};
 
 /// Reads `retry`; keys that it does not give keep the values of `base`.
@@ -60,4 +62,38 @@ pub(crate) fn read(entry: &Entry, base: RetryPolicy, report: &mut Report) -> Ret
             .help("raise `max_delay`, which is `10m` unless it is given");
     }
     policy
+}
+
+/// Reads `retry.when`, which is not part of the policy yet.
+pub(crate) fn when<'n>(entry: &'n Entry, report: &mut Report) -> Option<RetryWhen<'n>> {
+    let when = entry.node.entry("when")?;
+    if matches!(when.node.data, Data::Text(_) | Data::Bool(_)) {
+        return Some(RetryWhen::Here(&when.node));
+    }
+    value::wrong_type("`retry.when`", &["an expression"], &when.node, when.place, report)
+        .help("write for example `when: error.message.contains('timed out')`");
+    None
+}
+
+/// What `retry.when` means for another file, in which its places are none: its names can be looked
+/// up only where there is a DAG, so only its form is checked.
+pub(crate) fn for_folder<'other>(
+    when: RetryWhen<'_>,
+    report: &mut Report,
+) -> Option<RetryWhen<'other>> {
+    match when {
+        RetryWhen::Folder(text) => Some(RetryWhen::Folder(text)),
+        RetryWhen::Here(node) => {
+            let text = node.text().map_or_else(|| node.to_json().to_string(), str::to_owned);
+            match Expr::parse(&text) {
+                Ok(_) => Some(RetryWhen::Folder(text)),
+                Err(error) => {
+                    report
+                        .error(&codes::EXPR_SYNTAX, node.place, error.message)
+                        .maybe_help(error.help);
+                    None
+                }
+            }
+        }
+    }
 }

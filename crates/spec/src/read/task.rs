@@ -9,17 +9,18 @@ use tidemill_model::retry::RetryPolicy;
 use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{PoolName, TaskName};
 
-use super::{cache, check, group, head, map, output, retry, value};
+use super::{cache, check, group, handlers, head, map, output, retry, value};
 use crate::codes;
 use crate::keys::{self, ACTIONS};
 use crate::report::{Place, Report, listed, quoted};
-use crate::spec::{ActionSpec, GroupOutputsSpec, InputSpec, MappingSpec, TaskSpec};
+use crate::spec::{ActionSpec, GroupOutputsSpec, InputSpec, MappingSpec, RetryWhen, TaskSpec};
 use crate::yaml::node::{Data, Entry, Node};
 
 /// What tasks have unless they say otherwise.
 #[derive(Clone, Default)]
 pub(crate) struct Defaults<'n> {
     retry: RetryPolicy,
+    retry_when: Option<RetryWhen<'n>>,
     timeout: Option<Duration>,
     trigger_rule: TriggerRule,
     /// The pool, and where it is named in the DAG's own file.
@@ -47,7 +48,9 @@ impl Defaults<'_> {
         }
         let pool = self.pool.map(|(pool, _)| (pool, None));
         let Self { retry, timeout, trigger_rule, .. } = self;
-        Defaults { retry, timeout, trigger_rule, pool, env: Vec::new(), folder_env }
+        let retry_when = self.retry_when.and_then(|when| retry::for_folder(when, report));
+        let env = Vec::new();
+        Defaults { retry, retry_when, timeout, trigger_rule, pool, env, folder_env }
     }
 }
 
@@ -63,7 +66,10 @@ pub(crate) fn defaults<'n>(
     keys::check(entries, &[keys::DEFAULTS], "`defaults`", report);
     for entry in entries {
         match entry.key.as_str() {
-            "retry" => defaults.retry = retry::read(entry, defaults.retry, report),
+            "retry" => {
+                defaults.retry = retry::read(entry, defaults.retry, report);
+                defaults.retry_when = retry::when(entry, report).or(defaults.retry_when);
+            }
             "timeout" => {
                 defaults.timeout = value::duration("`timeout`", entry, report).or(defaults.timeout);
             }
@@ -159,6 +165,9 @@ pub(crate) fn read<'n>(
         cache: None,
         outputs: IndexMap::new(),
         outputs_place: None,
+        entries: node.entries().unwrap_or_default(),
+        retry_when: defaults.retry_when.clone(),
+        handlers: Vec::new(),
     };
     let Some(entries) = node.entries() else {
         value::wrong_type(&owner, &["a mapping"], node, place, report)
@@ -168,7 +177,7 @@ pub(crate) fn read<'n>(
     let is_group = entries.iter().any(|entry| entry.key == "tasks");
     if is_group {
         // What all tasks have by default is for those that work.
-        (task.retry, task.timeout) = (RetryPolicy::default(), None);
+        (task.retry, task.retry_when, task.timeout) = (RetryPolicy::default(), None, None);
         keys::check(entries, &[ACTIONS, keys::GROUP, keys::MODIFIERS], &owner, report);
     } else {
         keys::check(entries, &[ACTIONS, keys::MODIFIERS], &owner, report);
@@ -181,6 +190,9 @@ pub(crate) fn read<'n>(
         }
     }
     map::check(&task, report);
+    // What comes after the members of a group is a member too, and read with them.
+    let handlers = entries.iter().filter(|entry| !(is_group && entry.key == "finally"));
+    task.handlers = handlers::read_all(handlers, defaults, report);
     task.action = action(&owner, place, entries, report);
     if let Some(ActionSpec::Approve(entry)) = task.action {
         task.asked = head::asked(entry, report);
@@ -203,7 +215,10 @@ fn read_modifier<'n>(task: &mut TaskSpec<'n>, entry: &'n Entry, report: &mut Rep
                 value::wrong_type("`when`", &["an expression"], &entry.node, entry.place, report);
             }
         },
-        "retry" => task.retry = retry::read(entry, task.retry, report),
+        "retry" => {
+            task.retry = retry::read(entry, task.retry, report);
+            task.retry_when = retry::when(entry, report).or(task.retry_when.take());
+        }
         "timeout" => task.timeout = value::duration("`timeout`", entry, report).or(task.timeout),
         "trigger_rule" => {
             task.trigger_rule = trigger_rule(entry, report).unwrap_or(task.trigger_rule);

@@ -4,7 +4,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+use chrono_tz::{TZ_VARIANTS, Tz};
 use tidemill_model::id::BadName;
+use tidemill_model::schedule::{BadSchedule, Surprise};
 use tidemill_model::time::parse_duration;
 
 use crate::codes;
@@ -100,17 +102,27 @@ pub(crate) fn duration(what: &str, entry: &Entry, report: &mut Report) -> Option
         return None;
     }
     let text = text(what, entry, report)?;
+    duration_text(what, text, entry.node.place, report)
+}
+
+/// A text that is a duration, which is not zero.
+pub(crate) fn duration_text(
+    what: &str,
+    text: &str,
+    place: Place,
+    report: &mut Report,
+) -> Option<Duration> {
     match parse_duration(text) {
         Ok(Duration::ZERO) => {
             let message = format!("{what} must be longer than nothing");
             report
-                .error(&codes::DURATION, entry.node.place, message)
+                .error(&codes::DURATION, place, message)
                 .help("write for example `10s`, or leave the key out");
             None
         }
         Ok(duration) => Some(duration),
         Err(_) => {
-            bad_duration(what, text, entry.node.place, report);
+            bad_duration(what, text, place, report);
             None
         }
     }
@@ -122,6 +134,54 @@ pub(crate) fn bad_duration(what: &str, text: &str, place: Place, report: &mut Re
     report
         .error(&codes::DURATION, place, message)
         .help("write a number and a unit: `100ms`, `10s`, `5m`, `2h` or `1d`, at most 3660 days");
+}
+
+/// A time zone.
+pub(crate) fn zone(text: &str, place: Place, report: &mut Report) -> Option<Tz> {
+    if let Ok(zone) = text.parse() {
+        return Some(zone);
+    }
+    let city = |name: &str| {
+        let last = name.rsplit('/').next().unwrap_or(name);
+        last.eq_ignore_ascii_case(text) && name.contains('/')
+    };
+    let names = || TZ_VARIANTS.iter().map(|zone| zone.name());
+    let help = match names().find(|name| city(name)) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => report.did_you_mean(text, names()).unwrap_or_else(|| {
+            "zones have the names of the IANA database, for example `Europe/Zurich`".to_owned()
+        }),
+    };
+    let message = format!("there is no time zone {}", quoted(text));
+    report.error(&codes::TIMEZONE, place, message).help(help);
+    None
+}
+
+/// What may surprise about a schedule.
+pub(crate) fn schedule_warnings(warnings: &[Surprise], node: &Node, report: &mut Report) {
+    for Surprise { message, help } in warnings {
+        report.warning(&codes::SCHEDULE_WARNING, node.place, message.as_str()).help(help.as_str());
+    }
+}
+
+/// Reports a text that is no schedule, where it is wrong.
+pub(crate) fn bad_schedule<'r>(
+    bad: BadSchedule,
+    node: &Node,
+    report: &'r mut Report,
+) -> &'r mut Draft {
+    let text = node.text().unwrap_or_default();
+    let place = bad.offset.map_or(node.place, |offset| {
+        let rest = text.get(offset..).unwrap_or_default();
+        let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        node.part(&report.source, offset, length)
+    });
+    report.error(&codes::SCHEDULE, place, bad.message).maybe_help(bad.help)
+}
+
+/// A text with one space between its words.
+pub(crate) fn spaced_once(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A number between two bounds.
@@ -139,17 +199,20 @@ pub(crate) fn number(
             return None;
         }
     };
-    if !bounds.contains(&value) {
-        let message =
-            format!("{what} must be from {} to {}, not {number}", bounds.start(), bounds.end());
-        report.error(&codes::NOT_ALLOWED, entry.node.place, message).help(format!(
-            "write `{}: {}`",
-            entry.key,
-            value.clamp(*bounds.start(), *bounds.end())
-        ));
-        return None;
+    if bounds.contains(&value) {
+        return Some(value);
     }
-    Some(value)
+    let (least, most) = (*bounds.start(), *bounds.end());
+    // The greatest number there is has 309 digits, and says nothing.
+    let is_open = most >= f64::MAX;
+    let range =
+        if is_open { format!("at least {least}") } else { format!("from {least} to {most}") };
+    let nearest = if value < least || is_open { least } else { most };
+    let message = format!("{what} must be {range}, not {number}");
+    report
+        .error(&codes::NOT_ALLOWED, entry.node.place, message)
+        .help(format!("write `{}: {nearest}`", entry.key));
+    None
 }
 
 /// A whole number from 0 to `max`.

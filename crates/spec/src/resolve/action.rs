@@ -14,7 +14,7 @@ use super::uses::Uses;
 use crate::codes;
 use crate::read::value;
 use crate::report::{Place, listed, quoted};
-use crate::settings::{self, Mark, Owner, Rules};
+use crate::settings::{self, Kind, Mark, Owner, Rules};
 use crate::spec::{ActionSpec, TaskSpec};
 use crate::yaml::node::{Entry, Node};
 
@@ -166,7 +166,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         spot: Spot,
         uses: &mut Uses,
     ) -> Option<Template> {
-        let owner = Owner { name, entry, example };
+        let owner = Owner { name, kind: Kind::Settings, entry, example };
         let marks = settings::check(rules, owner, &mut self.patterns, self.report);
         let mut skip: Vec<&Node> = Vec::new();
         for mark in &marks {
@@ -238,6 +238,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             // Its keys are looked at where they are read.
             ActionSpec::Group | ActionSpec::Later | ActionSpec::Broken(_) => return,
         };
+        self.without_use(key, task);
         let mut refuse = |modifier: &str, place: Option<Place>, help: &str| {
             if let Some(place) = place {
                 let message = format!("`{modifier}` has no meaning beside `{key}`");
@@ -298,4 +299,45 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             }
         }
     }
+    /// Modifiers of the task's own that change nothing beside its action.
+    fn without_use(&mut self, action: &str, task: &TaskSpec<'_>) {
+        for (modifier, beside, help) in WITHOUT_USE {
+            if let Some(place) = task.place_of(modifier).filter(|_| beside.contains(&action)) {
+                let message = format!("`{modifier}` has no meaning beside `{action}`");
+                self.report.error(&codes::NOT_HERE, place, message).help(*help);
+            }
+        }
+        let never_fails = matches!(action, "wait" | "approve") && task.timeout.is_none();
+        if let Some(place) = task.place_of("retry").filter(|_| never_fails && task.retry.limit > 0)
+        {
+            let message = format!("`retry` has no meaning beside `{action}` without a `timeout`");
+            let help = match action {
+                "wait" => "only a wait that `timeout` has ended is begun again",
+                _ => "a question is asked again only when `timeout` has ended it",
+            };
+            self.report.error(&codes::NOT_HERE, place, message).help(help);
+        }
+    }
 }
+
+/// What waits, and holds no worker and no slot.
+const WAITS: &[&str] = &["wait", "approve", "call"];
+const NO_SLOT: &str = "what waits takes no slot and holds no worker";
+/// All but a command.
+const NO_COMMAND: &[&str] = &["ingest", "transform", "load", "noop", "wait", "approve", "call"];
+/// All but a transform.
+const NO_SQL: &[&str] = &["ingest", "load", "run", "noop", "wait", "approve", "call"];
+
+/// Modifiers, the actions beside which they mean nothing, and what to do about it.
+static WITHOUT_USE: &[(&str, &[&str], &str)] = &[
+    ("bind", &["noop", "wait", "approve", "call"], "only the `$names` of SQL have values to bind"),
+    ("pool", WAITS, NO_SLOT),
+    ("slots", WAITS, NO_SLOT),
+    ("priority", WAITS, NO_SLOT),
+    ("queue_timeout", WAITS, NO_SLOT),
+    ("worker", WAITS, NO_SLOT),
+    ("rate", &["wait", "approve"], NO_SLOT),
+    ("workdir", NO_COMMAND, "only a command runs in a folder"),
+    ("engine", NO_SQL, "only a transform has SQL that can run elsewhere"),
+    ("dataset", &["load", "noop", "wait", "approve"], "it makes no table"),
+];

@@ -1,5 +1,8 @@
 //! Control expressions: parsed, and every name in them looked up.
 
+mod say;
+mod spot;
+
 use tidemill_model::decide::{MAP_FIELDS, RUN_FIELDS, TASK_FIELDS};
 use tidemill_model::expr::{About, Checked, Expr, ExprError, Path, Type};
 use tidemill_model::outputs::Output;
@@ -12,41 +15,8 @@ use crate::codes;
 use crate::report::{Place, listed, quoted};
 use crate::spec::ActionSpec;
 use crate::yaml::node::{Data, Node};
-
-/// Where an expression stands.
-#[derive(Clone, Copy)]
-pub(crate) struct Spot<'s> {
-    /// The reason of the dependencies that it makes: `when`, `bind least`.
-    pub(crate) why: &'s str,
-    /// Whether secrets and connections may be used here.
-    pub(crate) secrets: bool,
-    /// Whether the value must be true or false.
-    pub(crate) truth: bool,
-    /// Whether the value must be a number of items.
-    pub(crate) count: bool,
-}
-
-impl<'s> Spot<'s> {
-    /// A place for values of any type and no secrets.
-    pub(crate) const fn of(why: &'s str) -> Self {
-        Self { why, secrets: false, truth: false, count: false }
-    }
-
-    /// A place for secrets too.
-    pub(crate) const fn with_secrets(why: &'s str) -> Self {
-        Self { why, secrets: true, truth: false, count: false }
-    }
-
-    /// A place for a condition.
-    pub(crate) const fn truth(why: &'s str) -> Self {
-        Self { why, secrets: false, truth: true, count: false }
-    }
-
-    /// A place for a number of items.
-    pub(crate) const fn count(why: &'s str) -> Self {
-        Self { why, secrets: false, truth: false, count: true }
-    }
-}
+use say::{find_name, readable};
+pub(crate) use spot::Spot;
 
 /// The roots of names.
 const ROOTS: &[&str] = &["params", "vars", "run", "tasks", "item", "secrets", "connections"];
@@ -114,6 +84,7 @@ impl Resolver<'_, '_, '_, '_> {
             good &= self.reference(&path, trimmed, place, spot, uses);
         }
         good &= self.types_fit(&expr, node, base, spot);
+        self.never_equal(&expr, node, base);
         good.then_some(expr)
     }
 
@@ -157,31 +128,6 @@ impl Resolver<'_, '_, '_, '_> {
         errors.is_empty()
     }
 
-    /// The type of the value at a path.
-    pub(super) fn type_of(&self, path: &[String]) -> Type {
-        let names: Vec<&str> = path.iter().map(String::as_str).collect();
-        match names.as_slice() {
-            ["params" | "vars" | "run" | "tasks" | "secrets" | "connections"]
-            | ["run", "interval"] => Type::map(),
-            ["item", fields @ ..] => below(self.item.clone().unwrap_or(Type::Dynamic), fields),
-            ["params", name] => {
-                self.spec.params.get(*name).map_or(Type::Dynamic, |param| param.kind.type_in_expr())
-            }
-            ["vars", name] => self.vars.get(*name).cloned().unwrap_or(Type::Dynamic),
-            ["vars", name, fields @ ..] => {
-                below(self.vars.get(*name).cloned().unwrap_or(Type::Dynamic), fields)
-            }
-            ["run", "number"] => Type::Int,
-            ["run", field] if RUN_FIELDS.contains(field) => Type::Text,
-            ["run", "interval", _] | ["secrets", _] => Type::Text,
-            ["tasks", group, member, fields @ ..] if self.is_member(group, member) => {
-                self.type_of_task(&format!("{group}.{member}"), fields)
-            }
-            ["tasks", task, fields @ ..] => self.type_of_task(task, fields),
-            _ => Type::Dynamic,
-        }
-    }
-
     /// Looks a name up; false when it does not exist.
     fn reference(
         &mut self,
@@ -193,7 +139,12 @@ impl Resolver<'_, '_, '_, '_> {
     ) -> bool {
         let root = path.first().map_or("", String::as_str);
         let name = path.get(1).map(String::as_str);
+        if !self.is_in_scope(path, place, spot) {
+            return false;
+        }
         match (root, name) {
+            ("error", _) if self.knows_error => true,
+            ("trigger", _) if spot.only.is_some() => true,
             ("params", Some(name)) => self.param_name(name, place),
             ("vars", Some(name)) => self.var_name(name, place),
             ("run", Some(name)) => self.run_name(name, path, place),
@@ -238,6 +189,19 @@ impl Resolver<'_, '_, '_, '_> {
         }
     }
 
+    /// Whether a place sees the names that start with this root; unknown ones are told elsewhere.
+    fn is_in_scope(&mut self, path: &Path, place: Place, spot: Spot) -> bool {
+        let root = path.first().map_or("", String::as_str);
+        let Some(roots) = spot.only.filter(|roots| !roots.contains(&root)) else { return true };
+        if !ROOTS.contains(&root) && !LATER_ROOTS.contains(&root) {
+            return true;
+        }
+        let message = format!("{} cannot be read in `{}`", quoted(&path.join(".")), spot.why);
+        let help = format!("it reads {}", listed(roots.iter().copied()));
+        self.report.error(&codes::EXPR_NAME, place, message).help(help);
+        false
+    }
+
     fn unknown_root(
         &mut self,
         root: &str,
@@ -246,7 +210,8 @@ impl Resolver<'_, '_, '_, '_> {
         place: Place,
         spot: Spot,
     ) -> bool {
-        let near = self.report.nearest(root, ROOTS.iter().copied()).map(|near| {
+        let roots = spot.only.unwrap_or(ROOTS);
+        let near = self.report.nearest(root, roots.iter().copied()).map(|near| {
             let meant = [&[near.to_owned()], &path[1..]].concat().join(".");
             format!("did you mean `{meant}`?")
         });
@@ -260,7 +225,7 @@ impl Resolver<'_, '_, '_, '_> {
         } else if spot.why.starts_with("bind") && path.len() == 1 && source == root {
             format!("a text in an expression has quotes: `\"'{root}'\"`")
         } else {
-            format!("names start with one of {}", listed(ROOTS.iter().copied()))
+            format!("names start with one of {}", listed(roots.iter().copied()))
         };
         let message = format!("there is no {}", quoted(&path.join(".")));
         self.report.error(&codes::EXPR_NAME, place, message).help(help);
@@ -411,31 +376,13 @@ impl Resolver<'_, '_, '_, '_> {
     }
 
     /// Whether `tasks.GROUP.MEMBER` names a member of a group, rather than a field of a task.
-    fn is_member(&self, group: &str, member: &str) -> bool {
+    pub(super) fn is_member(&self, group: &str, member: &str) -> bool {
         let Some(at) = self.names.task(group) else { return false };
         is_group(&self.spec.tasks[at])
             && self
                 .names
                 .task(&format!("{group}.{member}"))
                 .is_some_and(|found| self.spec.tasks[found].group == Some(at))
-    }
-
-    fn type_of_task(&self, name: &str, fields: &[&str]) -> Type {
-        let task = self.names.task(name).and_then(|at| self.spec.tasks.get(at));
-        match fields {
-            [] | ["outputs"] => Type::map(),
-            ["rows" | "rejected" | "duplicates" | "attempts" | "items" | "failed"] => Type::Int,
-            ["state"] => Type::Text,
-            ["outputs", name] => {
-                let kind = match task.and_then(|task| task.outputs.get(*name)) {
-                    Some(Output::Value(kind)) => kind.type_in_expr(),
-                    _ => task.map_or(Type::Dynamic, |task| Self::type_of_answer(task, name)),
-                };
-                let is_mapped = task.is_some_and(|task| task.mapping.for_each.is_some());
-                if is_mapped { Type::List(Box::new(kind)) } else { kind }
-            }
-            _ => Type::Dynamic,
-        }
     }
 
     fn unknown_field(&mut self, owner: &str, name: &str, fields: &[&str], place: Place) -> bool {
@@ -520,53 +467,4 @@ impl Resolver<'_, '_, '_, '_> {
             Data::Null | Data::Bool(_) | Data::Number(_) => true,
         }
     }
-}
-
-/// The type of a field of a value of this type.
-fn below(of: Type, fields: &[&str]) -> Type {
-    fields.iter().fold(of, |of, _| match of {
-        Type::Map(value) => *value,
-        _ => Type::Dynamic,
-    })
-}
-
-/// The parser's message in the words of the house: it lists every token that it knows.
-fn readable(message: &str) -> String {
-    const LEAD: &str = "the expression does not parse: ";
-    let Some(detail) = message.strip_prefix(LEAD) else { return message.to_owned() };
-    let detail = detail.split(" expecting ").next().unwrap_or(detail);
-    let found = |text: &str| match text.trim_matches('\'') {
-        "<EOF>" => "it ends too early".to_owned(),
-        token => format!("unexpected {}", quoted(token)),
-    };
-    let starts = [
-        "mismatched input ",
-        "extraneous input ",
-        "no viable alternative at input ",
-        "token recognition error at: ",
-    ];
-    if let Some(rest) = starts.iter().find_map(|start| detail.strip_prefix(start)) {
-        return format!("{LEAD}{}", found(rest));
-    }
-    if let Some((missing, at)) = detail.strip_prefix("missing ").and_then(|d| d.split_once(" at "))
-    {
-        let at = match at.trim_matches('\'') {
-            "<EOF>" => "at the end".to_owned(),
-            token => format!("before {}", quoted(token)),
-        };
-        return format!("{LEAD}{} is missing {at}", quoted(missing.trim_matches('\'')));
-    }
-    format!("{LEAD}{detail}")
-}
-
-/// Where a name stands in an expression; the whole expression when it is written in another form.
-fn find_name(source: &str, written: &str) -> (usize, usize) {
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let whole = |at: &usize| {
-        let before = source[..*at].chars().next_back();
-        let after = source[at + written.len()..].chars().next();
-        !before.is_some_and(|c| is_name(c) || c == '.') && !after.is_some_and(is_name)
-    };
-    let found = source.match_indices(written).map(|(at, _)| at).find(whole);
-    found.map_or((0, source.len()), |at| (at, written.len()))
 }

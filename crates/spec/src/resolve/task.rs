@@ -1,8 +1,9 @@
 //! A whole task: its action and what its modifiers mean.
 
 use indexmap::IndexMap;
+use serde_json::Map;
 use tidemill_model::admission::DEFAULT_POOL;
-use tidemill_model::dag::{Cache, CheckRule, Task};
+use tidemill_model::dag::{Cache, CheckRule, Mapping, Task};
 use tidemill_model::expr::Expr;
 use tidemill_model::template::Template;
 use tidemill_model::{TaskIx, TaskName, VarName};
@@ -16,7 +17,7 @@ use crate::read::value;
 use crate::report::{listed, quoted};
 use crate::spec::{ActionSpec, TaskSpec};
 
-impl<'n> Resolver<'_, 'n, '_, '_> {
+impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
     /// Resolves the task at `at`. Where something is wrong, the report says so and the rest of
     /// the task is resolved all the same.
     pub(crate) fn task(&mut self, at: usize) -> (Task, Uses) {
@@ -27,26 +28,40 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         self.names.enter(group);
         let mapping = self.mapping(task, &mut uses);
         self.item = self.item_of(at);
-        self.inputs(task, &mut uses);
-        let action = self.action(task, &mut uses);
+        let mut resolved = self.resolved(task, group, mapping, &mut uses);
+        resolved.later = self.later_of_task(task, group, &mut uses);
+        self.item = None;
+        self.names.enter(None);
+        (resolved, uses)
+    }
+
+    /// The task as it is meant, seen from inside of a group or from outside of all; its mapping is
+    /// known already.
+    pub(crate) fn resolved(
+        &mut self,
+        task: &'c TaskSpec<'n>,
+        group: Option<&str>,
+        mapping: Option<Mapping>,
+        uses: &mut Uses,
+    ) -> Task {
+        self.inputs(task, uses);
+        let action = self.action(task, uses);
         self.names.enter(group);
-        self.checks(task, &mut uses);
-        self.depends_on(task, &mut uses);
-        let when = task.when.and_then(|node| self.bare(node, Spot::truth("when"), &mut uses));
-        let bind = self.bind(task, &mut uses);
-        let env = self.env(task, &mut uses);
+        self.checks(task, uses);
+        self.depends_on(task, uses);
+        let when = task.when.and_then(|node| self.bare(node, Spot::truth("when"), uses));
+        let bind = self.bind(task, uses);
+        let env = self.env(task, uses);
         let cache = task.cache.as_ref().map(|cache| Cache {
             max_age: cache.max_age,
-            key: cache.key.and_then(|node| self.bare(node, Spot::of("cache key"), &mut uses)),
+            key: cache.key.and_then(|node| self.bare(node, Spot::of("cache key"), uses)),
         });
         self.pool(task);
-        let name = task.name.parse().unwrap_or_else(|_| stand_in(at));
-        let reads = uses.take_reads();
-        let task = Task {
-            name,
+        Task {
+            name: task.name.parse().unwrap_or_else(|_| stand_in(uses.at)),
             action,
             upstream: Vec::new(),
-            reads,
+            reads: uses.take_reads(),
             reads_run_tasks: uses.run_tasks,
             bind,
             when,
@@ -61,10 +76,8 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             group: task.group.map(|group| TaskIx(group as u32)),
             mapping,
             is_finally: task.is_finally,
-        };
-        self.item = None;
-        self.names.enter(None);
-        (task, uses)
+            later: Map::new(),
+        }
     }
 
     fn inputs(&mut self, task: &TaskSpec<'n>, uses: &mut Uses) {

@@ -128,7 +128,7 @@ impl Resolver<'_, '_, '_, '_> {
                     .help("write `$name`, with a param or a key of `bind` as the name");
                 continue;
             }
-            let bind = || self.spec.tasks[uses.at].bind.iter().map(|entry| entry.key.as_str());
+            let bind = || self.reader(uses).bind.iter().map(|entry| entry.key.as_str());
             let params = || self.spec.param_names.iter().copied();
             let known = || params().chain(bind()).chain(RUN_VALUES.iter().copied());
             if known().any(|known| known == name) {
@@ -151,9 +151,7 @@ impl Resolver<'_, '_, '_, '_> {
 
     /// A table that something reads.
     pub(crate) fn table(&mut self, name: &str, place: Place, own: Own, uses: &mut Uses) {
-        let spec = self.spec;
-        let task = &spec.tasks[uses.at];
-        if task.from.iter().any(|input| input.alias == name) {
+        if self.reader(uses).from.iter().any(|input| input.alias == name) {
             return;
         }
         self.table_as(name, name, place, own, uses);
@@ -180,7 +178,7 @@ impl Resolver<'_, '_, '_, '_> {
                     .error(&codes::READS_ITSELF, place, message)
                     .help("name the table of another task");
             }
-            Some((at, _)) if self.spec.tasks[uses.at].group == Some(at) => {
+            Some((at, _)) if self.reader(uses).group == Some(at) => {
                 let message = format!("`{}` reads the table of its own group", uses.name);
                 self.report
                     .error(&codes::READS_ITSELF, place, message)
@@ -240,9 +238,9 @@ impl Resolver<'_, '_, '_, '_> {
             self.report.error(&codes::UNKNOWN_TABLE, place, message).help(help);
             return;
         }
-        let inputs = self.spec.tasks[uses.at].from.iter().map(|input| input.alias);
+        let inputs = self.reader(uses).from.iter().map(|input| input.alias);
         let inputs = inputs.filter(|alias| *alias != name);
-        let own = table_name(&self.spec.tasks[uses.at].short, "");
+        let own = table_name(&self.reader(uses).short, "");
         let known = self.names.tables().filter(|table| *table != own).chain(inputs);
         let near = self.report.did_you_mean(name, known.chain([RUN_TASKS]));
         let help = near.or_else(|| {

@@ -5,13 +5,15 @@
 //! meaning does. Settings of connectors and transforms keep their order of keys, because for some
 //! of them it means something (the columns of a table, for example).
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tidemill_model::Version;
 use tidemill_model::dag::{
     Action, Approve, Cache, Call, Command, DagHead, Group, Mapping, Read, Task, Tolerance, Wait,
 };
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::template::Template;
+
+use crate::read::handlers;
 
 /// The version of a DAG with this head and these tasks.
 pub(crate) fn of(head: &DagHead, schedule: Option<&str>, tasks: &[Task]) -> Version {
@@ -38,7 +40,24 @@ fn canonical(head: &DagHead, schedule: Option<&str>, tasks: &[Task]) -> Value {
             head.vars.iter().map(|(name, template)| json!([name, template])).collect();
         form["vars"] = json!(vars);
     }
+    put_later(&head.later, &mut form);
     form
+}
+
+/// Keys that no code runs yet, where there are any. What is done after something holds settings,
+/// whose order may mean something.
+fn put_later(later: &Map<String, Value>, form: &mut Value) {
+    if later.is_empty() {
+        return;
+    }
+    let mut keys: Vec<&String> = later.keys().collect();
+    keys.sort_unstable();
+    let value = |key: &str| {
+        let is_ordered = handlers::KEYS.contains(&key);
+        if is_ordered { later[key].clone() } else { sorted(&later[key]) }
+    };
+    form["later"] =
+        keys.into_iter().map(|key| (key.clone(), value(key))).collect::<Map<_, _>>().into();
 }
 
 fn task_form(task: &Task, tasks: &[Task]) -> Value {
@@ -74,6 +93,7 @@ fn task_form(task: &Task, tasks: &[Task]) -> Value {
         let Mapping { list, tolerate, .. } = mapping;
         form["for_each"] = json!([list, mapping.at_once(), tolerance_form(tolerate)]);
     }
+    put_later(&task.later, &mut form);
     form
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde_json::{Map, Value};
-use tidemill_model::dag::{Action, Approve, Call, Wait};
+use tidemill_model::dag::{Action, Approve, Call, Param, Wait};
 use tidemill_model::expr::Type;
 use tidemill_model::template::Template;
 use tidemill_model::time::parse_duration;
@@ -103,6 +104,12 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
                 return None;
             }
         };
+        if let Some(node) = message.filter(|node| node.text().is_some_and(|t| t.trim().is_empty()))
+        {
+            self.report
+                .error(&codes::NOT_ALLOWED, node.place, "the question is empty")
+                .help("write what is asked, or leave it out: `approve:`");
+        }
         let message = match message {
             Some(node) => Some(self.text_of(node, QUESTION, uses)?),
             None => None,
@@ -132,14 +139,16 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
             }
         };
         let dag: DagId = value::name(name, place, self.report)?;
-        let callee = self.callee(&dag, place);
+        let is_self = self.is_own_name(&dag, "cannot call itself", place);
+        let callee = if is_self { None } else { self.callee(&dag, place) };
         let params = match entry.node.entry("params") {
             None => Template::Literal(Value::Object(Map::new())),
             Some(params) => {
                 let entries = value::entries("`params`", params, self.report);
                 if let Some(callee) = &callee {
+                    let owner = format!("DAG `{}`", callee.id);
                     for entry in entries {
-                        self.given(callee, entry);
+                        self.given(&owner, &callee.params, entry);
                     }
                 }
                 self.template(&params.node, &[], CALL, uses)?
@@ -156,7 +165,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
     }
 
     /// The called DAG, where it is known. One that is not there may still come from elsewhere.
-    fn callee(&mut self, dag: &DagId, place: Place) -> Option<Arc<Dag>> {
+    pub(crate) fn callee(&mut self, dag: &DagId, place: Place) -> Option<Arc<Dag>> {
         match self.neighbours.dag(dag) {
             Neighbour::Unknown => None,
             Neighbour::Known(callee) => Some(callee),
@@ -182,19 +191,15 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         }
     }
 
-    /// A param that is given to a called DAG.
-    fn given(&mut self, callee: &Dag, entry: &Entry) {
-        let Some(param) = callee.params.get(entry.key.as_str()) else {
-            let names = || callee.params.keys().map(VarName::as_str);
+    /// A param that is given to a run of a DAG with these params.
+    pub(crate) fn given(&mut self, owner: &str, params: &IndexMap<VarName, Param>, entry: &Entry) {
+        let Some(param) = params.get(entry.key.as_str()) else {
+            let names = || params.keys().map(VarName::as_str);
             let near = self.report.did_you_mean(&entry.key, names());
-            let message = format!("DAG `{}` has no param {}", callee.id, quoted(&entry.key));
-            let none = || "it has none".to_owned();
+            let message = format!("{owner} has no param {}", quoted(&entry.key));
             let known = || {
-                if callee.params.is_empty() {
-                    none()
-                } else {
-                    format!("it has {}", listed(names()))
-                }
+                let none = "it has none".to_owned();
+                if params.is_empty() { none } else { format!("it has {}", listed(names())) }
             };
             self.report.error(&codes::PARAM, entry.place, message).maybe_help(near).or_help(known);
             return;

@@ -61,7 +61,7 @@ fn groups() {
 
 #[test]
 fn waiting() {
-    check("waiting.txt", 4);
+    check("waiting.txt", 7);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn graph() {
 
 #[test]
 fn expressions() {
-    check("expressions.txt", 19);
+    check("expressions.txt", 21);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn commands() {
 
 #[test]
 fn later() {
-    check("later.txt", 3);
+    check("later.txt", 17);
 }
 
 #[test]

@@ -73,6 +73,22 @@ tasks:
 }
 
 #[test]
+fn which_failures_are_tried_again_may_be_said_for_the_folder() {
+    let later = "2:32 TM0901 this version cannot run `when` yet";
+    let defaults =
+        |when: &str| format!("defaults:\n  retry: {{limit: 3, delay: 1s, when: {when}}}\n");
+    let dag = "tasks:\n  a: {run: [x]}\n  b: {noop: , retry: {when: false}}\n";
+    let good = load(&defaults("error.kind == 'x'"), dag).dag.expect("a DAG");
+    let when =
+        |at: usize| good.tasks()[at].later["retry.when"].as_str().unwrap_or_default().to_owned();
+    assert_eq!((when(0), when(1)), ("error.kind == 'x'".to_owned(), "false".to_owned()));
+    let found = found(&defaults("error =="), "tasks:\n  a: {run: [x]}\n");
+    assert_eq!(found[0], format!("dags/_defaults.yaml:{later}"));
+    assert!(found[1].starts_with("dags/_defaults.yaml:2:"), "{}", found[1]);
+    assert!(found[1].contains("TM0201 the expression does not parse"), "{}", found[1]);
+}
+
+#[test]
 fn what_they_mean_is_part_of_the_version() {
     let yaml = "tasks:\n  a: {run: [x]}\n";
     let version = |defaults| load(defaults, yaml).dag.expect("a DAG").version.clone();

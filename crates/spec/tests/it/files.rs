@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use serde_json::json;
-use tidemill_spec::{Diagnostic, SourceText, decode, parse_connections, parse_pools};
+use tidemill_spec::{
+    Diagnostic, Roll, SourceText, decode, parse_calendars, parse_connections, parse_pools,
+};
 
 fn source(text: &str) -> SourceText<'_> {
     SourceText { path: Path::new("dags/connections.yaml"), text }
@@ -91,10 +93,70 @@ fn pools() {
 }
 
 #[test]
+fn calendars() {
+    let text = "\
+ch: {holidays: [2026-08-01, 2026-01-01, 2026-08-01]}
+bank: {holidays: [], weekends: [sun], roll: previous, include: [ch]}
+factory: {weekends: []}
+";
+    let (calendars, found) = parse_calendars(source(text));
+    assert_eq!(short(&found), Vec::<String>::new());
+    let names: Vec<&str> = calendars.iter().map(|calendar| calendar.name.as_str()).collect();
+    assert_eq!(names, ["ch", "bank", "factory"]);
+    let [ch, bank, factory] = calendars.as_slice() else { panic!("three calendars") };
+    let days: Vec<String> = ch.holidays.iter().map(ToString::to_string).collect();
+    assert_eq!(days, ["2026-01-01", "2026-08-01"]);
+    assert_eq!((ch.weekends.as_slice(), ch.roll), (["sat", "sun"].as_slice(), Roll::Skip));
+    assert_eq!((bank.weekends.as_slice(), bank.roll), (["sun"].as_slice(), Roll::Previous));
+    assert_eq!(
+        (bank.include.as_slice(), factory.weekends.len()),
+        (["ch".to_owned()].as_slice(), 0)
+    );
+}
+
+#[test]
+fn wrong_calendars_leave_the_good_ones() {
+    let text = "\
+good: {roll: next}
+A: {roll: next}
+b: {holidays: [2026-02-30, soon, 5], weekends: [sat, sunday], roll: nxt}
+c: {weekends: [mon, tue, wed, thu, fri, sat, sun]}
+d: {holiday: [2026-01-01], include: [goood]}
+e: {include: [f]}
+f: {include: [e, f, good]}
+g: 2026-01-01
+h:
+";
+    let (calendars, found) = parse_calendars(source(text));
+    let names: Vec<&str> = calendars.iter().map(|calendar| calendar.name.as_str()).collect();
+    assert_eq!(names, ["good", "e", "f"]);
+    assert_eq!(
+        short(&found),
+        [
+            "2:1 TM0104 `A` is not a calendar name",
+            "3:16 TM0503 `2026-02-30` is no day",
+            "3:28 TM0503 `soon` is no day",
+            "3:34 TM0103 `holidays[2]` of calendar `b` must be a string, not an integer",
+            "3:54 TM0105 `weekends[1]` of calendar `b` must be one of `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`, not `sunday`",
+            "3:69 TM0105 `roll` of calendar `b` must be one of `skip`, `next`, `previous`, not `nxt`",
+            "4:15 TM0105 no day of calendar `c` counts",
+            "5:5 TM0101 calendar `d` has no key `holiday`",
+            "5:38 TM0507 calendar `d` includes `goood`, which does not exist",
+            "6:15 TM0105 calendar `e` includes itself",
+            "7:15 TM0105 calendar `f` includes itself",
+            "7:18 TM0105 calendar `f` includes itself",
+            "8:4 TM0103 calendar `g` must be a mapping, not a string",
+            "9:1 TM0103 calendar `h` must be a mapping, not nothing",
+        ]
+    );
+}
+
+#[test]
 fn empty_files_hold_nothing() {
     for text in ["", "\n", "# nothing\n", "~\n", "{}\n", "x-note: a\n"] {
         assert_eq!(parse_connections(source(text)), (Vec::new(), Vec::new()), "{text}");
         assert_eq!(parse_pools(source(text)), (Vec::new(), Vec::new()), "{text}");
+        assert_eq!(parse_calendars(source(text)), (Vec::new(), Vec::new()), "{text}");
     }
     let (_, found) = parse_pools(source("- a\n"));
     assert_eq!(short(&found), ["1:1 TM0103 the file is a list, not a mapping"]);
@@ -114,4 +176,13 @@ fn what_is_no_text() {
         shown("\u{feff}a: ".bytes().chain([0xf0]).collect::<Vec<_>>().as_slice()),
         "1:4 TM0003 the file is no UTF-8: byte 0xf0"
     );
+}
+
+#[test]
+fn a_bound_without_end_is_told_without_its_digits() {
+    let dag = crate::support::good("tasks: {a: {transform: {sql: select 1 as n}}}\n");
+    let text = "tests:\n  t:\n    expect: {tables: {a: {rows: [{n: 1}], tolerance: -1}}}\n";
+    let (_, found) = tidemill_spec::test_file::parse_tests(source(text), &dag);
+    assert_eq!(short(&found), ["3:54 TM0105 `tolerance` must be at least 0, not -1"]);
+    assert_eq!(found[0].help.as_deref(), Some("write `tolerance: 0`"));
 }

@@ -39,6 +39,7 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         transforms: transforms.collect(),
         connections: Some(vec!["shop".to_owned(), "warehouse".to_owned()]),
         pools: Some(vec!["default".to_owned(), "loads".to_owned()]),
+        calendars: Some(vec!["ch-banking".to_owned(), "factory".to_owned()]),
     }
 });
 

@@ -33,6 +33,7 @@ pub fn chain(id: &str, tasks: usize) -> Arc<Dag> {
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: PathBuf::from("."),
+        later: serde_json::Map::new(),
     };
     let task = |i: usize| {
         let name = ok(format!("t{i}").parse(), "a task name");

@@ -1,0 +1,188 @@
+//! `triggers`: what goes together, once each has the shape that its keys give it.
+
+use serde_json::json;
+use tidemill_model::dag::Param;
+
+use super::exprs::Spot;
+use super::later::{AFTER, Forms};
+use super::uses::Uses;
+use super::{Resolver, cron};
+use crate::codes;
+use crate::keys::runs::{TRIGGER, TRIGGER_KINDS};
+use crate::read::value;
+use crate::report::{listed, quoted};
+use crate::yaml::node::{Data, Entry, Node};
+
+/// The names that a trigger may read: what came, and the params of the run that it starts.
+const OF_TRIGGER: &[&str] = &["trigger", "params"];
+
+/// Kinds whose instants are known ahead, so that one can be missed.
+const TIMED: [&str; 3] = ["cron", "every", "at"];
+
+impl Resolver<'_, '_, '_, '_> {
+    /// What the keys of each trigger mean together.
+    pub(crate) fn triggers<'f>(&mut self, list: &'f Entry, forms: &mut Forms<'f>) {
+        let Data::List(items) = &list.node.data else { return };
+        for item in items {
+            if let Some(entries) = item.entries() {
+                self.trigger(item, entries, forms);
+            }
+        }
+    }
+
+    fn trigger<'f>(&mut self, item: &'f Node, entries: &'f [Entry], forms: &mut Forms<'f>) {
+        let Some(kind) = self.kind(item, entries) else { return };
+        self.modifiers_of_kind(kind, entries);
+        if kind.key == "cron" && kind.node.text().is_some() {
+            self.cron(kind, entries, forms);
+        }
+        if let Some(dataset) = Some(kind).filter(|kind| kind.key == "dataset") {
+            self.ways(dataset);
+        }
+        for entry in entries {
+            match entry.key.as_str() {
+                "when" if matches!(entry.node.data, Data::Text(_) | Data::Bool(_)) => {
+                    let mut uses = Uses::new(AFTER, "triggers");
+                    let spot = Spot::truth("when").only(OF_TRIGGER);
+                    if let Some(expr) = self.bare(&entry.node, spot, &mut uses) {
+                        forms.push((&entry.node, json!(expr.source().trim())));
+                    }
+                }
+                "blackout" => self.blackout(&entry.node),
+                "params" => self.trigger_params(entry),
+                _ => {}
+            }
+        }
+        self.owed_by_trigger(item, entries);
+    }
+
+    /// The one kind of a trigger.
+    fn kind<'f>(&mut self, item: &Node, entries: &'f [Entry]) -> Option<&'f Entry> {
+        let kinds = || TRIGGER[..TRIGGER_KINDS].iter().map(|key| key.name);
+        let mut found = entries.iter().filter(|entry| kinds().any(|kind| kind == entry.key));
+        let Some(kind) = found.next() else {
+            // What is misspelt was told already.
+            if entries.iter().all(|entry| TRIGGER.iter().any(|key| key.name == entry.key)) {
+                self.report
+                    .error(&codes::TRIGGER, item.place, "the trigger has no kind")
+                    .help(format!("give it one of {}", listed(kinds())));
+            }
+            return None;
+        };
+        if let Some(second) = found.next() {
+            let message =
+                format!("a trigger has one kind, this one has `{}` and `{}`", kind.key, second.key);
+            self.report
+                .error(&codes::TRIGGER, second.place, message)
+                .help("make it a trigger of its own: another entry of the list");
+        }
+        Some(kind)
+    }
+
+    /// Modifiers that go only with some kinds.
+    fn modifiers_of_kind(&mut self, kind: &Entry, entries: &[Entry]) {
+        let catches_up = entries.iter().any(|entry| {
+            entry.key == "catchup" && entry.node.text().is_none_or(|policy| policy != "none")
+        });
+        for entry in entries {
+            let (message, help) = match entry.key.as_str() {
+                "seconds" | "dst_fold" if kind.key != "cron" => (
+                    format!("`{}` has no meaning beside `{}`", entry.key, kind.key),
+                    "it goes with `cron` alone",
+                ),
+                "catchup" | "catchup_window" if !TIMED.contains(&kind.key.as_str()) => (
+                    format!("`{}` has no meaning beside `{}`", entry.key, kind.key),
+                    "nothing that comes from outside is lost: there is nothing to make up for",
+                ),
+                "catchup_window" if !catches_up => (
+                    "`catchup_window` has no meaning without `catchup`".to_owned(),
+                    "add `catchup: latest` or `catchup: all`",
+                ),
+                _ => continue,
+            };
+            self.report.error(&codes::TRIGGER, entry.place, message).help(help);
+        }
+    }
+
+    fn cron<'f>(&mut self, entry: &'f Entry, entries: &[Entry], forms: &mut Forms<'f>) {
+        let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+        let seconds = find("seconds").is_some_and(|e| matches!(e.node.data, Data::Bool(true)));
+        let zone = find("timezone").and_then(|entry| entry.node.text()?.parse().ok());
+        let text = entry.node.text().unwrap_or_default();
+        match cron::check(text, seconds, zone.unwrap_or(self.spec.timezone)) {
+            Ok(warnings) => {
+                value::schedule_warnings(&warnings, &entry.node, self.report);
+                forms.push((&entry.node, json!(value::spaced_once(text))));
+            }
+            Err(bad) => {
+                value::bad_schedule(bad, &entry.node, self.report);
+            }
+        }
+    }
+
+    /// `dataset: {any: …}` or `{all: …}`.
+    fn ways(&mut self, entry: &Entry) {
+        let Some(entries) = entry.node.entries() else { return };
+        let mut ways = entries.iter().filter(|entry| ["any", "all"].contains(&entry.key.as_str()));
+        match (ways.next(), ways.next()) {
+            (None, _) => {
+                self.report
+                    .error(&codes::TRIGGER, entry.place, "`dataset` names no table")
+                    .help("write `dataset: crm.customers`, or `{any: […]}`, or `{all: […]}`");
+            }
+            (Some(_), Some(second)) => {
+                self.report
+                    .error(&codes::TRIGGER, second.place, "`dataset` has both `any` and `all`")
+                    .help("make it a trigger of its own: another entry of the list");
+            }
+            _ => {}
+        }
+    }
+
+    fn blackout(&mut self, node: &Node) {
+        let Data::List(windows) = &node.data else { return };
+        for window in windows {
+            let clock = |key: &str| window.entry(key).and_then(|entry| entry.node.text());
+            if let (Some(from), Some(to)) = (clock("from"), clock("to"))
+                && from == to
+            {
+                let message = format!("the time from {} to {} is none", quoted(from), quoted(to));
+                self.report
+                    .error(&codes::NOT_ALLOWED, window.place, message)
+                    .help("for a whole day write `from: \"00:00\"` and `to: \"23:59\"`");
+            }
+        }
+    }
+
+    /// The params that a trigger gives to its runs.
+    fn trigger_params(&mut self, params: &Entry) {
+        let spec = self.spec;
+        for entry in params.node.entries().unwrap_or_default() {
+            let is_unread = spec.params.get(entry.key.as_str()).is_none()
+                && spec.param_names.contains(&entry.key.as_str());
+            if !is_unread {
+                self.given("the DAG", &spec.params, entry);
+            }
+        }
+        let mut uses = Uses::new(AFTER, "triggers");
+        let spot = Spot::of("params").only(OF_TRIGGER);
+        self.template(&params.node, &[], spot, &mut uses);
+    }
+
+    /// Params that every run needs, and that this trigger does not give.
+    fn owed_by_trigger(&mut self, item: &Node, entries: &[Entry]) {
+        let params = entries.iter().find(|entry| entry.key == "params").map(|entry| &entry.node);
+        let is_given = |name: &str| params.is_some_and(|params| params.entry(name).is_some());
+        let is_owed = |param: &Param| param.default.is_none();
+        let spec = self.spec;
+        let owed = spec.params.iter().filter(|(_, param)| is_owed(param));
+        let owed: Vec<&str> =
+            owed.map(|(name, _)| name.as_str()).filter(|name| !is_given(name)).collect();
+        if let Some(first) = owed.first() {
+            let message = format!("runs of this trigger need {}", listed(owed.iter().copied()));
+            self.report.error(&codes::PARAM, item.place, message).help(format!(
+                "add `params: {{{first}: …}}` to the trigger, or give the param a default"
+            ));
+        }
+    }
+}
