@@ -394,12 +394,12 @@ pub(crate) static RETRY: &[Key] = &[
 /// The keys of a param.
 pub(crate) static PARAM: &[Key] = &[
     now("type", "The type of its values.", || json!({"enum": param_types()})),
+    now("enum", "The only values allowed.", || json!({"type": "array", "minItems": 1})),
     now(
         "default",
         "Its value when a run gives none; without a default, a run must give one.",
         || json!({}),
     ),
-    now("enum", "The only values allowed.", || json!({"type": "array", "minItems": 1})),
     now("description", "What it means.", text),
 ];
 
