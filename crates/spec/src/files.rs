@@ -27,7 +27,8 @@ pub struct ConnectionSpec {
 /// Slots of a pool; more than these are a slip of the pen.
 const SLOTS_MAX: u64 = 1_000_000;
 
-static POOL: &[Key] = &[Key {
+/// The keys of a pool.
+pub(crate) static POOL: &[Key] = &[Key {
     name: "slots",
     doc: "How many tasks of the pool run at once.",
     later: false,

@@ -9,7 +9,8 @@
 //! * `settings`: settings against their schemas; [`sql`]: what a query reads; `shell`: scripts;
 //! * [`catalog`]: what an installation offers; `schema`: the JSON Schema for editors;
 //! * [`test_file`]: tests beside a DAG; `files`: connections and pools; `meaning`: a DAG in the words of the language, and what
-//!   changed between two.
+//!   changed between two;
+//! * `format`: a file in its canonical form.
 //!
 //! **Invariants.** Pure: no IO, no clock, no environment; the same text gives the same answer.
 //! Nothing panics on any text. `serde_yaml` and `granit-parser` stay inside `yaml`, `sqlparser`
@@ -19,6 +20,7 @@ pub mod catalog;
 pub mod codes;
 pub mod diagnostic;
 mod files;
+mod format;
 pub mod keys;
 mod meaning;
 mod read;
@@ -40,6 +42,7 @@ use tidemill_model::{Dag, DagId};
 pub use catalog::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
 pub use files::{ConnectionSpec, parse_connections, parse_pools};
+pub use format::{FileKind, format};
 pub use meaning::{Change, changes, meaning};
 pub use report::SourceText;
 pub use resolve::RESERVED_NAMES;
