@@ -7,6 +7,8 @@ mod big;
 mod cases;
 mod defaults;
 mod files;
+mod format;
+mod layouts;
 mod meaning;
 mod schema;
 mod support;
