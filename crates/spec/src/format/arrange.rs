@@ -1,5 +1,6 @@
 //! Puts keys into their order, and short forms into their long ones.
 
+use std::collections::HashMap;
 use std::mem;
 
 use super::places::{Long, Site};
@@ -112,17 +113,28 @@ fn is_after_blank(member: &Member<'_>) -> bool {
     member.lead.first() == Some(&Line::Blank)
 }
 
-/// Whether everything that is said of an anchor stays in its order.
+/// Whether each alias still stands for what it stood for.
 fn keeps_anchors(members: &[Member<'_>], sorted: &[usize]) -> bool {
     let names: Vec<Names<'_>> = members.iter().map(Names::of).collect();
-    let mut place = vec![0; sorted.len()];
-    for (new, old) in sorted.iter().enumerate() {
-        place[*old] = new;
+    let written: Vec<usize> = (0..names.len()).collect();
+    anchors_before(&names, &written) == anchors_before(&names, sorted)
+}
+
+/// How many of the members before it give an anchor of this name: for each member and each name in
+/// it.
+fn anchors_before<'m>(names: &[Names<'m>], order: &[usize]) -> HashMap<(usize, &'m str), usize> {
+    let mut given: HashMap<&str, usize> = HashMap::new();
+    let mut before = HashMap::new();
+    for at in order {
+        let Names { anchors, aliases } = &names[*at];
+        for name in anchors.iter().chain(aliases) {
+            before.insert((*at, *name), given.get(name).copied().unwrap_or_default());
+        }
+        for name in anchors {
+            *given.entry(name).or_default() += 1;
+        }
     }
-    let stays = |a: usize, b: usize| (a < b) == (place[a] < place[b]);
-    let with_anchors = (0..names.len()).filter(|at| !names[*at].anchors.is_empty());
-    let mut pairs = with_anchors.flat_map(|a| (0..names.len()).map(move |b| (a, b)));
-    pairs.all(|(a, b)| a == b || stays(a, b) || !names[a].concerns(&names[b]))
+    before
 }
 
 /// The anchors and aliases in a member, without their `&` and `*`.
@@ -149,11 +161,5 @@ impl<'m> Names<'m> {
                 self.add(member);
             }
         }
-    }
-
-    /// Whether the other one gives or uses one of these anchors.
-    fn concerns(&self, other: &Names<'_>) -> bool {
-        let others = || other.anchors.iter().chain(&other.aliases);
-        self.anchors.iter().any(|name| others().any(|other| name == other))
     }
 }

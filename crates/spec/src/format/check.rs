@@ -22,19 +22,23 @@ pub(super) fn means_the_same(before: &Node, after: &Node, site: &'static Site) -
         }
         (Data::Map(a), Data::Map(b)) => {
             let site = site.with(|key| a.iter().any(|entry| entry.key == key));
-            let same = |a: &Entry, b: &Entry| {
+            let same = |(a, b): (&Entry, &Entry)| {
                 a.key == b.key && means_the_same(&a.node, &b.node, site.below(&a.key))
             };
-            let mut pairs = a.iter().zip(b);
-            a.len() == b.len()
-                && if site.is_ordered() {
-                    a.iter().all(|a| after.entry(&a.key).is_some_and(|b| same(a, b)))
-                } else {
-                    pairs.all(|(a, b)| same(a, b))
-                }
+            let (a, b) = (entries(a, site), entries(b, site));
+            a.len() == b.len() && a.into_iter().zip(b).all(same)
         }
         _ => false,
     }
+}
+
+/// The entries of a mapping, in an order in which they can be compared.
+fn entries<'n>(entries: &'n [Entry], site: &Site) -> Vec<&'n Entry> {
+    let mut entries: Vec<&Entry> = entries.iter().collect();
+    if site.is_ordered() {
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+    }
+    entries
 }
 
 /// Whether the second is the long form of the first.
@@ -57,4 +61,74 @@ fn is_long_form(before: &Node, after: &Node, site: &'static Site) -> bool {
 pub(super) fn has_the_same_marks(before: &Source<'_>, after: &Source<'_>) -> bool {
     let marks = layout::marks(before);
     marks.is_some() && marks == layout::marks(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::format::places;
+    use crate::report::{Report, SourceText};
+    use crate::yaml;
+
+    const BEFORE: &str = "\
+# head
+dag: shop
+x-a: &a [b, c] # beside
+tasks:
+  a:
+    run: [x]
+    retry: 3
+    env: {A: \"1\", B: 2}
+    checks: [{unique: id}]
+  b: {noop: {}}
+";
+
+    fn holds(after: &str) -> bool {
+        let source = |text| SourceText { path: Path::new("a.yaml"), text };
+        let node = |text| yaml::parse(&mut Report::new(source(text))).expect("a tree");
+        means_the_same(&node(BEFORE), &node(after), &places::DAG)
+            && has_the_same_marks(&Source::new(source(BEFORE)), &Source::new(source(after)))
+    }
+
+    #[test]
+    fn what_means_the_same_is_let_through() {
+        assert!(holds(BEFORE));
+        for (from, to) in [
+            ("retry: 3", "retry: {limit: 3}"),
+            ("unique: id", "unique: [id]"),
+            ("noop: {}", "noop: null"),
+            ("    run: [x]\n    retry: 3", "    retry: 3\n    run: [x]"),
+        ] {
+            assert!(holds(&BEFORE.replace(from, to)), "{to}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_lost_is_noticed() {
+        for (from, to) in [
+            ("# head\n", ""),
+            (" # beside", ""),
+            ("# beside", "# behind"),
+            ("&a ", ""),
+            ("dag: shop", "dag: shops"),
+            ("dag: shop\n", ""),
+            ("retry: 3", "retry: {delay: 3}"),
+            ("retry: 3", "retry: {limit: 4}"),
+            ("retry: 3", "retry: {limit: 3, delay: 1s}"),
+            ("unique: id", "unique: [id, id]"),
+            ("noop: {}", "noop: {a: b}"),
+            ("\"1\"", "1"),
+            ("B: 2", "B: 2.5"),
+            ("A: \"1\", B: 2", "B: 2, A: \"1\""),
+            ("[b, c]", "[c, b]"),
+            ("[b, c]", "{b: c}"),
+            ("run: [x]", "run: x"),
+        ] {
+            let after = BEFORE.replace(from, to);
+            assert_ne!(after, BEFORE, "{from}");
+            assert!(!holds(&after), "{from} became {to}");
+        }
+    }
 }
