@@ -80,7 +80,7 @@ fn the_order_of_keys() {
 
 #[test]
 fn brackets_and_indentation() {
-    check_with("format/layout.txt", 8, shown);
+    check_with("format/layout.txt", 9, shown);
 }
 
 #[test]
