@@ -64,6 +64,9 @@ codes! {
     UNUSABLE = "TM0013", "file that cannot be used", "The file cannot be read, or the name of its DAG is already that of another file.",
         "Look at the mode of the file, or give one of the two DAGs another name.";
 
+    FORMAT = "TM0014", "file that cannot be formatted", "What was formatted did not mean the same, or lacked a comment, so the file was left as it is. That is a fault of Tidemill, not of the file.",
+        "Report it with the file; until then, write what is unusual in it more plainly.";
+
     // TM01xx: structure, names, the graph.
     UNKNOWN_KEY = "TM0101", "unknown key", "The language has no such key at this place.", "Use one of the keys that are listed, or `x-…` for notes at the top of the file.";
     MISSING_KEY = "TM0102", "missing key", "A key that has no default is not there.", "Add the key.";

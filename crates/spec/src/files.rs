@@ -27,7 +27,8 @@ pub struct ConnectionSpec {
     pub secrets: Vec<(String, String)>,
 }
 
-static POOL: &[Key] = &[Key {
+/// The keys of a pool.
+pub(crate) static POOL: &[Key] = &[Key {
     name: "slots",
     doc: "How many tasks of the pool run at once.",
     later: false,

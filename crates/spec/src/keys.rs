@@ -101,11 +101,20 @@ pub(crate) static TOP: &[Key] = &[
         "No run is scheduled before this day or instant, which is in the DAG's zone.",
         || json!({"type": "string", "examples": ["2026-01-01", "2026-01-01T06:00:00"]}),
     ),
+    later(
+        "end",
+        "No run is scheduled after this day or instant, which is in the DAG's zone.",
+        || json!({"type": "string", "examples": ["2026-12-31", "2026-12-31T06:00:00"]}),
+    ),
     now(
         "schedule",
         "When runs are due: a cron line of minute, hour, day of month, month, day of week.",
         || json!({"type": "string", "examples": ["0 2 * * *", "*/15 * * * *", "0 6 * * mon-fri"]}),
     ),
+    later("triggers", "What starts runs: a list, each of one kind. Not beside `schedule`.", || {
+        json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/trigger"},
+            "examples": [[{"cron": "0 2 * * *", "catchup": "latest"}]]})
+    }),
     now("params", "What a run may be told, by name.", || {
         json!({"type": "object", "propertyNames": name_schema(false),
             "additionalProperties": {"$ref": "#/$defs/param"}})
@@ -117,24 +126,6 @@ pub(crate) static TOP: &[Key] = &[
             json!({"type": "object", "propertyNames": name_schema(false),
             "examples": [{"day": "${{ date(run.interval.start) }}", "regions": ["eu", "us"]}]})
         },
-    ),
-    now(
-        "defaults",
-        "Modifiers that all tasks have unless they give their own.",
-        || json!({"$ref": "#/$defs/defaults"}),
-    ),
-    now("tasks", "The tasks, by name. A task's table has the name of the task.", || {
-        json!({"type": "object", "minProperties": 1, "propertyNames": name_schema(false),
-            "additionalProperties": {"$ref": "#/$defs/task"}})
-    }),
-    later("triggers", "What starts runs: a list, each of one kind. Not beside `schedule`.", || {
-        json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/trigger"},
-            "examples": [[{"cron": "0 2 * * *", "catchup": "latest"}]]})
-    }),
-    later(
-        "end",
-        "No run is scheduled after this day or instant, which is in the DAG's zone.",
-        || json!({"type": "string", "examples": ["2026-12-31", "2026-12-31T06:00:00"]}),
     ),
     later(
         "concurrency",
@@ -150,16 +141,25 @@ pub(crate) static TOP: &[Key] = &[
         "When a run is late.",
         || json!({"$ref": "#/$defs/deadline", "examples": [{"within": "3h", "of": "scheduled"}]}),
     ),
-    later("retry", "How often a whole run is tried again after it failed.", retry),
-    later("timeout", "The longest that a run may take.", duration),
-    later("on_success", "What is done after a run succeeded.", runs::handlers),
-    later("on_failure", "What is done after a run failed.", runs::handlers),
-    later("finally", "What is done after a run, however it ended.", runs::handlers),
     later(
         "auto_pause",
         "When the schedule pauses by itself.",
         || json!({"$ref": "#/$defs/auto_pause", "examples": [{"after_failures": 3}]}),
     ),
+    later("retry", "How often a whole run is tried again after it failed.", retry),
+    later("timeout", "The longest that a run may take.", duration),
+    now(
+        "defaults",
+        "Modifiers that all tasks have unless they give their own.",
+        || json!({"$ref": "#/$defs/defaults"}),
+    ),
+    now("tasks", "The tasks, by name. A task's table has the name of the task.", || {
+        json!({"type": "object", "minProperties": 1, "propertyNames": name_schema(false),
+            "additionalProperties": {"$ref": "#/$defs/task"}})
+    }),
+    later("on_success", "What is done after a run succeeded.", runs::handlers),
+    later("on_failure", "What is done after a run failed.", runs::handlers),
+    later("finally", "What is done after a run, however it ended.", runs::handlers),
 ];
 
 /// The keys of `defaults`.
@@ -217,12 +217,12 @@ pub(crate) static RETRY: &[Key] = &[
 /// The keys of a param.
 pub(crate) static PARAM: &[Key] = &[
     now("type", "The type of its values.", || json!({"enum": param_types()})),
+    now("enum", "The only values allowed.", || json!({"type": "array", "minItems": 1})),
     now(
         "default",
         "Its value when a run gives none; without a default, a run must give one.",
         || json!({}),
     ),
-    now("enum", "The only values allowed.", || json!({"type": "array", "minItems": 1})),
     now("description", "What it means.", text),
 ];
 

@@ -10,7 +10,7 @@
 //! * [`catalog`]: what an installation offers; `schema`: the JSON Schema for editors;
 //! * `places`: findings that come up later, put back into the file;
 //! * [`test_file`]: tests beside a DAG; `files`: connections, pools and calendars; `meaning`: a DAG in
-//!   the words of the language, and what changed between two.
+//!   the words of the language, and what changed between two; `format`: a file in its canonical form.
 //!
 //! **Invariants.** Pure: no IO, no clock, no environment; the same text gives the same answer.
 //! Nothing panics on any text. `serde_yaml` and `granit-parser` stay inside `yaml`, `sqlparser`
@@ -20,6 +20,7 @@ pub mod catalog;
 pub mod codes;
 pub mod diagnostic;
 mod files;
+mod format;
 pub mod keys;
 mod meaning;
 mod places;
@@ -44,6 +45,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use files::{
     CalendarSpec, ConnectionSpec, Roll, parse_calendars, parse_connections, parse_pools,
 };
+pub use format::{FileKind, format};
 pub use meaning::{Change, changes, meaning};
 pub use places::{Finding, keys_of, place};
 pub use report::SourceText;

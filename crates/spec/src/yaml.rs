@@ -1,9 +1,10 @@
 //! From text to a tree of values in which every key and value knows its place.
 //!
 //! Two readers look at the text. [`scan`] reads its events, holds it to the limits and finds the
-//! places; `serde_yaml` says what each value is. [`node`] is the tree they make together. No other
-//! module knows YAML.
+//! places; `serde_yaml` says what each value is. [`node`] is the tree they make together, [`layout`]
+//! the one with comments and styles that formatting needs. No other module reads YAML.
 
+pub(crate) mod layout;
 pub(crate) mod node;
 mod raw;
 mod scan;
@@ -55,6 +56,11 @@ pub(crate) fn parse(report: &mut Report) -> Option<Node> {
 /// The value of an example from a connector, if there is one.
 pub(crate) fn example(text: &str) -> Option<serde_json::Value> {
     serde_yaml::from_str(text).ok().filter(|value: &serde_json::Value| !value.is_null())
+}
+
+/// Whether a text without quotes is read as that very text.
+pub(crate) fn reads_as_text(text: &str) -> bool {
+    matches!(serde_yaml::from_str(text), Ok(raw::Raw::Text(read)) if read == text)
 }
 
 fn is_forbidden(c: char) -> bool {

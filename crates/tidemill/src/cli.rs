@@ -85,6 +85,10 @@ pub(crate) enum Command {
         tidemill validate dags --strict\n  \
         tidemill validate dags/orders.yaml --json")]
     Validate(Validate),
+    /// Lay files out in the one way: keys in order, short forms written out, comments kept.
+    #[command(after_help = "Examples:\n  tidemill fmt\n  tidemill fmt dags/orders.yaml\n  \
+        tidemill fmt --check dags\n  tidemill fmt - < orders.yaml")]
+    Fmt(Fmt),
     /// Make a project: a DAG with its tests and data, connections, a CI file, schemas for editors.
     #[command(after_help = "Examples:\n  tidemill init\n  tidemill init shop")]
     Init(Init),
@@ -231,6 +235,16 @@ pub(crate) struct Validate {
     /// Print the diagnostics as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fmt {
+    /// DAG files, files beside them, or folders of them; `-` lays out the standard input.
+    #[arg(default_value = "dags")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Change nothing; name the files that would change, and end with 1 if there are any.
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 #[derive(Debug, Args)]

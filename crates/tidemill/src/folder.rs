@@ -25,7 +25,7 @@ use crate::neighbours::Siblings;
 const FILES_MAX: usize = 100_000;
 
 /// Files beside DAGs that are no DAGs.
-const NO_DAGS: [&str; 3] = ["connections", "pools", "secrets"];
+const NO_DAGS: [&str; 4] = ["calendars", "connections", "pools", "secrets"];
 
 /// What a file looked like, and the defaults of its folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -335,6 +335,27 @@ pub(crate) fn is_companion(path: &Path) -> bool {
     name.is_some_and(|name| {
         name == FOLDER_DEFAULTS || (stem_of(name).is_some() && !is_dag_file(name))
     })
+}
+
+/// The DAG files below a folder and the files beside them, in order. Secrets are left alone.
+pub(crate) fn find_yaml(root: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') {
+                continue;
+            } else if path.is_dir() {
+                folders.push(path);
+            } else if stem_of(&name).is_some_and(|stem| stem != "secrets") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The name of a YAML file without its extension.

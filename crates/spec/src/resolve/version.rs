@@ -44,17 +44,36 @@ fn canonical(head: &DagHead, schedule: Option<&str>, tasks: &[Task]) -> Value {
     form
 }
 
-/// Keys that no code runs yet, where there are any. What is done after something holds settings,
-/// whose order may mean something.
+/// Something that is done after a task or a run: as written, but for the order of keys, except in
+/// settings, where it may mean something, and with short forms written out.
+fn handler_form(handler: &Value) -> Value {
+    let Value::Object(fields) = handler else { return handler.clone() };
+    let long = |key: &str, value: &Value| match (key, value) {
+        ("retry", Value::Number(limit)) => json!({"limit": limit}),
+        ("call", Value::String(dag)) => json!({"dag": dag}),
+        ("wait", Value::String(span)) => json!({"for": span}),
+        ("approve", Value::String(message)) => json!({"message": message}),
+        ("noop", _) => json!({}),
+        ("ingest" | "transform" | "load", settings) => settings.clone(),
+        (_, value) => sorted(value),
+    };
+    let mut keys: Vec<&String> = fields.keys().collect();
+    keys.sort_unstable();
+    keys.into_iter().map(|key| (key.clone(), long(key, &fields[key]))).collect::<Map<_, _>>().into()
+}
+
+/// Keys that no code runs yet, where there are any.
 fn put_later(later: &Map<String, Value>, form: &mut Value) {
     if later.is_empty() {
         return;
     }
     let mut keys: Vec<&String> = later.keys().collect();
     keys.sort_unstable();
-    let value = |key: &str| {
-        let is_ordered = handlers::KEYS.contains(&key);
-        if is_ordered { later[key].clone() } else { sorted(&later[key]) }
+    let value = |key: &str| match &later[key] {
+        Value::Array(items) if handlers::KEYS.contains(&key) => {
+            items.iter().map(handler_form).collect()
+        }
+        value => sorted(value),
     };
     form["later"] =
         keys.into_iter().map(|key| (key.clone(), value(key))).collect::<Map<_, _>>().into();

@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 use crate::support::outcome;
 
 fn check(file: &str, expected_cases: usize) {
+    check_with(file, expected_cases, |_, yaml| outcome(yaml));
+}
+
+/// Holds every case of a file to what comes of its name and its text.
+pub(crate) fn check_with(file: &str, expected_cases: usize, outcome: fn(&str, &str) -> String) {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "it", "cases", file].iter().collect();
     let written = std::fs::read_to_string(&path).expect("the file of cases");
     let mut anew = String::new();
@@ -17,8 +22,9 @@ fn check(file: &str, expected_cases: usize) {
     for case in written.split("=== ").skip(1) {
         let (name, rest) = case.split_once('\n').expect("a name");
         let (yaml, expected) = rest.split_once(">>>\n").unwrap_or((rest, ""));
-        let found = outcome(&unescape(yaml));
+        let found = outcome(name, &unescape(yaml));
         count += 1;
+        let found = found.trim_end();
         if found != expected.trim_end() {
             wrong.push(format!("--- {name}\nexpected:\n{}\nfound:\n{found}", expected.trim_end()));
         }
@@ -34,7 +40,8 @@ fn check(file: &str, expected_cases: usize) {
 
 /// What an editor would not keep in a text file.
 fn unescape(yaml: &str) -> String {
-    yaml.replace("<TAB>", "\t")
+    yaml.replace("<END>\n", "")
+        .replace("<TAB>", "\t")
         .replace("<NUL>", "\0")
         .replace("<CR>", "\r")
         .replace("<BOM>", "\u{feff}")

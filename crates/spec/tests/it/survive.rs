@@ -1,6 +1,9 @@
 //! Nothing panics, whatever the text; and every finding points into the text.
 
+use std::path::Path;
+
 use proptest::prelude::*;
+use tidemill_spec::{FileKind, SourceText, format};
 
 use crate::support::load;
 
@@ -15,6 +18,13 @@ fn survives(text: &str) {
         loaded.diagnostics.iter().any(|d| d.severity == tidemill_spec::Severity::Error),
         "no DAG without an error, no error with a DAG"
     );
+    for kind in [FileKind::Dag, FileKind::Other] {
+        let form = |text| format(SourceText { path: Path::new("shop.yaml"), text }, kind);
+        match form(text) {
+            Ok(written) => assert_eq!(form(&written).as_deref(), Ok(written.as_str())),
+            Err(found) => assert!(!found.is_empty(), "{text:?}"),
+        }
+    }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines: Vec<&str> = text.split('\n').collect();
     for found in &loaded.diagnostics {

@@ -8,6 +8,7 @@ mod demo;
 mod docs;
 mod doctor;
 mod explain;
+mod fmt;
 mod init;
 mod lineage;
 mod logs;
@@ -87,6 +88,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Demo(command) => demo::run(&globals, &command),
         Command::Run(command) => run::run(&globals, &command),
+        Command::Fmt(command) => fmt::run(&command),
         Command::Init(command) => init::init(&globals, &command),
         Command::New(command) => init::new(&command),
         Command::Test(command) => test::run(&globals, &command),
