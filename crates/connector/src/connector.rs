@@ -91,7 +91,8 @@ pub fn unknown_column(key: &str, name: &str, schema: &SchemaRef) -> ConnectorErr
     let error = ConnectorError::misconfigured(format!(
         "`{key}` names the column `{name}`, which the input does not have"
     ))
-    .blame(&[key]);
+    .blame(&[key])
+    .missing(name);
     let near = did_you_mean(name, names.clone());
     error.help(near.unwrap_or_else(|| format!("it has: {}", listed(names))))
 }

@@ -48,6 +48,8 @@ pub struct Blame {
     pub keys: Vec<String>,
     /// A line and a column in the text that stands there, both from 1.
     pub line_column: Option<(u64, u64)>,
+    /// The column that is named and is not there, if that is what is wrong.
+    pub missing: Option<String>,
 }
 
 impl ConnectorError {
@@ -109,6 +111,13 @@ impl ConnectorError {
     pub fn blame(mut self, keys: &[&str]) -> Self {
         let blame = self.blame.get_or_insert_default();
         blame.keys.splice(..0, keys.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Says that a column which is named is not there.
+    #[must_use]
+    pub fn missing(mut self, column: &str) -> Self {
+        self.blame.get_or_insert_default().missing = Some(column.to_owned());
         self
     }
 

@@ -37,7 +37,7 @@ pub use connector::{
 pub use error::{Blame, ConnectorError, ErrorKind};
 pub use registry::Registry;
 pub use table::{BatchIter, MemoryOutputs, MemoryTable, Outputs, Table, TableWriter, part_of};
-pub use transform::{AnyTransform, Binds, Description, Transform, TransformContext};
+pub use transform::{AnyTransform, Beforehand, Binds, Description, Transform, TransformContext};
 
 pub use arrow::datatypes::SchemaRef;
 pub use arrow::record_batch::RecordBatch;

@@ -1,7 +1,7 @@
 //! [`Transform`]: tables in, tables out.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -20,9 +20,25 @@ use crate::table::{Outputs, Table};
 /// Values for the `$names` of SQL: see `TransformContext::binds`.
 pub type Binds = BTreeMap<String, Value>;
 
+/// What a transform is asked about before it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Beforehand<'a> {
+    /// The columns of the tables that it will read, by the names that its config uses.
+    pub tables: &'a IndexMap<String, SchemaRef>,
+    /// Values of the `$names` of its SQL, of the types that they will have.
+    pub binds: &'a Binds,
+    /// The folder of the DAG file.
+    pub folder: &'a Path,
+}
+
 /// What is known of a transform's result from its settings and the columns that it reads.
 #[derive(Debug, Default)]
 pub struct Description {
+    /// The columns of its tables, by the names of [`Outputs::create`], if they can be told without
+    /// running it on tables without rows.
+    pub tables: BTreeMap<String, SchemaRef>,
+    /// What cannot be: it would fail in a run.
+    pub errors: Vec<ConnectorError>,
     /// Where the columns of its tables come from, by the names of [`Outputs::create`]; tables that
     /// are not here cannot be told.
     pub lineage: BTreeMap<String, TableLineage>,
@@ -74,15 +90,13 @@ pub trait Transform: Send + Sync + 'static {
         let _ = (config, found);
     }
 
-    /// Tells what can be told before it runs. `tables` are the columns of what it reads; it has run
-    /// without an error on tables of these columns without rows.
+    /// Tells what can be told before it runs.
     async fn describe(
         &self,
         config: Self::Config,
-        tables: &IndexMap<String, SchemaRef>,
-        binds: &Binds,
+        before: Beforehand<'_>,
     ) -> Result<Description, ConnectorError> {
-        let _ = (config, tables, binds);
+        let _ = (config, before);
         Ok(Description::default())
     }
 
@@ -107,8 +121,7 @@ pub trait AnyTransform: Send + Sync {
     async fn describe_any(
         &self,
         config: Value,
-        tables: &IndexMap<String, SchemaRef>,
-        binds: &Binds,
+        before: Beforehand<'_>,
     ) -> Result<Description, ConnectorError>;
     /// Runs from checked settings.
     async fn run_any(&self, config: Value, cx: TransformContext) -> Result<(), ConnectorError>;
@@ -139,10 +152,9 @@ impl<T: Transform> AnyTransform for T {
     async fn describe_any(
         &self,
         config: Value,
-        tables: &IndexMap<String, SchemaRef>,
-        binds: &Binds,
+        before: Beforehand<'_>,
     ) -> Result<Description, ConnectorError> {
-        self.describe(config::parse("transform", T::NAME, config)?, tables, binds).await
+        self.describe(config::parse("transform", T::NAME, config)?, before).await
     }
 
     async fn run_any(&self, config: Value, cx: TransformContext) -> Result<(), ConnectorError> {

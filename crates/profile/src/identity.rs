@@ -51,8 +51,9 @@ id: customer
         cx: TransformContext,
     ) -> Result<(), ConnectorError> {
         let mut graph = Graph::new(config.types());
-        for link in &config.links {
-            read(link, &config, &cx, &mut graph)?;
+        for (at, link) in config.links.iter().enumerate() {
+            read(link, &config, &cx, &mut graph)
+                .map_err(|error| error.blame(&["links", &at.to_string()]))?;
         }
         tables::write(&graph.resolve(&config), &config, &cx)
     }

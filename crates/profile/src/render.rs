@@ -10,7 +10,9 @@ mod template;
 
 use async_trait::async_trait;
 use tidemill_connector::config::Findings;
-use tidemill_connector::{ConnectorError, Transform, TransformContext};
+use tidemill_connector::{Beforehand, ConnectorError, Description, Transform, TransformContext};
+
+use self::template::Template;
 
 pub use config::{Escape, FullSource, Nulls, RenderConfig, TemplateSource};
 
@@ -46,6 +48,30 @@ keep: [customer_id, email]
             Ok(())
         };
         found.note(&[&["columns"]], texts);
+    }
+
+    async fn describe(
+        &self,
+        config: RenderConfig,
+        before: Beforehand<'_>,
+    ) -> Result<Description, ConnectorError> {
+        let Some(input) = before.tables.get(&config.from) else {
+            return Ok(Description::default());
+        };
+        let names: Vec<&str> = input.fields().iter().map(|field| field.name().as_str()).collect();
+        let mut errors = Vec::new();
+        for (column, source) in &config.columns {
+            let found = match Template::compile(column, source, config.nulls, before.folder) {
+                Ok(template) => template.errors(&names),
+                Err(error) => vec![error],
+            };
+            let key = source.key();
+            errors.extend(found.into_iter().map(|error| match key {
+                Some(key) => error.blame(&["columns", column, key]),
+                None => error.blame(&["columns", column]),
+            }));
+        }
+        Ok(Description { errors, ..Description::default() })
     }
 
     async fn run(&self, config: RenderConfig, cx: TransformContext) -> Result<(), ConnectorError> {

@@ -11,11 +11,8 @@ mod pass;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use indexmap::IndexMap;
 use tidemill_connector::config::Findings;
-use tidemill_connector::{
-    Binds, ConnectorError, Description, SchemaRef, Transform, TransformContext,
-};
+use tidemill_connector::{Beforehand, ConnectorError, Description, Transform, TransformContext};
 use tidemill_sql::Engine;
 
 pub use config::{Band, ResultNames, RulesConfig, Segment, Term};
@@ -62,12 +59,13 @@ keep: [customer_id]
     async fn describe(
         &self,
         config: RulesConfig,
-        tables: &IndexMap<String, SchemaRef>,
-        binds: &Binds,
+        before: Beforehand<'_>,
     ) -> Result<Description, ConnectorError> {
-        let Some(input) = tables.get(&config.from) else { return Ok(Description::default()) };
-        let lineage = lineage::of(&self.engine, &config, input, binds)?;
-        Ok(Description { lineage: [(String::new(), lineage)].into(), notes: Vec::new() })
+        let Some(input) = before.tables.get(&config.from) else {
+            return Ok(Description::default());
+        };
+        let lineage = lineage::of(&self.engine, &config, input, before.binds)?;
+        Ok(Description { lineage: [(String::new(), lineage)].into(), ..Description::default() })
     }
 
     async fn run(&self, config: RulesConfig, cx: TransformContext) -> Result<(), ConnectorError> {

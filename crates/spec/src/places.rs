@@ -6,7 +6,7 @@ use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::report::{Draft, Place, Report, SourceText};
 use crate::yaml;
-use crate::yaml::node::{Node, Style};
+use crate::yaml::node::{Data, Entry, Node, Style};
 
 /// A finding about a part of a DAG file.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,9 @@ pub struct Finding {
     pub keys: Vec<String>,
     /// A line and a column in the text that stands there, both from 1.
     pub line_column: Option<(u64, u64)>,
+    /// What is named and is not there, if that is what is wrong: an entry of the list or mapping
+    /// that stands there.
+    pub entry: Option<String>,
     /// What is wrong.
     pub message: String,
     /// What to do about it; without it, the remedy of the code is shown.
@@ -41,7 +44,12 @@ pub fn place(source: SourceText, findings: Vec<Finding>) -> Vec<Diagnostic> {
             Severity::Warning => report.push(draft.into_warning()),
         };
     }
-    report.finish()
+    let mut found = report.finish();
+    // A run does not know of them.
+    for finding in &mut found {
+        finding.blocks_run = false;
+    }
+    found
 }
 
 fn place_of(tree: &Node, finding: &Finding, report: &Report) -> Place {
@@ -50,11 +58,33 @@ fn place_of(tree: &Node, finding: &Finding, report: &Report) -> Place {
         Some((tree.below(keys)?, taken == finding.keys.len()))
     });
     let Some(((key, node), is_whole)) = found else { return Place::default() };
+    let entry = finding.entry.as_deref().filter(|_| is_whole);
+    if let Some(place) = entry.and_then(|name| entry_of(node, name)) {
+        return place;
+    }
     let Some(text) = node.text().filter(|_| is_whole) else { return key };
     match finding.line_column.and_then(|place| offset(text, place)) {
         Some(at) => node.part(&report.source, at, word(&text[at..])),
         None if node.style == Style::Literal => key,
         None => node.place,
+    }
+}
+
+/// Where a list or a mapping names something.
+fn entry_of(node: &Node, name: &str) -> Option<Place> {
+    let is_it = |node: &Node| node.text() == Some(name);
+    let in_list = |items: &[Node]| items.iter().find(|item| is_it(item)).map(|item| item.place);
+    match &node.data {
+        Data::List(items) => in_list(items),
+        Data::Map(entries) => {
+            let key = entries.iter().find(|entry| entry.key == name).map(|entry| entry.place);
+            let value = |entry: &Entry| match &entry.node.data {
+                Data::List(items) => in_list(items),
+                _ => is_it(&entry.node).then_some(entry.node.place),
+            };
+            key.or_else(|| entries.iter().find_map(value))
+        }
+        _ => None,
     }
 }
 
@@ -111,6 +141,7 @@ mod tests {
             severity: Severity::Warning,
             keys: keys.iter().map(ToString::to_string).collect(),
             line_column,
+            entry: None,
             message: "no".to_owned(),
             help: None,
         };

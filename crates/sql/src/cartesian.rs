@@ -29,8 +29,12 @@ pub(crate) fn note(sql: &str, plan: &LogicalPlan) -> Result<Option<ConnectorErro
     })?;
     Ok(found.map(|(left, right)| {
         let both = format!("every row of `{left}` meets every row of `{right}`");
-        ConnectorError::misconfigured(both)
-            .help("join them `on` a condition, or write `cross join` if that is meant")
+        let note = ConnectorError::misconfigured(both)
+            .help("join them `on` a condition, or write `cross join` if that is meant");
+        match second(sql, &left, &right) {
+            Some((line, column)) => note.at_line(line, column),
+            None => note,
+        }
     }))
 }
 
@@ -52,6 +56,17 @@ fn is_cartesian(join: &Join) -> bool {
 fn sides(join: &Join) -> Result<Option<(String, String)>> {
     let first = |plan: &LogicalPlan| -> Result<_> { Ok(tables_of(plan)?.into_iter().next()) };
     Ok(first(&join.left)?.zip(first(&join.right)?))
+}
+
+/// Where the second table of a join is named, behind the first one.
+fn second(sql: &str, left: &str, right: &str) -> Option<(u64, u64)> {
+    let tokens = parse::tokens(sql).ok()?;
+    let mut words = tokens.iter().filter_map(|token| match &token.token {
+        Token::Word(word) => Some((word.value.as_str(), token.span.start)),
+        _ => None,
+    });
+    words.find(|(word, _)| *word == left)?;
+    words.find(|(word, _)| *word == right).map(|(_, start)| (start.line, start.column))
 }
 
 fn is_meant(sql: &str) -> bool {

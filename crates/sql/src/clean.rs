@@ -10,10 +10,7 @@ mod pass;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use indexmap::IndexMap;
-use tidemill_connector::{
-    Binds, ConnectorError, Description, SchemaRef, Transform, TransformContext,
-};
+use tidemill_connector::{Beforehand, ConnectorError, Description, Transform, TransformContext};
 
 pub use config::{CleanConfig, Dedupe, RejectRule};
 
@@ -48,14 +45,17 @@ impl Transform for Clean {
     async fn describe(
         &self,
         config: CleanConfig,
-        tables: &IndexMap<String, SchemaRef>,
-        binds: &Binds,
+        before: Beforehand<'_>,
     ) -> Result<Description, ConnectorError> {
-        let Some(input) = tables.get(&config.from).map(|schema| plain(schema)) else {
+        let Some(input) = before.tables.get(&config.from).map(|schema| plain(schema)) else {
             return Ok(Description::default());
         };
-        let lineage = lineage::of(&self.engine, &config, &input, binds)?;
-        Ok(Description { lineage, notes: Vec::new() })
+        let errors = pass::errors(&self.engine, &config, &input, before.binds);
+        if !errors.is_empty() {
+            return Ok(Description { errors, ..Description::default() });
+        }
+        let lineage = lineage::of(&self.engine, &config, &input, before.binds)?;
+        Ok(Description { lineage, ..Description::default() })
     }
 
     async fn run(&self, config: CleanConfig, cx: TransformContext) -> Result<(), ConnectorError> {

@@ -229,7 +229,7 @@ fn unknown_column(field: &Column, valid: &[Column]) -> ConnectorError {
             format!("none of {} has a column `{}`", many.join(", "), field.name)
         }
     };
-    let error = ConnectorError::misconfigured(owner);
+    let error = ConnectorError::misconfigured(owner).missing(&field.name);
     let names = in_reach.iter().map(|column| column.name.as_str());
     let near = did_you_mean(&field.name, names.clone());
     error.help(near.unwrap_or_else(|| format!("it has: {}", listed(names))))
@@ -538,7 +538,7 @@ mod tests {
     fn the_part_stands_before_the_place() {
         let error = ConnectorError::data("bad").at_line(1, 2).within("query `tx`").blame(&["tx"]);
         assert_eq!(error.to_string(), "bad (query `tx`, line 1, column 2)");
-        let blame = Blame { keys: vec!["tx".to_owned()], line_column: Some((1, 2)) };
+        let blame = Blame { keys: vec!["tx".to_owned()], line_column: Some((1, 2)), missing: None };
         assert_eq!(error.blame, Some(Box::new(blame)));
         let error = ConnectorError::data("bad").within("query `tx`");
         assert_eq!(error.to_string(), "bad (query `tx`)");

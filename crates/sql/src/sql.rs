@@ -9,9 +9,7 @@ use async_trait::async_trait;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-use tidemill_connector::{
-    Binds, ConnectorError, Description, SchemaRef, Transform, TransformContext,
-};
+use tidemill_connector::{Beforehand, ConnectorError, Description, Transform, TransformContext};
 use tidemill_model::Counts;
 
 use crate::engine::{Described, Engine};
@@ -125,8 +123,7 @@ impl Transform for Sql {
     async fn describe(
         &self,
         config: SqlConfig,
-        tables: &IndexMap<String, SchemaRef>,
-        binds: &Binds,
+        before: Beforehand<'_>,
     ) -> Result<Description, ConnectorError> {
         let queries = match config {
             SqlConfig::One(sql) => IndexMap::from([(String::new(), sql)]),
@@ -138,10 +135,14 @@ impl Transform for Sql {
                 "" => error,
                 name => error.within(&format!("query `{name}`")).blame(&[name]),
             };
-            let Described { lineage, notes, .. } =
-                self.engine.describe(&sql, tables, binds).await.map_err(within)?;
-            description.notes.extend(notes.into_iter().map(within));
-            description.lineage.insert(name, lineage);
+            match self.engine.describe(&sql, before.tables, before.binds).await {
+                Ok(Described { schema, lineage, notes }) => {
+                    description.notes.extend(notes.into_iter().map(within));
+                    description.lineage.insert(name.clone(), lineage);
+                    description.tables.insert(name, schema);
+                }
+                Err(error) => description.errors.push(within(error)),
+            }
         }
         Ok(description)
     }

@@ -347,7 +347,8 @@ pub(crate) fn find_yaml(root: &Path) -> std::io::Result<Vec<PathBuf>> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with('.') {
                 continue;
-            } else if path.is_dir() {
+            }
+            if path.is_dir() {
                 folders.push(path);
             } else if stem_of(&name).is_some_and(|stem| stem != "secrets") {
                 found.push(path);

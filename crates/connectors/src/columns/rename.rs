@@ -48,6 +48,8 @@ pub(crate) fn rename_all(
             "`rename` names the column `{unknown}`, which the input does not have"
         ))
         .at(place)
+        .blame(&["rename"])
+        .missing(unknown)
         .help(format!("it has: {}", names.join(", "))));
     }
     let mut seen = HashSet::new();

@@ -59,6 +59,8 @@ impl Known<'_> {
             "`{setting}` names the column `{name}`, which {owner} not have"
         ))
         .at(place)
+        .blame(&[setting])
+        .missing(name)
         .help(format!("{}{after}: {}", meant.unwrap_or_default(), listed(names)))
     }
 }

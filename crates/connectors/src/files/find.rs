@@ -113,6 +113,7 @@ fn matches(pattern: &str, folder: &Path) -> Result<Vec<PathBuf>, ConnectorError>
 fn no_file(pattern: &str, folder: &Path) -> ConnectorError {
     ConnectorError::misconfigured(format!("no file matches `{pattern}`"))
         .at(format!("in the folder {}", folder.display()))
+        .blame(&["path"])
         .help("paths are relative to the folder of the DAG file")
 }
 

@@ -47,6 +47,17 @@ pub enum TemplateSource {
     Full(FullSource),
 }
 
+impl TemplateSource {
+    /// The key below the column under which the template, or the name of its file, stands.
+    pub(super) fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Text(_) => None,
+            Self::Full(full) if full.file.is_some() => Some("file"),
+            Self::Full(_) => Some("text"),
+        }
+    }
+}
+
 /// A template with further settings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

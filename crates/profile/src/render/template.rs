@@ -90,6 +90,40 @@ impl Template {
         String::from_utf8(out.0).map_err(|error| ConnectorError::internal(error.to_string()))
     }
 
+    /// What would fail for any row whose columns have these names: names that are no columns, and
+    /// filters, functions and files that are not there. Of a name that the template asks for, as in
+    /// `name is defined`, nothing is said; what depends on values is not looked at.
+    pub(super) fn errors(&self, names: &[&str]) -> Vec<ConnectorError> {
+        let Ok(template) = self.environment.get_template(MAIN) else { return Vec::new() };
+        let source = template.source();
+        let mut unknown = self.reads().unwrap_or_default();
+        let is_function = |name: &str| self.environment.globals().any(|(known, _)| known == name);
+        unknown.retain(|name| !names.contains(&name.as_str()) && !is_function(name));
+        unknown.sort();
+        let what = format!("the template of `{}`", self.column);
+        let mut errors = Vec::new();
+        for name in unknown {
+            let uses = words(source, &name);
+            if uses.iter().any(|(_, behind)| may_be_undefined(behind)) {
+                continue;
+            }
+            let error = undefined(&what, &name, names).missing(&name);
+            let (line, column) = uses.first().map_or((1, 1), |(at, _)| line_column(source, *at));
+            errors.push(match &self.file {
+                Some(file) => error.at(format!("{file}:{line}")),
+                None => error.at_line(line, column),
+            });
+        }
+        let row: Value = names.iter().map(|name| (name.to_string(), Value::from(()))).collect();
+        if let Err(error) = template.render(row) {
+            let error = innermost(&error);
+            if is_of_template(error.kind()) {
+                errors.push(self.explain(error, names));
+            }
+        }
+        errors
+    }
+
     fn explain(&self, error: &Error, names: &[&str]) -> ConnectorError {
         let error = innermost(error);
         let what = format!("the template of `{}`", self.column);
@@ -108,11 +142,7 @@ impl Template {
                 let name = expression.clone().unwrap_or_else(|| "a name".to_owned());
                 undefined(&what, &name, names)
             }
-            ErrorKind::UnknownFilter
-            | ErrorKind::UnknownTest
-            | ErrorKind::UnknownFunction
-            | ErrorKind::UnknownMethod
-            | ErrorKind::TemplateNotFound => {
+            kind if is_of_template(kind) => {
                 ConnectorError::misconfigured(format!("{what} cannot be used: {}", detail()))
             }
             ErrorKind::OutOfFuel => ConnectorError::data(format!("{what} does not come to an end"))
@@ -139,6 +169,47 @@ impl Template {
             (None, None) => explained,
         }
     }
+}
+
+/// Whether an error lies in the template itself, whatever is written with it.
+fn is_of_template(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::UnknownFilter
+            | ErrorKind::UnknownTest
+            | ErrorKind::UnknownFunction
+            | ErrorKind::UnknownMethod
+            | ErrorKind::TemplateNotFound
+    )
+}
+
+/// Where a text has a word: the byte at which it starts, and what stands behind it.
+fn words<'t>(text: &'t str, word: &str) -> Vec<(usize, &'t str)> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let whole = |at: &usize| {
+        !text[..*at].ends_with(is_part) && !text[*at + word.len()..].starts_with(is_part)
+    };
+    let found = text.match_indices(word).map(|(at, _)| at).filter(whole);
+    found.map(|at| (at, &text[at + word.len()..])).collect()
+}
+
+/// Whether what stands behind a name lets it go without a value.
+fn may_be_undefined(behind: &str) -> bool {
+    let behind = behind.trim_start();
+    let filter = behind.strip_prefix('|').map(str::trim_start);
+    let test = behind.strip_prefix("is ").map(str::trim_start);
+    filter.is_some_and(|filter| filter.starts_with('d'))
+        || test.is_some_and(|test| {
+            let test = test.strip_prefix("not ").unwrap_or(test).trim_start();
+            test.starts_with("defined") || test.starts_with("undefined")
+        })
+}
+
+fn line_column(text: &str, at: usize) -> (u64, u64) {
+    let before = &text[..at];
+    let line = before.matches('\n').count() as u64 + 1;
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    (line, before[start..].chars().count() as u64 + 1)
 }
 
 const NULL: &str = "the value is null";

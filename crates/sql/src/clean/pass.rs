@@ -12,7 +12,7 @@ use tidemill_connector::connector::unknown_column;
 use tidemill_connector::{ConnectorError, TableWriter, TransformContext};
 use tidemill_model::Counts;
 
-use super::config::{CleanConfig, Dedupe};
+use super::config::{CleanConfig, Dedupe, RejectRule};
 use crate::engine::Engine;
 use crate::error::from_arrow;
 use crate::expr::RowExpr;
@@ -51,11 +51,7 @@ impl Pass {
         let mut reasons: Vec<(String, u64)> = Vec::new();
         let mut rules = Vec::new();
         for (at, rule) in config.reject.iter().enumerate() {
-            let condition =
-                engine.condition(&rule.condition, &input, &cx.binds).map_err(|error| {
-                    let error = error.within(&format!("reject `{}`", rule.reason));
-                    error.blame(&["reject", &at.to_string(), "where"])
-                })?;
+            let condition = condition(engine, (at, rule), &input, &cx.binds)?;
             let place = reasons.iter().position(|(r, _)| *r == rule.reason).unwrap_or_else(|| {
                 reasons.push((rule.reason.clone(), 0));
                 reasons.len() - 1
@@ -170,6 +166,50 @@ fn columns_of(by: &Dedupe, schema: &SchemaRef) -> Result<Vec<usize>, ConnectorEr
     }
 }
 
+/// Everything that does not fit the columns of the input.
+pub(super) fn errors(
+    engine: &Engine,
+    config: &CleanConfig,
+    input: &SchemaRef,
+    binds: &BTreeMap<String, Value>,
+) -> Vec<ConnectorError> {
+    let mut errors = Vec::new();
+    if let Some(Dedupe::Columns(names)) = &config.dedupe {
+        let unknown = names.iter().filter(|name| input.index_of(name).is_err());
+        errors.extend(unknown.map(|name| unknown_column("dedupe", name, input)));
+    }
+    for rule in config.reject.iter().enumerate() {
+        errors.extend(condition(engine, rule, input, binds).err());
+    }
+    for named in &config.columns {
+        errors.extend(computed(engine, named, input, binds).err());
+    }
+    errors
+}
+
+fn condition(
+    engine: &Engine,
+    (at, rule): (usize, &RejectRule),
+    input: &SchemaRef,
+    binds: &BTreeMap<String, Value>,
+) -> Result<RowExpr, ConnectorError> {
+    engine.condition(&rule.condition, input, binds).map_err(|error| {
+        let error = error.within(&format!("reject `{}`", rule.reason));
+        error.blame(&["reject", &at.to_string(), "where"])
+    })
+}
+
+fn computed(
+    engine: &Engine,
+    (name, text): (&String, &String),
+    input: &SchemaRef,
+    binds: &BTreeMap<String, Value>,
+) -> Result<RowExpr, ConnectorError> {
+    engine
+        .compile(text, input, binds)
+        .map_err(|error| error.within(&format!("column `{name}`")).blame(&["columns", name]))
+}
+
 /// The columns of the rows that pass; nothing when they keep theirs.
 pub(super) fn projection(
     engine: &Engine,
@@ -182,11 +222,9 @@ pub(super) fn projection(
     }
     let mut fields = Vec::new();
     let mut columns = Vec::new();
-    for (name, text) in &config.columns {
-        let column = engine
-            .compile(text, input, binds)
-            .map_err(|e| e.within(&format!("column `{name}`")).blame(&["columns", name]))?;
-        fields.push(Field::new(name, column.data_type().clone(), true));
+    for named in &config.columns {
+        let column = computed(engine, named, input, binds)?;
+        fields.push(Field::new(named.0, column.data_type().clone(), true));
         columns.push(column);
     }
     Ok(Some((Arc::new(Schema::new(fields)), columns)))

@@ -1,7 +1,7 @@
 //! The transform `clean`.
 
 use serde_json::{Value, json};
-use tidemill_connector::MemoryOutputs;
+use tidemill_connector::{Beforehand, MemoryOutputs};
 use tidemill_sql::{CleanConfig, transforms};
 
 use crate::support::{Binds, binds, block_on, context, home, table, tables, written};
@@ -189,9 +189,11 @@ fn the_example_parses() {
 fn lineage_is_known_before_anything_runs() {
     let home = home();
     let clean = &transforms(home.engine.clone())[1];
-    let inputs = [("raw".to_owned(), table(RAW).schema())].into_iter().collect();
+    let tables = [("raw".to_owned(), table(RAW).schema())].into_iter().collect();
+    let (binds, folder) = (binds([]), std::path::Path::new("."));
+    let before = Beforehand { tables: &tables, binds: &binds, folder };
     let check = |config: Value, table: &str, expected: &str| {
-        let told = block_on(clean.describe_any(config, &inputs, &binds([]))).expect("told");
+        let told = block_on(clean.describe_any(config, before)).expect("told");
         let lineage = &told.lineage[table];
         let rows = ("*".to_owned(), lineage.rows.clone());
         let text: Vec<String> = (lineage.columns.clone().into_iter().chain([rows]))

@@ -23,6 +23,9 @@ pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> 
     if command.strict {
         let runtime = runtime()?;
         let desk = runtime.block_on(Desk::open(globals))?;
+        if let Some(trouble) = &desk.trouble {
+            eprintln!("the last runs cannot be looked at: {trouble}\n");
+        }
         let done = validate(globals, command, Some((&runtime, &desk)));
         runtime.block_on(desk.close());
         return done;

@@ -39,7 +39,7 @@ pub(crate) struct Read {
 }
 
 impl Desk {
-    /// Opens it. The home is looked at, and left as it is; that there is none is no trouble.
+    /// Opens it. The home is looked at, and no run of it is touched; that there is none is no trouble.
     pub(crate) async fn open(globals: &Globals) -> Result<Self, Failure> {
         let toolbox = Toolbox::open(globals)?;
         let now = SystemClock.now();

@@ -54,5 +54,5 @@ fn unbounded(dag: &Dag, ix: TaskIx) -> Option<Finding> {
 
 fn finding(code: &'static Code, keys: Vec<String>, message: String) -> Finding {
     let severity = Severity::Warning;
-    Finding { code, severity, keys, line_column: None, message, help: None }
+    Finding { code, severity, keys, line_column: None, entry: None, message, help: None }
 }

@@ -7,7 +7,8 @@
 //! succeeded tells.
 //!
 //! * [`desk`]: files and the home; [`values`]: the params, binds and item that stand for those of a run;
-//! * [`tasks`]: one task; [`last_run`]: tables of the last run; [`look`]: what needs no columns;
+//! * [`tasks`]: one task; [`sources`]: what an
+//!   ingest reads; [`last_run`]: tables of the last run; [`look`]: what needs no columns;
 //! * [`lineage`]: where columns come from, over all tasks; [`open_lineage`]: in that format;
 //!   [`outside`]: what is read and written elsewhere.
 
@@ -17,6 +18,7 @@ pub(crate) mod lineage;
 mod look;
 pub(crate) mod open_lineage;
 mod outside;
+mod sources;
 mod tasks;
 mod values;
 
@@ -26,7 +28,7 @@ use tidemill_connector::SchemaRef;
 use tidemill_connectors::type_name;
 use tidemill_model::lineage::TableLineage;
 use tidemill_model::{Dag, Timestamp};
-use tidemill_spec::{Finding, Severity};
+use tidemill_spec::Finding;
 
 use self::last_run::LastRun;
 use self::outside::Outside;
@@ -43,17 +45,12 @@ pub(crate) enum Known {
     /// From its source as it is now.
     #[default]
     Now,
-    /// As its task declares them; there may be others.
+    /// As its task declares them.
     Declared,
     /// From the last run that succeeded, and the next one may differ.
     LastRun,
-}
-
-impl Known {
-    /// How bad it is when something does not fit such a table.
-    fn severity(self) -> Severity {
-        if self == Self::Now { Severity::Error } else { Severity::Warning }
-    }
+    /// As its task declares some of them; there may be others.
+    Partly,
 }
 
 /// A table of a DAG, as far as it is known.
@@ -123,6 +120,7 @@ impl Planned {
             let from = match table.known {
                 Known::Now => "",
                 Known::Declared => " (as declared)",
+                Known::Partly => ", … (as declared)",
                 Known::LastRun => " (of the last run)",
             };
             text.push_str(&format!("  {name}: {}{from}\n", columns.join(", ")));

@@ -1,19 +1,16 @@
 //! One task: the columns of its tables, and what does not fit those that it reads.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::datatypes::{Field, Schema};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use tidemill_connector::{
-    ConnectorError, Description, ErrorKind, MemoryOutputs, MemoryTable, SchemaRef, SourceContext,
-    Table, TransformContext,
+    Beforehand, ConnectorError, Description, ErrorKind, MemoryOutputs, MemoryTable, SchemaRef,
+    SourceContext, Table, TransformContext,
 };
-use tidemill_connectors::ColumnType;
 use tidemill_executor::schemas::{BAD_ROWS, RUN_TASKS, of_bad_rows, of_run_tasks, with_item};
-use tidemill_model::dag::{OnFail, Task};
+use tidemill_model::dag::{Check, CheckRule, OnFail, Task, Tolerance};
 use tidemill_model::lineage::{ColumnName, Origins, TableLineage};
 use tidemill_model::outputs::Output;
 use tidemill_model::template::Template;
@@ -23,12 +20,10 @@ use tidemill_spec::{Finding, Severity, keys_of};
 use tidemill_sql::{CheckRequest, run_checks};
 
 use super::last_run::LastRun;
-use super::values::Values;
+use super::sources::{LOOK_MAX, Looked, columns_of, declared, look};
+use super::values::{Items, Sure, Values};
 use super::{FILES, Known, Planned, PlannedTable, outside};
 use crate::node::Toolbox;
-
-/// What takes longer to look at is left unknown.
-const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// Goes through the tasks of a DAG.
 pub(super) struct Planner<'a> {
@@ -39,9 +34,17 @@ pub(super) struct Planner<'a> {
     pub(super) planned: Planned,
 }
 
-/// A table as a task makes it: what stands behind the task's name, columns, lineage in the names
-/// that the task's settings use, and how surely it is known.
-type Made = (String, SchemaRef, Option<TableLineage>, Known);
+/// A table as a task makes it.
+#[derive(Clone)]
+struct Made {
+    schema: SchemaRef,
+    known: Known,
+    /// In the names that the task's settings use.
+    lineage: Option<TableLineage>,
+}
+
+/// Tables by what stands behind the task's name.
+type Tables = IndexMap<String, Made>;
 
 /// Why the tables of a task are not known.
 enum Unknown {
@@ -65,191 +68,287 @@ impl<'a> Planner<'a> {
     /// Plans a task; those before it are planned.
     pub(super) async fn task(&mut self, ix: TaskIx) {
         let task = self.dag.task(ix);
-        if let Action::Ingest { connector, config } | Action::Load { connector, config } =
-            &task.action
-            && let Ok(config) = self.values.render(ix, config)
-        {
-            self.planned.outside.insert(task.name.to_string(), outside::of(connector, &config));
-        }
-        let made = match &task.action {
-            Action::Ingest { connector, config } => self.ingest(ix, connector, config).await,
-            Action::Transform { kind, config, .. } => self.transform(ix, kind, config).await,
-            Action::Run(_) => Ok(self.command(ix)),
-            Action::Group(group) => {
-                let member =
-                    group.table.as_ref().and_then(|(_, name)| self.planned.tables.get(name));
-                let same =
-                    |table: &PlannedTable| (String::new(), table.schema.clone(), None, table.known);
-                Ok(member.map(same).into_iter().collect())
-            }
-            Action::Call(call) if call.table.is_some() => {
-                Err(Unknown::Because(format!("its table is made by `{}`", call.dag)))
-            }
-            _ => Ok(Vec::new()),
-        };
-        match made {
-            Ok(made) => {
-                for (name, schema, lineage, known) in made {
-                    self.keep(ix, &name, (schema, known), lineage);
-                }
-                if !task.checks.is_empty() {
-                    self.checks(ix).await;
+        match self.of_items(ix).await {
+            Ok(tables) => {
+                for (name, made) in tables {
+                    self.keep(ix, &name, made);
                 }
             }
-            Err(Unknown::Told) => {}
+            Err(Unknown::Told) => return,
             Err(Unknown::Because(why)) => self.planned.unknown.push((task.name.to_string(), why)),
         }
         self.take_from_last_run(ix).await;
     }
 
-    fn keep(
-        &mut self,
-        ix: TaskIx,
-        name: &str,
-        (schema, known): (SchemaRef, Known),
-        lineage: Option<TableLineage>,
-    ) {
-        let task = self.dag.task(ix);
-        let lineage = lineage.map(|lineage| in_tables(&lineage, task));
-        let schema = match task.mapping {
-            Some(_) => with_item(schema.fields().iter().map(|field| field.as_ref().clone())),
-            None => schema,
+    /// The tables of a task; of a mapped one, those of its items together.
+    async fn of_items(&mut self, ix: TaskIx) -> Result<Tables, Unknown> {
+        let items = match self.values.items(ix) {
+            Items::None | Items::Unknown => return self.of_one(ix, None).await,
+            Items::Empty => {
+                return Err(Unknown::Because(
+                    "the list that it is mapped over is empty".to_owned(),
+                ));
+            }
+            Items::First(items) => items,
         };
-        let table = PlannedTable { schema, known, lineage };
-        self.planned.tables.insert(table_name(task, name), table);
+        let mut all: Option<Tables> = None;
+        let mut unknown = None;
+        for item in &items {
+            match self.of_one(ix, Some(item)).await {
+                Ok(tables) => {
+                    all = Some(match all.take() {
+                        None => tables,
+                        Some(before) => together(before, tables),
+                    });
+                }
+                Err(why) => unknown = Some(why),
+            }
+        }
+        match (all, unknown) {
+            (Some(tables), None) => Ok(tables),
+            // What is not known of some items may hold other columns.
+            (Some(tables), Some(_)) => {
+                let open = |made: Made| Made { known: made.known.max(Known::Partly), ..made };
+                Ok(tables.into_iter().map(|(name, made)| (name, open(made))).collect())
+            }
+            (None, why) => Err(why.unwrap_or(Unknown::Told)),
+        }
+    }
+
+    async fn of_one(&mut self, ix: TaskIx, item: Option<&Value>) -> Result<Tables, Unknown> {
+        let task = self.dag.task(ix);
+        let mut tables = match &task.action {
+            Action::Ingest { connector, config } => {
+                self.ingest(ix, item, connector, config).await?
+            }
+            Action::Transform { kind, config, .. } => {
+                self.transform(ix, item, kind, config).await?
+            }
+            Action::Load { connector, config } => {
+                if let Ok(config) = self.values.render(ix, item, config) {
+                    let outside = outside::of(connector, &config);
+                    self.planned.outside.insert(task.name.to_string(), outside);
+                }
+                return Ok(Tables::new());
+            }
+            Action::Run(_) => self.command(ix),
+            Action::Call(call) if call.table.is_some() => {
+                return Err(Unknown::Because(format!("its table is made by `{}`", call.dag)));
+            }
+            _ => return Ok(Tables::new()),
+        };
+        if let Some(main) = tables.get("").cloned().filter(|_| !task.checks.is_empty()) {
+            let rejects = self.checks(ix, item, &main).await;
+            tables.extend(rejects.map(|rejects| ("rejects".to_owned(), rejects)));
+        }
+        Ok(tables)
+    }
+
+    fn keep(&mut self, ix: TaskIx, name: &str, made: Made) {
+        let task = self.dag.task(ix);
+        let table = table_of(task, made);
+        let name = table_name(task, name);
+        // A group comes before its members in the order of tasks, and its table is one of theirs.
+        if let Some(group) = task.group
+            && let Action::Group(outputs) = &self.dag.task(group).action
+            && outputs.table.as_ref().is_some_and(|(_, table)| *table == name)
+        {
+            let columns = table.schema.fields().iter().map(|field| field.name().as_str());
+            let lineage = TableLineage::same(&name, columns);
+            let schema = table.schema.clone();
+            let made = Made { schema, known: table.known, lineage: Some(lineage) };
+            let group = self.dag.task(group);
+            let of_group = table_of(group, made);
+            self.planned.tables.insert(name, table);
+            self.planned.tables.insert(group.name.to_string(), of_group);
+        } else {
+            self.planned.tables.insert(name, table);
+        }
     }
 
     async fn ingest(
         &mut self,
         ix: TaskIx,
+        item: Option<&Value>,
         kind: &str,
         config: &Template,
-    ) -> Result<Vec<Made>, Unknown> {
+    ) -> Result<Tables, Unknown> {
+        let because = |why: String| Err(Unknown::Because(why));
         let Some(connector) = self.toolbox.registry.connector(kind) else {
-            return Err(Unknown::Because(format!("there is no connector `{kind}`")));
+            return because(format!("there is no connector `{kind}`"));
         };
-        if !FILES.contains(&kind) {
-            return Err(Unknown::Because(format!(
-                "`{kind}` tells its columns only when it is asked"
-            )));
+        let config = self.values.render(ix, item, config).map_err(Unknown::Because)?;
+        let source = outside::of(kind, &config);
+        let writer = self.planned.outside.iter().find(|(_, written)| **written == source);
+        if let Some((writer, _)) = writer {
+            return because(format!("`{writer}` writes what it reads"));
         }
-        let config = self.values.render(ix, config).map_err(Unknown::Because)?;
+        self.planned.outside.insert(self.dag.task(ix).name.to_string(), source);
+        let declared = declared(kind, &config);
+        if !FILES.contains(&kind) {
+            return match declared {
+                Some((schema, known)) => Ok(read(schema, known)),
+                None => because(format!("`{kind}` tells its columns only when it is asked")),
+            };
+        }
         // Messages name the folder, and `.` is no name to a reader.
         let folder = std::path::absolute(&self.dag.folder).unwrap_or(self.dag.folder.clone());
         let cx = SourceContext { batch_rows: 1, folder, connection: None };
-        let declared = config.get("columns").and_then(declared);
-        match tokio::time::timeout(LOOK_MAX, connector.open_source(config, cx)).await {
-            Ok(Ok(source)) => {
-                let nothing = || Some(TableLineage::default());
-                let bad = (BAD_ROWS.to_owned(), of_bad_rows(), nothing(), Known::Now);
-                let main = (String::new(), source.schema(), nothing(), Known::Now);
-                let bad = self.is_read(ix, BAD_ROWS).then_some(bad);
-                Ok([main].into_iter().chain(bad).collect())
-            }
-            Ok(Err(error)) => {
-                // A file may be there at another hour; a column that it does not have is wrong now.
-                let blames = error.blame.is_some();
-                if let Some(schema) = declared.filter(|_| !blames) {
-                    let lineage = Some(TableLineage::default());
-                    return Ok(vec![(String::new(), schema, lineage, Known::Declared)]);
+        match look(Arc::clone(connector), config, cx).await {
+            Looked::Columns(schema) => {
+                let mut tables = read(schema, Known::Now);
+                if self.is_read(ix, BAD_ROWS) {
+                    tables.extend(
+                        read(of_bad_rows(), Known::Now)
+                            .into_values()
+                            .map(|bad| (BAD_ROWS.to_owned(), bad)),
+                    );
                 }
-                let code = if blames { &codes::SETTING_TABLES } else { &codes::SOURCE_UNREAD };
-                let severity = if blames { Severity::Error } else { Severity::Warning };
-                self.tell(ix, &["ingest", kind], (code, severity), error);
+                Ok(tables)
+            }
+            Looked::Missing(error) => {
+                if let Some((schema, known)) = declared {
+                    return Ok(read(schema, known));
+                }
+                let what = (&codes::SOURCE_UNREAD, Severity::Warning);
+                if !self.is_tolerant(ix) {
+                    self.tell(ix, &["ingest", kind], what, error);
+                }
+                because("there is nothing to read now".to_owned())
+            }
+            Looked::Wrong(error) => {
+                // What lies there may be another at another hour; what a setting names is wrong.
+                let what = match error.blame {
+                    Some(_) => (&codes::SETTING_TABLES, Severity::Error),
+                    None => (&codes::SOURCE_UNREAD, Severity::Warning),
+                };
+                self.tell(ix, &["ingest", kind], what, error);
                 Err(Unknown::Told)
             }
-            Err(_) => Err(Unknown::Because("its files take long to look at".to_owned())),
+            Looked::Slow => because("its files take long to look at".to_owned()),
         }
     }
 
     async fn transform(
         &mut self,
         ix: TaskIx,
+        item: Option<&Value>,
         kind: &str,
         config: &Template,
-    ) -> Result<Vec<Made>, Unknown> {
+    ) -> Result<Tables, Unknown> {
         let Some(transform) = self.toolbox.registry.transform(kind) else {
             return Err(Unknown::Because(format!("there is no transform `{kind}`")));
         };
-        let config = self.values.render(ix, config).map_err(Unknown::Because)?;
+        let config = self.values.render(ix, item, config).map_err(Unknown::Because)?;
         let task = self.dag.task(ix);
-        let (inputs, known) = self.inputs(task).map_err(Unknown::Because)?;
-        let (binds, certain) = self.values.binds(ix, task);
+        let text = config.to_string();
+        let (inputs, known) = self.inputs(task, &text).map_err(Unknown::Because)?;
+        let (binds, sure) = self.values.binds(ix, task, item);
+        let sure = least_sure(&sure, &text);
+        let before = Beforehand { tables: &inputs, binds: &binds, folder: &self.dag.folder };
+        let described = transform.describe_any(config.clone(), before).await;
+        let Description { tables, errors, mut lineage, notes } = described
+            .unwrap_or_else(|error| Description { errors: vec![error], ..Description::default() });
+        for note in notes {
+            let cartesian = (&codes::CARTESIAN, Severity::Warning);
+            self.tell(ix, &["transform", kind], cartesian, note);
+        }
+        let code = if kind == "sql" { &codes::SQL_TABLES } else { &codes::SETTING_TABLES };
+        let is_wrong = !errors.is_empty();
+        let mut unknown = Unknown::Because("it depends on values of a run".to_owned());
+        for error in errors {
+            if self.tell_if(ix, &["transform", kind], (code, known, sure), error) {
+                unknown = Unknown::Told;
+            }
+        }
+        let made = |schema: SchemaRef, lineage| Made { schema, known, lineage };
+        if is_wrong || !tables.is_empty() {
+            let tables = tables.into_iter().map(|(name, schema)| {
+                let lineage = lineage.remove(&name);
+                (name, made(schema, lineage))
+            });
+            let tables: Tables = tables.collect();
+            return if tables.is_empty() { Err(unknown) } else { Ok(tables) };
+        }
         let outputs = MemoryOutputs::default();
         let cx = TransformContext {
             tables: empty_tables(&inputs),
-            binds: binds.clone(),
+            binds,
             outputs: Arc::new(outputs.clone()),
             folder: self.dag.folder.clone(),
         };
-        let look = async {
-            transform.run_any(config.clone(), cx).await?;
-            transform.describe_any(config, &inputs, &binds).await
-        };
-        let code = if kind == "sql" { &codes::SQL_TABLES } else { &codes::SETTING_TABLES };
-        match tokio::time::timeout(LOOK_MAX, look).await {
-            Ok(Ok(Description { lineage, notes })) => {
-                for note in notes {
-                    let cartesian = (&codes::CARTESIAN, Severity::Warning);
-                    self.tell(ix, &["transform", kind], cartesian, note);
-                }
-                Ok(made_by(&outputs, lineage, known))
-            }
-            Ok(Err(error)) if !certain && error.kind != ErrorKind::Misconfigured => {
-                Err(Unknown::Because("it depends on params and values of a run".to_owned()))
+        match tokio::time::timeout(LOOK_MAX, transform.run_any(config, cx)).await {
+            Ok(Ok(())) => {
+                let tables = outputs.names().into_iter().filter_map(|name| {
+                    let schema = outputs.table(&name)?.schema();
+                    let lineage = lineage.remove(&name);
+                    Some((name, made(schema, lineage)))
+                });
+                Ok(tables.collect())
             }
             Ok(Err(error)) => {
-                self.tell(ix, &["transform", kind], (code, known.severity()), error);
-                Err(Unknown::Told)
+                if self.tell_if(ix, &["transform", kind], (code, known, sure), error) {
+                    unknown = Unknown::Told;
+                }
+                Err(unknown)
             }
             Err(_) => Err(Unknown::Because("it takes long to look at".to_owned())),
         }
     }
 
-    /// Of the tables of a command, the columns that are declared are known.
-    fn command(&self, ix: TaskIx) -> Vec<Made> {
-        let tables = self.dag.task(ix).outputs.iter().filter_map(|(name, output)| match output {
-            Output::Table { columns, .. } => Some((name, declared(&json!(columns))?)),
-            Output::Value(_) => None,
-        });
-        tables.map(|(name, schema)| (name.to_string(), schema, None, Known::Declared)).collect()
-    }
-
-    async fn checks(&mut self, ix: TaskIx) {
+    /// Of the tables of a command, the columns that are declared are known; there may be others.
+    fn command(&self, ix: TaskIx) -> Tables {
         let task = self.dag.task(ix);
-        let Some(main) = self.planned.tables.get(task.name.as_str()) else { return };
-        let (schema, known) = (main.schema.clone(), main.known);
-        // A check of SQL may read tables that are not known.
-        let Ok((inputs, _)) = self.inputs(task) else { return };
-        let (binds, certain) = self.values.binds(ix, task);
-        let outputs = MemoryOutputs::default();
-        let request = CheckRequest {
-            task: task.name.as_str(),
-            table: Arc::new(MemoryTable::new(schema.clone(), Vec::new())),
-            tables: &empty_tables(&inputs),
-            checks: &task.checks,
-            binds: &binds,
-            outputs: &outputs,
-        };
-        match run_checks(&self.toolbox.engine, request).await {
-            Err(error) if certain || error.kind == ErrorKind::Misconfigured => {
-                self.tell(ix, &["checks"], (&codes::CHECK_TABLES, known.severity()), error);
-            }
-            _ => {}
-        }
-        let quarantines = task.checks.iter().any(|check| check.on_fail == OnFail::Quarantine);
-        if let Some(rejects) = outputs.table("rejects").filter(|_| quarantines) {
-            let own = task.name.as_str();
-            let columns = schema.fields().iter().map(|field| field.name().as_str());
-            let lineage = TableLineage::same(own, columns);
-            let table = PlannedTable { schema: rejects.schema(), known, lineage: Some(lineage) };
-            self.planned.tables.insert(table_name(task, "rejects"), table);
-        }
+        let tables = task.outputs.iter().filter_map(|(name, output)| {
+            let Output::Table { columns, .. } = output else { return None };
+            let schema = Arc::new(Schema::new(columns_of(&json!(columns))?));
+            let own = if name.as_str() == task.name.short() { "" } else { name.as_str() };
+            Some((own.to_owned(), Made { schema, known: Known::Partly, lineage: None }))
+        });
+        tables.collect()
     }
 
-    /// The columns of the tables that a task reads, by the names that its settings use, and how surely
-    /// they are known; why not, if one of them is not known.
-    fn inputs(&self, task: &Task) -> Result<(IndexMap<String, SchemaRef>, Known), String> {
+    /// Holds the checks of a task to its table, each by itself; gives the table of the rows that
+    /// they set aside, if they do.
+    async fn checks(&mut self, ix: TaskIx, item: Option<&Value>, main: &Made) -> Option<Made> {
+        let task = self.dag.task(ix);
+        let (binds, sure) = self.values.binds(ix, task, item);
+        let mut rejects = None;
+        for (at, check) in task.checks.iter().enumerate() {
+            // What a check of SQL reads may not be known.
+            let Ok((inputs, _)) = self.inputs(task, &text_of(check)) else { continue };
+            let outputs = MemoryOutputs::default();
+            let request = CheckRequest {
+                task: task.name.as_str(),
+                table: Arc::new(MemoryTable::new(main.schema.clone(), Vec::new())),
+                tables: &empty_tables(&inputs),
+                checks: std::slice::from_ref(check),
+                binds: &binds,
+                outputs: &outputs,
+            };
+            if let Err(mut error) = run_checks(&self.toolbox.engine, request).await {
+                let sure = least_sure(&sure, &text_of(check));
+                if let Some(first) = error.blame.as_mut().and_then(|blame| blame.keys.first_mut()) {
+                    *first = at.to_string();
+                }
+                self.tell_if(ix, &["checks"], (&codes::CHECK_TABLES, main.known, sure), error);
+            }
+            if check.on_fail == OnFail::Quarantine {
+                rejects = rejects.or(outputs.table("rejects"));
+            }
+        }
+        let columns = main.schema.fields().iter().map(|field| field.name().as_str());
+        let lineage = Some(TableLineage::same(task.name.as_str(), columns));
+        rejects.map(|table| Made { schema: table.schema(), known: main.known, lineage })
+    }
+
+    /// The columns of the tables that a task reads, by the names that its settings use, and how
+    /// surely they are known; why not, if one is not known that `text` names.
+    fn inputs(
+        &self,
+        task: &Task,
+        text: &str,
+    ) -> Result<(IndexMap<String, SchemaRef>, Known), String> {
         let mut inputs = IndexMap::new();
         let mut known = Known::Now;
         for read in &task.reads {
@@ -258,6 +357,7 @@ impl<'a> Planner<'a> {
                     known = known.max(table.known);
                     inputs.insert(read.alias.clone(), table.schema.clone());
                 }
+                None if !text.contains(&read.alias) => {}
                 None => return Err(format!("the columns of `{}` are not known", read.table)),
             }
         }
@@ -278,8 +378,8 @@ impl<'a> Planner<'a> {
             if !self.planned.tables.contains_key(&table)
                 && let Some(schema) = last.schema(&table).await
             {
-                let table_of = PlannedTable { schema, known: Known::LastRun, lineage: None };
-                self.planned.tables.insert(table, table_of);
+                let of_last = PlannedTable { schema, known: Known::LastRun, lineage: None };
+                self.planned.tables.insert(table, of_last);
                 self.planned.unknown.retain(|(task, _)| *task != name);
             }
         }
@@ -290,7 +390,35 @@ impl<'a> Planner<'a> {
         self.dag.tasks().iter().any(|task| task.reads.iter().any(|read| read.table == table))
     }
 
-    /// Adds what an error says of a part of a task.
+    /// Whether an item of it may fail.
+    fn is_tolerant(&self, ix: TaskIx) -> bool {
+        let mapping = self.dag.root(ix).and_then(|root| self.dag.task(root).mapping.as_ref());
+        mapping.is_some_and(|mapping| mapping.tolerate != Tolerance::Nothing)
+    }
+
+    /// Adds what an error says of a part of a task, if what was known lets it stand; whether it does.
+    fn tell_if(
+        &mut self,
+        ix: TaskIx,
+        part: &[&str],
+        (code, known, sure): (&'static Code, Known, Sure),
+        error: ConnectorError,
+    ) -> bool {
+        let is_of_values = error.kind != ErrorKind::Misconfigured;
+        let misses = error.blame.as_ref().is_some_and(|blame| blame.missing.is_some());
+        let may_be_fine = match sure {
+            Sure::Value => false,
+            Sure::Type => is_of_values,
+            Sure::Nothing => !misses,
+        };
+        if may_be_fine || (known == Known::Partly && misses) {
+            return false;
+        }
+        let severity = if known == Known::Now { Severity::Error } else { Severity::Warning };
+        self.tell(ix, part, (code, severity), error);
+        true
+    }
+
     fn tell(
         &mut self,
         ix: TaskIx,
@@ -307,13 +435,71 @@ impl<'a> Planner<'a> {
             (None, Some(place)) => format!("{message} ({place})"),
             _ => message,
         };
-        let line_column = blame.line_column;
-        self.planned.findings.push(Finding { code, severity, keys, line_column, message, help });
+        let (line_column, entry) = (blame.line_column, blame.missing);
+        let finding = Finding { code, severity, keys, line_column, entry, message, help };
+        // Items say the same.
+        if !self.planned.findings.contains(&finding) {
+            self.planned.findings.push(finding);
+        }
+    }
+}
+
+/// A table as others see it.
+fn table_of(task: &Task, made: Made) -> PlannedTable {
+    let Made { schema, known, lineage } = made;
+    let lineage = lineage.map(|lineage| in_tables(&lineage, task));
+    let schema = match task.mapping {
+        Some(_) => with_item(schema.fields().iter().map(|field| field.as_ref().clone())),
+        None => schema,
+    };
+    PlannedTable { schema, known, lineage }
+}
+
+/// The tables of a source.
+fn read(schema: SchemaRef, known: Known) -> Tables {
+    let lineage = Some(TableLineage::default());
+    Tables::from([(String::new(), Made { schema, known, lineage })])
+}
+
+/// The tables of some items and of one more: columns add up.
+fn together(mut all: Tables, more: Tables) -> Tables {
+    for (name, made) in more {
+        match all.get_mut(&name) {
+            None => _ = all.insert(name, made),
+            Some(known) if known.schema == made.schema => known.known = known.known.max(made.known),
+            Some(known) => {
+                let mut fields: Vec<Arc<Field>> = known.schema.fields().iter().cloned().collect();
+                for field in made.schema.fields() {
+                    match known.schema.field_with_name(field.name()) {
+                        Err(_) => fields.push(Arc::clone(field)),
+                        Ok(other) if other.data_type() == field.data_type() => {}
+                        // The type that both fit is found when the tables are put together.
+                        Ok(_) => known.known = known.known.max(Known::Partly),
+                    }
+                }
+                known.schema = Arc::new(Schema::new(fields));
+                known.known = known.known.max(made.known);
+            }
+        }
+    }
+    all
+}
+
+/// How sure the least sure of the `$names` is that a text uses.
+fn least_sure(binds: &[(String, Sure)], text: &str) -> Sure {
+    let used = binds.iter().filter(|(name, _)| text.contains(&format!("${name}")));
+    used.map(|(_, sure)| *sure).max().unwrap_or(Sure::Value)
+}
+
+fn text_of(check: &Check) -> String {
+    match &check.rule {
+        CheckRule::Where(text) | CheckRule::Sql(text) => text.clone(),
+        _ => String::new(),
     }
 }
 
 /// The name in the DAG of a table of a task.
-pub(super) fn table_name(task: &Task, output: &str) -> String {
+fn table_name(task: &Task, output: &str) -> String {
     if output.is_empty() { task.name.to_string() } else { format!("{}.{output}", task.name) }
 }
 
@@ -321,20 +507,6 @@ pub(super) fn table_name(task: &Task, output: &str) -> String {
 fn empty_tables(schemas: &IndexMap<String, SchemaRef>) -> IndexMap<String, Arc<dyn Table>> {
     let empty = |schema: &SchemaRef| Arc::new(MemoryTable::new(schema.clone(), Vec::new())) as _;
     schemas.iter().map(|(name, schema)| (name.clone(), empty(schema))).collect()
-}
-
-/// What a transform left, with its lineage.
-fn made_by(
-    outputs: &MemoryOutputs,
-    mut lineage: BTreeMap<String, TableLineage>,
-    known: Known,
-) -> Vec<Made> {
-    let made = |name: String| {
-        let schema = outputs.table(&name)?.schema();
-        let lineage = lineage.remove(&name);
-        Some((name, schema, lineage, known))
-    };
-    outputs.names().into_iter().filter_map(made).collect()
 }
 
 /// The same lineage in the names of the DAG's tables.
@@ -348,15 +520,4 @@ fn in_tables(lineage: &TableLineage, task: &Task) -> TableLineage {
         columns: columns.map(|(name, origins)| (name.clone(), origins.through(table))).collect(),
         rows: lineage.rows.through(table),
     }
-}
-
-/// The columns of a setting `{NAME: TYPE}`, if all the types are known.
-fn declared(columns: &Value) -> Option<SchemaRef> {
-    let field = |(name, of): (&String, &Value)| {
-        let of: ColumnType = of.as_str()?.parse().ok()?;
-        Some(Field::new(name, of.data_type(), true))
-    };
-    let columns = columns.as_object().filter(|columns| !columns.is_empty())?;
-    let fields = columns.iter().map(field).collect::<Option<Vec<_>>>()?;
-    Some(Arc::new(Schema::new(fields)))
 }

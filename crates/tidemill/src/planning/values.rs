@@ -1,6 +1,7 @@
 //! Values that stand for those of a run: which ones they are does not matter for columns, only
 //! their types do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -8,34 +9,57 @@ use tidemill_connector::Binds;
 use tidemill_executor::run_binds;
 use tidemill_model::dag::{ParamKind, Task};
 use tidemill_model::decide::scope_for;
-use tidemill_model::expr::{Path, Scope};
+use tidemill_model::expr::{Expr, Path, Scope, Type};
+use tidemill_model::outputs::Output;
 use tidemill_model::template::Template;
 use tidemill_model::{Dag, DagRun, RunEvent, RunId, TaskIx, Timestamp, Trigger};
 
 /// A run that nobody asked for, to take values from.
 pub(super) struct Values {
+    dag: Arc<Dag>,
     /// `None` when the DAG cannot be run at all, which its diagnostics say.
     run: Option<DagRun>,
     binds: Binds,
-    /// Whether params without a default were made up.
-    made_up: bool,
+    /// Params without a default: their values are made up.
+    made_up: BTreeSet<String>,
 }
 
-/// Why an expression has no value before a run.
-const LATER: &str = "its settings depend on what other tasks give";
+/// How sure a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sure {
+    /// A run that is asked for without params has this one.
+    Value,
+    /// It is of the type that a run will have.
+    Type,
+    /// It is null, and anything may come.
+    Nothing,
+}
+
+/// The items of a mapped task.
+pub(super) enum Items {
+    /// It is not mapped.
+    None,
+    /// The first ones of its list.
+    First(Vec<Value>),
+    /// Its list is empty.
+    Empty,
+    /// Its list is not known before a run.
+    Unknown,
+}
+
+/// Items of a list that are looked at.
+const ITEMS_LOOKED_AT: usize = 8;
 
 impl Values {
     /// The values that a run would have now.
     pub(super) fn new(dag: &Arc<Dag>, now: Timestamp) -> Self {
-        let required = |name: &str| dag.params[name].default.is_none();
         let made_up: Map<String, Value> = (dag.params.iter())
-            .filter(|(name, _)| required(name.as_str()))
+            .filter(|(_, param)| param.default.is_none())
             .map(|(name, param)| {
                 let value = param.allowed.first().cloned();
                 (name.to_string(), value.unwrap_or_else(|| sample(param.kind)))
             })
             .collect();
-        let has_made_up = !made_up.is_empty();
         let params = dag.params_of(&made_up).unwrap_or_default();
         let tick = dag.schedule.as_ref().and_then(|schedule| schedule.previous(now));
         let interval = dag.schedule.as_ref().zip(tick).map(|(s, tick)| s.interval_of(tick));
@@ -50,49 +74,138 @@ impl Values {
         let run = DagRun::create(Arc::clone(dag), id.clone(), &created).ok();
         let time = run.as_ref().map_or(now, |run| run.head.logical_time());
         let binds = run_binds(dag, (&params, interval), (time, &id));
-        Self { run, binds, made_up: has_made_up }
+        Self {
+            dag: Arc::clone(dag),
+            run,
+            binds,
+            made_up: made_up.into_iter().map(|(k, _)| k).collect(),
+        }
     }
 
     /// Settings as an attempt would be given them; why not, if they are not known before a run.
-    pub(super) fn render(&self, ix: TaskIx, config: &Template) -> Result<Value, String> {
-        config.render(&self.scope(ix, config.references())).map_err(|_| LATER.to_owned())
+    pub(super) fn render(
+        &self,
+        ix: TaskIx,
+        item: Option<&Value>,
+        config: &Template,
+    ) -> Result<Value, String> {
+        let paths = config.references();
+        if let Some(why) = self.unknown(&paths, item) {
+            return Err(why);
+        }
+        config.render(&self.scope(ix, item, &paths)).map_err(|error| error.message)
     }
 
-    /// Values for the `$names` of a task's SQL, and whether all of them are those of a run: a name
-    /// that cannot be known is null.
-    pub(super) fn binds(&self, ix: TaskIx, task: &Task) -> (Binds, bool) {
+    /// Values for the `$names` of a task's SQL, each with how sure it is.
+    pub(super) fn binds(
+        &self,
+        ix: TaskIx,
+        task: &Task,
+        item: Option<&Value>,
+    ) -> (Binds, Vec<(String, Sure)>) {
         let mut binds = self.binds.clone();
-        let mut certain = !self.made_up;
-        for (name, expr) in &task.bind {
-            let value = expr.eval(&self.scope(ix, expr.references())).ok();
-            certain &= value.is_some();
-            binds.insert(name.to_string(), value.unwrap_or_default());
+        let mut sure = Vec::new();
+        for name in &self.made_up {
+            let is_json = self.dag.params[name.as_str()].kind == ParamKind::Json;
+            if is_json {
+                binds.insert(name.clone(), Value::Null);
+            }
+            sure.push((name.clone(), if is_json { Sure::Nothing } else { Sure::Type }));
         }
-        (binds, certain)
+        for (name, expr) in &task.bind {
+            let paths = expr.references();
+            let (value, how) = match self.unknown(&paths, item) {
+                None => match expr.eval(&self.scope(ix, item, &paths)) {
+                    Ok(value) => (value, Sure::Value),
+                    Err(_) => (Value::Null, Sure::Nothing),
+                },
+                Some(_) => self.of_type(expr),
+            };
+            binds.insert(name.to_string(), value);
+            sure.push((name.to_string(), how));
+        }
+        (binds, sure)
     }
 
-    fn scope(&self, ix: TaskIx, paths: impl IntoIterator<Item = Path>) -> Scope {
-        let Some(run) = &self.run else { return Scope::new() };
-        let paths: Vec<Path> = paths.into_iter().collect();
-        let mut scope = scope_for(run, ix.into(), &paths);
-        if scope.contains_key("item") {
-            match first_item(run, ix) {
-                Some(item) => scope.insert("item".to_owned(), item),
-                None => scope.remove("item"),
-            };
+    /// The items that a task runs for, or its group.
+    pub(super) fn items(&self, ix: TaskIx) -> Items {
+        let Some(root) = self.dag.root(ix) else { return Items::None };
+        let Some(mapping) = &self.dag.task(root).mapping else { return Items::None };
+        let paths = mapping.list.references();
+        if self.unknown(&paths, None).is_some() {
+            return Items::Unknown;
         }
+        match mapping.list.eval(&self.scope(root, None, &paths)) {
+            Ok(Value::Array(items)) if items.is_empty() => Items::Empty,
+            Ok(Value::Array(mut items)) => {
+                items.truncate(ITEMS_LOOKED_AT);
+                Items::First(items)
+            }
+            _ => Items::Unknown,
+        }
+    }
+
+    /// Why what is read at these places is not known before a run, if that is so.
+    fn unknown(&self, paths: &BTreeSet<Path>, item: Option<&Value>) -> Option<String> {
+        let of = |path: &Path| match path[0].as_str() {
+            "tasks" => Some("its settings depend on what other tasks give".to_owned()),
+            "secrets" => Some("its settings name secrets".to_owned()),
+            "item" if item.is_none() => {
+                Some("its settings depend on an item of a list that is not known".to_owned())
+            }
+            "params" => {
+                let name = path.get(1).filter(|name| self.made_up.contains(*name))?;
+                Some(format!("its settings depend on param `{name}`, which has no default"))
+            }
+            "vars" => {
+                let template = self.dag.vars.get(path.get(1)?.as_str())?;
+                self.unknown(&template.references(), item)
+            }
+            _ => None,
+        };
+        paths.iter().find_map(of)
+    }
+
+    /// A value of the type that an expression gives.
+    fn of_type(&self, expr: &Expr) -> (Value, Sure) {
+        let type_of = |path: &[String]| match path {
+            [root, task, field, name] if root == "tasks" && field == "outputs" => {
+                self.type_of_output(task, name)
+            }
+            [root, _, field] if root == "tasks" && field.starts_with("rows") => Type::Int,
+            [root, name] if root == "params" => {
+                let param = self.dag.params.get(name.as_str());
+                param.map_or(Type::Dynamic, |param| param.kind.type_in_expr())
+            }
+            _ => Type::Dynamic,
+        };
+        let value = match expr.check(&type_of).kind {
+            Type::Int => json!(1),
+            Type::Double => json!(1.0),
+            Type::Bool => json!(true),
+            Type::Text => json!("text"),
+            _ => return (Value::Null, Sure::Nothing),
+        };
+        (value, Sure::Type)
+    }
+
+    fn type_of_output(&self, task: &str, name: &str) -> Type {
+        let ix = self.dag.find(task);
+        match ix.and_then(|ix| self.dag.task(ix).outputs.get(name)) {
+            Some(Output::Value(kind)) => kind.type_in_expr(),
+            _ => Type::Dynamic,
+        }
+    }
+
+    fn scope(&self, ix: TaskIx, item: Option<&Value>, paths: &BTreeSet<Path>) -> Scope {
+        let Some(run) = &self.run else { return Scope::new() };
+        let mut scope = scope_for(run, ix.into(), paths);
+        match item {
+            Some(item) => scope.insert("item".to_owned(), item.clone()),
+            None => scope.remove("item"),
+        };
         scope
     }
-}
-
-/// The first item of the list that a task is mapped over, if the list is known.
-fn first_item(run: &DagRun, ix: TaskIx) -> Option<Value> {
-    let dag = run.dag();
-    let root = dag.root(ix)?;
-    let list = &dag.task(root).mapping.as_ref()?.list;
-    let paths: Vec<Path> = list.references().into_iter().collect();
-    let list = list.eval(&scope_for(run, root.into(), &paths)).ok()?;
-    list.as_array()?.first().cloned()
 }
 
 /// A value of a type.
