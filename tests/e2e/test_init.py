@@ -24,3 +24,17 @@ def test_a_new_dag(home):
     again = home.call("new", "dag", "refunds", cwd=home.folder / "shop", code=1)
     assert "is there already" in again.err
     assert "Refunds" in home.call("new", "dag", "Refunds", code=1).err
+
+
+def test_the_frame_of_a_connector(home, tmp_path):
+    src = tmp_path / "src"
+    src.mkdir()
+    done = home.call("new", "connector", "my_system", "--src", src, code=1)
+    assert "it has no `lib.rs`" in done.err
+    (src / "lib.rs").write_text("")
+    done = home.call("new", "connector", "my_system", "--src", src)
+    assert "add `mod my_system;` and `Arc::new(my_system::MySystem)`" in done.out
+    text = (src / "my_system.rs").read_text()
+    assert "impl Connector for MySystem" in text and 'const NAME: &\'static str = "my_system";' in text
+    assert "is there already" in home.call("new", "connector", "my_system", "--src", src, code=1).err
+    assert "is no name of a connector" in home.call("new", "connector", "My-System", "--src", src, code=1).err

@@ -65,13 +65,31 @@ impl TableStore {
         Ok(Arc::new(StoredTable { head: read_head(&at, table)?, at, table: table.clone() }))
     }
 
+    /// Makes tables of an earlier run those of another one too: gives the bytes of the small ones,
+    /// and lets the others be as young as new ones.
+    pub fn again(&self, tables: &[TableRef]) -> Result<Vec<SmallTable>, ConnectorError> {
+        let mut small = Vec::new();
+        for table in tables {
+            // The janitor may have taken it.
+            self.open(table)?;
+            if table.bytes <= SLAB_TABLE_BYTES_MAX {
+                let bytes = self.small_bytes(table).ok_or_else(|| gone(table))?;
+                small.push(SmallTable { hash: table.hash.clone(), bytes });
+            } else {
+                self.renew(table)
+                    .map_err(|e| ConnectorError::io("keep the table", &table.hash, &e))?;
+            }
+        }
+        Ok(small)
+    }
+
     /// The bytes of a small table.
-    pub(crate) fn small_bytes(&self, table: &TableRef) -> Option<Bytes> {
+    fn small_bytes(&self, table: &TableRef) -> Option<Bytes> {
         self.small.get(&table.hash).ok().flatten()
     }
 
     /// Makes a table as young as a new one, so that nothing removes it before its run is known.
-    pub(crate) fn renew(&self, table: &TableRef) -> std::io::Result<()> {
+    fn renew(&self, table: &TableRef) -> std::io::Result<()> {
         let file = File::options().write(true).open(table_path(&self.folder, &table.hash))?;
         file.set_modified(std::time::SystemTime::now())
     }

@@ -176,6 +176,7 @@ impl Admission {
             | RunEvent::TaskSkipped { .. }
             | RunEvent::TaskUpstreamFailed { .. }
             | RunEvent::TaskFailed { .. }
+            | RunEvent::TaskGiven { .. }
             | RunEvent::TaskRemoved { .. }
             | RunEvent::GroupStopped { .. }
             | RunEvent::AttemptCalled { .. }

@@ -144,7 +144,19 @@ pub enum RunEvent {
         /// When.
         at: Timestamp,
     },
-    /// The DAG version of a rerun no longer has the task.
+    /// A task does not need to run: it has its result from elsewhere. Comes before its run starts.
+    TaskGiven {
+        /// Which.
+        task: Instance,
+        /// The result; its tables are durable already.
+        result: Box<TaskResult>,
+        /// From where, in words.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// The run does without the task: its DAG version no longer has it, or only a part of the DAG
+    /// was asked for.
     TaskRemoved {
         /// Which.
         task: Instance,
@@ -325,6 +337,7 @@ impl RunEvent {
             | Self::TaskUpstreamFailed { at, .. }
             | Self::TaskFailed { at, .. }
             | Self::TaskCancelled { at, .. }
+            | Self::TaskGiven { at, .. }
             | Self::TaskRemoved { at, .. }
             | Self::AttemptStarted { at, .. }
             | Self::AttemptSucceeded { at, .. }
@@ -351,6 +364,7 @@ impl RunEvent {
             | Self::TaskUpstreamFailed { task, .. }
             | Self::TaskFailed { task, .. }
             | Self::TaskCancelled { task, .. }
+            | Self::TaskGiven { task, .. }
             | Self::TaskRemoved { task, .. }
             | Self::AttemptStarted { task, .. }
             | Self::AttemptSucceeded { task, .. }
@@ -381,6 +395,7 @@ impl RunEvent {
             Self::TaskUpstreamFailed { .. } => "task_upstream_failed",
             Self::TaskFailed { .. } => "task_failed",
             Self::TaskCancelled { .. } => "task_cancelled",
+            Self::TaskGiven { .. } => "task_given",
             Self::TaskRemoved { .. } => "task_removed",
             Self::AttemptStarted { .. } => "attempt_started",
             Self::AttemptSucceeded { .. } => "attempt_succeeded",

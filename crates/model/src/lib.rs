@@ -14,6 +14,7 @@
 //! * [`admission`]: what may start now, across all runs;
 //! * [`words`]: one row, two rows, an integer; [`near`]: the name that a wrong one stands for;
 //! * [`lineage`]: where the columns of a table come from;
+//! * [`selection`]: runs of a part of a DAG;
 //! * [`effect`]: what the world must do because an event is committed.
 //!
 //! **Invariants.** Values in, values out: time enters with the call, chance comes from hashes.
@@ -34,6 +35,7 @@ pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod secret;
+pub mod selection;
 pub mod setting;
 pub mod state;
 pub mod table;

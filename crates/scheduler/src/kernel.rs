@@ -18,7 +18,7 @@ use tidemill_model::schedule::due;
 use tidemill_model::{
     Action, Admission, AttemptReport, Dag, DagEvent, DagId, DagRecord, DagRun, DataInterval,
     Effect, Event, Instance, Limits, LostCause, PoolName, ReportOutcome, RunEvent, RunId, RunState,
-    SmallTable, Timestamp, Trigger, Version, decide, effects,
+    SmallTable, TaskIx, TaskResult, Timestamp, Trigger, Version, decide, effects,
 };
 
 /// What one step leaves: to make durable, and to do afterwards.
@@ -50,6 +50,19 @@ pub struct TriggerRequest {
     pub interval: Option<DataInterval>,
     /// Who asks, as far as is known.
     pub who: String,
+    /// What of the DAG has its results already, and what the run does without.
+    pub part: Part,
+}
+
+/// The tasks of a run that do not go.
+#[derive(Debug, Clone, Default)]
+pub struct Part {
+    /// Tasks with their results, and where those are from, in words.
+    pub given: Vec<(TaskIx, TaskResult, String)>,
+    /// The bytes of small tables of the results.
+    pub small_tables: Vec<SmallTable>,
+    /// Tasks that the run does without.
+    pub left_out: Vec<TaskIx>,
 }
 
 /// A person's answer.
@@ -278,7 +291,22 @@ impl Kernel {
             Some(schedule.interval_of(schedule.previous(now)?))
         });
         let trigger = Trigger::Manual { who: request.who.clone() };
-        self.create(dag, trigger, params, interval, now)
+        let id = self.create(dag, trigger, params, interval, now);
+        let Part { given, small_tables, left_out } = &request.part;
+        let given = given.iter().cloned().map(|(ix, result, reason)| RunEvent::TaskGiven {
+            task: ix.into(),
+            result: Box::new(result),
+            reason,
+            at: now,
+        });
+        let left_out =
+            left_out.iter().map(|ix| RunEvent::TaskRemoved { task: (*ix).into(), at: now });
+        for event in given.chain(left_out) {
+            // A task that is named twice, or is a member, is as it was.
+            let _ = self.record(&id, event);
+        }
+        self.batch.small_tables.extend(small_tables.iter().cloned());
+        id
     }
 
     /// Asks to end a run.

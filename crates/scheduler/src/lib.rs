@@ -21,7 +21,7 @@ pub mod stats;
 pub mod versions;
 mod writer;
 
-pub use kernel::{Answer, Batch, CommandError, Kernel, TriggerRequest};
+pub use kernel::{Answer, Batch, CommandError, Kernel, Part, TriggerRequest};
 pub use live::{DagView, Live, PoolView, RunView};
 pub use restore::Carry;
 pub use service::{Clock, Halted, Outlets, Refused, Scheduler, Settings, Started, Stats};

@@ -4,6 +4,7 @@
 //! are async, and the implementation moves blocking work off the async workers itself; the others
 //! answer from memory.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tidemill_model::run::StoredItem;
 use tidemill_model::{
@@ -202,6 +203,18 @@ pub struct Question {
     pub callers: Vec<RunId>,
 }
 
+/// Asks for a part of a DAG. Tasks are named as in its file; nothing given is the whole DAG.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PartRequest {
+    /// This task alone.
+    pub only: Option<String>,
+    /// This task and all that come after it.
+    pub from: Option<String>,
+    /// Files with the rows of tables, by the tables' names; their tasks do not go.
+    pub stubs: BTreeMap<String, PathBuf>,
+}
+
 /// Asks for a run of a file of this machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunFileRequest {
@@ -213,6 +226,8 @@ pub struct RunFileRequest {
     pub interval: Option<DataInterval>,
     /// Who asks, as far as is known.
     pub who: String,
+    /// This part of it.
+    pub part: PartRequest,
 }
 
 /// A finished backup.

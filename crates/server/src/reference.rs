@@ -368,7 +368,15 @@ pub static ROUTES: &[RouteDoc] = &[
     RouteDoc {
         route: "POST /api/v1/run-file",
         about: "Loads a DAG file of the server's machine and starts a run of it; takes `Idempotency-Key` too.",
-        takes: &[("path", "the file; absolute"), PARAMS, INTERVAL],
+        takes: &[
+            ("path", "the file; absolute"),
+            PARAMS,
+            INTERVAL,
+            (
+                "part",
+                "a part of the DAG: `{only: TASK}` or `{from: TASK}`, and `{stubs: {TABLE: FILE}}` for tables whose rows are those of files (absolute); tasks before the part have their results from earlier runs",
+            ),
+        ],
         gives: CREATED,
         errors: &[Conflict, Invalid],
     },

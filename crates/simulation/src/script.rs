@@ -9,6 +9,8 @@ use tidemill_model::{
     TaskResult, TaskState,
 };
 
+use tidemill_scheduler::Part;
+
 use crate::draw::Draw;
 use crate::plan::Traits;
 use crate::world::{Crash, Weather, World};
@@ -67,7 +69,7 @@ fn script(world: &mut World, seed: u64) -> Rule {
     loop {
         // Whoever asks for a run and gets no answer looks first and asks again.
         if let Some(dag) = missing(world) {
-            world.trigger(dag);
+            world.trigger(dag, Part::default());
         } else if let Some(id) = world.work.keys().next().cloned() {
             let outcome = outcome(world, seed, &id);
             world.report(&id, outcome)?;

@@ -182,7 +182,13 @@ fn described(mut schema: Value, about: &str) -> Value {
 fn property(key: &Key) -> Value {
     let mut schema = (key.schema)();
     let doc = if key.later {
-        // An editor marks such a key, and does not offer it.
+        // An editor marks such a key, and does not offer it; beside a reference it would not see
+        // the mark.
+        if let Some(reference) = schema.get("$ref").cloned() {
+            let fields = schema.as_object_mut();
+            fields.and_then(|fields| fields.remove("$ref"));
+            schema["allOf"] = json!([{"$ref": reference}]);
+        }
         schema["deprecationMessage"] = json!(LATER);
         format!("{} {LATER}", key.doc)
     } else {

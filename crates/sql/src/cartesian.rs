@@ -65,6 +65,7 @@ fn second(sql: &str, left: &str, right: &str) -> Option<(u64, u64)> {
         Token::Word(word) => Some((word.value.as_str(), token.span.start)),
         _ => None,
     });
+    words.find(|(word, _)| word.eq_ignore_ascii_case("from"))?;
     words.find(|(word, _)| *word == left)?;
     words.find(|(word, _)| *word == right).map(|(_, start)| (start.line, start.column))
 }

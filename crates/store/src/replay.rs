@@ -340,13 +340,14 @@ fn apply_loosely(head: &mut RunHead, tasks: &mut Vec<TaskRun>, event: &RunEvent)
         RunEvent::TaskCancelled { .. } | RunEvent::AttemptCancelled { .. } => TaskState::Cancelled,
         RunEvent::TaskRemoved { .. } => TaskState::Removed,
         RunEvent::AttemptStarted { .. } => TaskState::Running,
-        RunEvent::AttemptSucceeded { .. } => TaskState::Succeeded,
+        RunEvent::AttemptSucceeded { .. } | RunEvent::TaskGiven { .. } => TaskState::Succeeded,
         RunEvent::AttemptFailed { retry_at: Some(_), .. } => TaskState::UpForRetry,
         _ => TaskState::Failed,
     };
     match event {
         RunEvent::AttemptStarted { attempt, .. } => task.attempts = *attempt,
         RunEvent::AttemptSucceeded { result, .. } => task.result = Some(Box::new(result.clone())),
+        RunEvent::TaskGiven { result, .. } => task.result = Some(result.clone()),
         RunEvent::AttemptFailed { error, .. } | RunEvent::TaskFailed { error, .. } => {
             task.error = Some(Box::new(error.clone()));
         }

@@ -184,7 +184,8 @@ impl Backend for NodeBackend {
         } else {
             None
         };
-        let request = tidemill_scheduler::TriggerRequest { dag, params, interval, who };
+        let part = tidemill_scheduler::Part::default();
+        let request = tidemill_scheduler::TriggerRequest { dag, params, interval, who, part };
         match brought {
             None => self.node.scheduler.trigger(request).await.map_err(refused),
             Some((called, dag, source)) => self.run_version(dag, source, called, request).await,
@@ -192,7 +193,7 @@ impl Backend for NodeBackend {
     }
 
     async fn run_file(&self, request: RunFileRequest) -> Result<RunId, ApiError> {
-        let RunFileRequest { path, params, interval, who } = request;
+        let RunFileRequest { path, params, interval, who, part } = request;
         let loaded = self.blocking(move |node| {
             let (dag, source) = load_file(node, &path)?;
             let beside = Siblings::new(&path, &node.catalog);
@@ -200,8 +201,9 @@ impl Backend for NodeBackend {
             Ok((dag, source, called))
         });
         let (dag, source, called) = loaded.await?;
-        let request =
-            tidemill_scheduler::TriggerRequest { dag: dag.id.clone(), params, interval, who };
+        let part = crate::part::part(&self.node, &dag, &part).await?;
+        let id = dag.id.clone();
+        let request = tidemill_scheduler::TriggerRequest { dag: id, params, interval, who, part };
         self.run_version(dag, source, called, request).await
     }
 

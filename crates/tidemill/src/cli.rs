@@ -78,6 +78,8 @@ pub(crate) enum Command {
     /// this name that is served keeps its version.
     #[command(after_help = "Examples:\n  tidemill run dags/hello.yaml\n  \
         tidemill run orders.yaml --param region=eu --interval 2026-01-01/2026-01-02\n  \
+        tidemill run orders.yaml --only report\n  \
+        tidemill run orders.yaml --from clean --stub orders=sample.csv\n  \
         tidemill run orders.yaml --json")]
     Run(Run),
     /// Check DAG files; nothing is run. Ends with 2 when one is invalid.
@@ -92,8 +94,12 @@ pub(crate) enum Command {
     /// Make a project: a DAG with its tests and data, connections, a CI file, schemas for editors.
     #[command(after_help = "Examples:\n  tidemill init\n  tidemill init shop")]
     Init(Init),
-    /// Make a DAG to begin with.
-    #[command(subcommand, after_help = "Example:\n  tidemill new dag refunds --dags dags")]
+    /// Make a DAG, or a connector, to begin with.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  tidemill new dag refunds --dags dags\n  \
+        tidemill new connector my_system"
+    )]
     New(New),
     /// Run the tests beside DAGs: `orders.test.yaml` holds those of `orders.yaml`.
     #[command(after_help = "Examples:\n  tidemill test\n  tidemill test dags/orders.yaml\n  \
@@ -208,12 +214,29 @@ pub(crate) struct RunInput {
     pub(crate) interval: Option<String>,
 }
 
+#[derive(Debug, Default, Args)]
+pub(crate) struct RunPart {
+    /// Run this task alone. What it reads is that of earlier runs.
+    #[arg(long, value_name = "TASK", conflicts_with = "from")]
+    pub(crate) only: Option<String>,
+    /// Run this task and all that come after it. What they read of others is that of earlier runs.
+    #[arg(long, value_name = "TASK")]
+    pub(crate) from: Option<String>,
+    /// Take the rows of a table from a file (CSV, JSON lines or Parquet), and let its task not run;
+    /// may be given several times. A task is named for its own table, as `orders`, or with another
+    /// one of its tables, as `orders.rejects`.
+    #[arg(long = "stub", value_name = "TABLE=FILE")]
+    pub(crate) stubs: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The DAG file.
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) input: RunInput,
+    #[command(flatten)]
+    pub(crate) part: RunPart,
     /// Say yes to every question that the run asks, with the defaults of what is asked for.
     #[arg(long)]
     pub(crate) yes: bool,
@@ -263,6 +286,14 @@ pub(crate) enum New {
         /// The folder of DAGs.
         #[arg(long, default_value = "dags", value_name = "DIR")]
         dags: PathBuf,
+    },
+    /// Make the frame of a connector, in Tidemill's own source.
+    Connector {
+        /// Its name, which is its key in DAG files: `my_system`.
+        name: String,
+        /// The folder of the source of connectors.
+        #[arg(long, default_value = "crates/connectors/src", value_name = "DIR")]
+        src: PathBuf,
     },
 }
 

@@ -24,6 +24,8 @@ use crate::neighbours::Siblings;
 /// DAG files in a folder at most; further ones are left out, with a warning.
 const FILES_MAX: usize = 100_000;
 
+/// Folders in which nothing is looked for: what DAGs read and write, and what is built.
+const NO_FOLDERS_OF_DAGS: [&str; 3] = ["out", "data", "target"];
 /// Files beside DAGs that are no DAGs.
 const NO_DAGS: [&str; 4] = ["calendars", "connections", "pools", "secrets"];
 
@@ -318,7 +320,7 @@ fn find(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
             let Some(name) = name.to_str().filter(|n| !n.starts_with(['.', '_'])) else { continue };
             let Ok(meta) = std::fs::metadata(entry.path()) else { continue };
             if meta.is_dir() {
-                if !["out", "data", "target"].contains(&name) {
+                if !NO_FOLDERS_OF_DAGS.contains(&name) {
                     folders.push(entry.path());
                 }
             } else if meta.is_file() && is_dag_file(name) && found.len() < FILES_MAX {
@@ -349,7 +351,10 @@ pub(crate) fn find_yaml(root: &Path) -> std::io::Result<Vec<PathBuf>> {
                 continue;
             }
             if path.is_dir() {
-                folders.push(path);
+                // A link may lead back to where it is.
+                if !path.is_symlink() && !NO_FOLDERS_OF_DAGS.contains(&&*name) {
+                    folders.push(path);
+                }
             } else if stem_of(&name).is_some_and(|stem| stem != "secrets") {
                 found.push(path);
             }

@@ -14,6 +14,7 @@
 // First, because its macros hold in the modules after it.
 #[macro_use]
 mod out;
+mod part;
 mod planning;
 
 mod access;

@@ -137,8 +137,13 @@ pub(crate) fn line(task: &Task, now: Timestamp) -> String {
             let rows = counts(task);
             let gap = if rows.is_empty() || task.outputs.is_empty() { "" } else { "; " };
             text.push_str(&format!("{rows}{gap}{}", outputs(task)));
-            if let Some(reused) = &task.reused {
-                text.push_str(&format!("; unchanged since {}", reused.run));
+            match (&task.reason, &task.reused) {
+                // It did not go: its result is from elsewhere.
+                (Some(reason), _) => text.push_str(&format!("; {reason}")),
+                (None, Some(reused)) => {
+                    text.push_str(&format!("; unchanged since {}", reused.run));
+                }
+                (None, None) => {}
             }
         }
         _ => text.push_str(task.reason.as_deref().unwrap_or(label)),

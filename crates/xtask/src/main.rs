@@ -1,19 +1,17 @@
 //! Chores with logic, for people and for the tests.
 //!
 //! * [`rows`]: which crate may use which, held against `cargo metadata`;
-//! * [`tidy`]: habits that a compiler does not check;
-//! * [`scaffold`]: the frame of a new connector.
+//! * [`tidy`]: habits that a compiler does not check.
 //!
 //! `cargo run -p xtask -- tidy` says what is wrong; the same checks run as this crate's tests.
 
 mod rows;
-mod scaffold;
 mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: xtask tidy | xtask new-connector NAME";
+const USAGE: &str = "usage: xtask tidy";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -27,7 +25,6 @@ fn main() -> ExitCode {
             }
             if complaints.is_empty() { Ok("tidy".to_owned()) } else { Err(complaints.join("\n")) }
         }
-        ["new-connector", name] => scaffold::connector(&root(), name),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {

@@ -14,9 +14,8 @@ use sha2::{Digest, Sha256};
 use tidemill_connector::{ConnectorError, SourceContext};
 use tidemill_model::dag::Cache;
 use tidemill_model::expr::ExprError;
-use tidemill_model::table::SLAB_TABLE_BYTES_MAX;
 use tidemill_model::time::human_duration;
-use tidemill_model::{Action, Reused, SmallTable, TaskResult, Timestamp};
+use tidemill_model::{Action, Reused, TaskResult, Timestamp};
 
 use super::{Attempt, Ended};
 use crate::rendered::rendered_command;
@@ -72,17 +71,7 @@ impl Attempt {
         if age > cache.max_age {
             return None;
         }
-        let mut small = Vec::new();
-        for table in &result.tables {
-            // The janitor may have taken it.
-            self.shared.tables.open(table).ok()?;
-            if table.bytes <= SLAB_TABLE_BYTES_MAX {
-                let bytes = self.shared.tables.small_bytes(table)?;
-                small.push(SmallTable { hash: table.hash.clone(), bytes });
-            } else {
-                self.shared.tables.renew(table).ok()?;
-            }
-        }
+        let small = self.shared.tables.again(&result.tables).ok()?;
         let (run, age) = (&made.run, human_duration(age));
         self.log
             .note(&format!("nothing has changed since run {run}, {age} ago: its result stands"));

@@ -12,6 +12,9 @@ use crate::id::{Instance, TaskIx};
 use crate::state::{AttemptOutcome, RunState, TaskState};
 use crate::table::{FailureKind, TaskError, TaskResult};
 
+/// Why a task that was removed has no part in its run.
+const NOT_PART: &str = "not part of this run";
+
 impl DagRun {
     /// Records that `event` happened. The only function that changes a run.
     ///
@@ -109,6 +112,7 @@ impl DagRun {
     ) -> Option<TaskState> {
         use TaskState::{Failed, Pending, Queued, Running, Skipped, UpForRetry, Waiting};
         let admitted = self.head.state == RunState::Running;
+        let not_begun = self.head.state == RunState::Queued && at.item.is_none();
         let goes_on = admitted && !self.head.cancel_requested && !self.is_stopping(at);
         let takes_slot = self.takes_slot(at);
         // An attempt that waits is under way like any other.
@@ -130,7 +134,9 @@ impl DagRun {
             {
                 TaskState::Cancelled
             }
-            (Pending, RunEvent::TaskRemoved { .. }) if admitted => TaskState::Removed,
+            // What a run is asked for without is settled before it starts.
+            (Pending, RunEvent::TaskRemoved { .. }) if admitted || not_begun => TaskState::Removed,
+            (Pending, RunEvent::TaskGiven { .. }) if not_begun => TaskState::Succeeded,
             (_, RunEvent::AttemptStarted { attempt, map, .. })
                 if goes_on
                     && *attempt == attempts + 1
@@ -263,6 +269,11 @@ impl DagRun {
             RunEvent::TaskWaiting { reason, .. } | RunEvent::TaskSkipped { reason, .. } => {
                 task.reason = Some(reason.clone());
             }
+            RunEvent::TaskGiven { result, reason, .. } => {
+                task.result = Some(result.clone());
+                task.reason = Some(reason.clone());
+            }
+            RunEvent::TaskRemoved { .. } => task.reason = Some(NOT_PART.to_owned()),
             RunEvent::TaskFailed { error, .. } => task.error = Some(Box::new(error.clone())),
             RunEvent::AttemptStarted { .. } => {
                 (task.error, task.reason) = (None, question);

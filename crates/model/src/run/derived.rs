@@ -25,7 +25,8 @@ impl DagRun {
             None | Some(TaskState::Running) => {
                 self.dag.task(at.task).trigger_rule.verdict(self.waits_of(at))
             }
-            Some(TaskState::Skipped) => Verdict::Skip,
+            // Of a group that was given or removed, no member has begun.
+            Some(TaskState::Skipped | TaskState::Succeeded | TaskState::Removed) => Verdict::Skip,
             Some(state) if state.is_final() => Verdict::UpstreamFailed,
             Some(_) => Verdict::Wait,
         }

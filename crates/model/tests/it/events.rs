@@ -96,6 +96,7 @@ fn run_events() -> Vec<RunEvent> {
         answered(true),
         answered(false),
         created(Trigger::Call { run: called(), task: item, attempt, depth: 1 }, None),
+        RunEvent::TaskGiven { task, result: Box::default(), reason: reason(), at },
     ]
 }
 

@@ -13,6 +13,7 @@ mod matrix;
 mod properties;
 mod runs;
 mod schedule;
+mod selection;
 mod waiting;
 
 use proptest::prelude::ProptestConfig;

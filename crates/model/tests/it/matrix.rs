@@ -35,6 +35,7 @@ fn task_events(attempt: u32, next: u32) -> Vec<(&'static str, RunEvent)> {
         ("task_upstream_failed", RunEvent::TaskUpstreamFailed { task, at }),
         ("task_failed", RunEvent::TaskFailed { task, error: error(), at }),
         ("task_cancelled", RunEvent::TaskCancelled { task, at }),
+        ("task_given", RunEvent::TaskGiven { task, result: Box::default(), reason: reason(), at }),
         ("task_removed", RunEvent::TaskRemoved { task, at }),
         (
             "attempt_started",

@@ -104,7 +104,11 @@ impl Template {
         let mut errors = Vec::new();
         for name in unknown {
             let uses = words(source, &name);
-            if uses.iter().any(|(_, behind)| may_be_undefined(behind)) {
+            let is_set = |at: usize| {
+                let before = source[..at].trim_end();
+                before.ends_with("set") || before.ends_with("macro")
+            };
+            if uses.iter().any(|(at, behind)| may_be_undefined(behind) || is_set(*at)) {
                 continue;
             }
             let error = undefined(&what, &name, names).missing(&name);

@@ -130,6 +130,7 @@ async fn a_process_with_work_of_its_own_leaves_the_rest_to_a_server() {
         dag: own.id.clone(),
         params: Map::new(),
         interval: None,
+        part: tidemill_scheduler::Part::default(),
         who: "test".to_owned(),
     };
     let run = house.scheduler.run_version(version, source, Vec::new(), request).await.unwrap();

@@ -154,6 +154,7 @@ impl House {
             dag: dag.parse().unwrap(),
             params: Map::new(),
             interval: None,
+            part: tidemill_scheduler::Part::default(),
             who: "test".to_owned(),
         };
         self.scheduler.trigger(request).await.unwrap()

@@ -16,7 +16,7 @@ use tidemill_store::RunQuery;
 use super::view::{Page, Run, RunWithTasks};
 use super::{idempotency, limit_of};
 use crate::app::App;
-use crate::backend::{RunDetail, RunFileRequest, TriggerRequest};
+use crate::backend::{PartRequest, RunDetail, RunFileRequest, TriggerRequest};
 use crate::cursor;
 use crate::error::{ApiError, ErrorCode};
 use crate::extract::{Body, Nothing, Path, Query};
@@ -146,6 +146,8 @@ pub(super) struct RunFileBody {
     params: Map<String, Value>,
     /// `START/END`
     interval: Option<String>,
+    #[serde(default)]
+    part: PartRequest,
 }
 
 pub(super) async fn run_file(
@@ -161,8 +163,9 @@ pub(super) async fn run_file(
     let key = idempotency::key_of(&headers)?;
     let content = idempotency::digest(&body);
     let interval = interval_of(body.interval.as_deref())?;
-    let RunFileBody { path, params, .. } = body;
-    let request = RunFileRequest { path, params, interval, who: caller.who().to_owned() };
+    let RunFileBody { path, params, part, .. } = body;
+    let who = caller.who().to_owned();
+    let request = RunFileRequest { path, params, interval, who, part };
     let run = app.keys.once(key, content, app.backend.run_file(request)).await?;
     Ok(created(&run))
 }

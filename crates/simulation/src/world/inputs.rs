@@ -1,14 +1,16 @@
 //! What comes in: operators, time, files, and the reports of the executor.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Map;
+use tidemill_model::selection::{self, Choice};
 use tidemill_model::{
     Action, AttemptId, AttemptReport, Counts, DagId, Effect, FailureKind, PoolName, ReportOutcome,
-    RunId, RunState, SmallTable, TableRef, TaskError, TaskResult, TaskState, Version,
+    RunId, RunState, SmallTable, TableRef, TaskError, TaskIx, TaskResult, TaskState, Version,
 };
-use tidemill_scheduler::{Answer, TriggerRequest};
+use tidemill_scheduler::{Answer, Part, TriggerRequest};
 
 use super::{Work, World};
 use crate::plan::{Traits, pools};
@@ -51,14 +53,15 @@ impl World {
     fn trigger_some(&mut self) {
         let names = self.dag_names();
         if let Some(dag) = self.draw.pick(&names) {
-            self.trigger(dag);
+            let part = self.part_of(&dag);
+            self.trigger(dag, part);
         }
     }
 
     /// Asks for a run, and says whether there will be one once the commit is durable.
-    pub(crate) fn trigger(&mut self, dag: DagId) -> bool {
-        let request =
-            TriggerRequest { dag, params: Map::new(), interval: None, who: "ada".to_owned() };
+    pub(crate) fn trigger(&mut self, dag: DagId, part: Part) -> bool {
+        let who = "ada".to_owned();
+        let request = TriggerRequest { dag, params: Map::new(), interval: None, who, part };
         match self.kernel.trigger(&request, self.now) {
             Ok(id) => {
                 self.say(format!("trigger {id}"));
@@ -68,6 +71,27 @@ impl World {
                 self.say(refused.to_string());
                 false
             }
+        }
+    }
+
+    /// Mostly all of a DAG; now and then one task, or one and those after it.
+    fn part_of(&mut self, dag: &DagId) -> Part {
+        let dag = self.kernel.dags().get(dag).and_then(|entry| entry.dag.clone());
+        let Some(dag) = dag.filter(|_| self.draw.permille(200)) else { return Part::default() };
+        let tops: Vec<TaskIx> = (0..dag.tasks().len() as u32)
+            .map(TaskIx)
+            .filter(|ix| dag.task(*ix).group.is_none())
+            .collect();
+        let Some(ix) = self.draw.pick(&tops) else { return Part::default() };
+        let choice = if self.draw.permille(500) { Choice::Only(ix) } else { Choice::From(ix) };
+        let parts = selection::parts(&dag, choice, &BTreeSet::new());
+        let given = parts.given.into_iter();
+        Part {
+            given: given
+                .map(|ix| (ix, TaskResult::default(), "an earlier run".to_owned()))
+                .collect(),
+            small_tables: Vec::new(),
+            left_out: parts.left_out.into_iter().collect(),
         }
     }
 

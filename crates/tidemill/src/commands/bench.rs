@@ -169,6 +169,7 @@ impl Stand<'_> {
                     dag: "bench".parse().map_err(Failure::said)?,
                     params: Map::new(),
                     interval: None,
+                    part: tidemill_scheduler::Part::default(),
                     who: "bench".to_owned(),
                 };
                 ids.push(node.scheduler.trigger(request).await.map_err(Failure::said)?);

@@ -11,7 +11,7 @@ use tidemill_model::words::{counted, noun};
 use crate::access::Access;
 use crate::answers::Answers;
 use crate::catalog::folder_of;
-use crate::cli::{Demo, RunInput};
+use crate::cli::{Demo, RunInput, RunPart};
 use crate::commands::run::submit;
 use crate::commands::serve::{loopback, serve};
 use crate::commands::{Globals, runtime};
@@ -72,7 +72,7 @@ fn find() -> Result<PathBuf, Failure> {
 
 async fn show(access: &Access, file: &Path) -> Result<(), Failure> {
     let input = RunInput { params: Vec::new(), interval: None };
-    let id = submit(access, file, &input).await?;
+    let id = submit(access, file, &input, &RunPart::default()).await?;
     let run = follow(access, &id, Show::Tasks, Answers::default()).await?;
     println!("\n{}", verdict(&run));
     if run.state != RunState::Succeeded {

@@ -1,6 +1,8 @@
 //! `tidemill fmt`: files in their canonical form.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use tidemill_model::words::counted;
@@ -23,8 +25,13 @@ pub(crate) fn run(command: &Fmt) -> Result<(), Failure> {
         match one(path, command.check) {
             Ok(true) => changed += 1,
             Ok(false) => {}
-            Err(Failure::Invalid) => refused += 1,
-            Err(other) => return Err(other),
+            Err(failure) => {
+                refused += 1;
+                // Of one that is invalid, all is said.
+                if !matches!(failure, Failure::Invalid) {
+                    eprintln!("error: {failure}\n");
+                }
+            }
         }
     }
     let verb = if command.check { "would change" } else { "changed" };
@@ -73,15 +80,30 @@ fn stdin(command: &Fmt) -> Result<(), Failure> {
     std::io::stdout().write_all(formatted.as_bytes()).map_err(Failure::said)
 }
 
-/// Puts a new text in the place of a file at once, so that nobody reads half of it.
+/// Puts a new text in the place of a file at once, so that nobody reads half of it. The new file
+/// has the mode and the owner of the old one.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     // Behind a link, the file that it leads to is replaced.
     let path = std::fs::canonicalize(path)?;
-    let mode = std::fs::metadata(&path)?.permissions();
+    let old = std::fs::metadata(&path)?;
+    // Who may not write the file may not replace it either; and one that is read-only is meant so.
+    if old.permissions().readonly() {
+        return Err(std::io::Error::new(ErrorKind::PermissionDenied, "the file is read-only"));
+    }
+    File::options().write(true).open(&path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = std::fs::write(&beside, text)
-        .and_then(|()| std::fs::set_permissions(&beside, mode))
+    let written = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            chown(&beside, Some(old.uid()), Some(old.gid()))?;
+            file.set_permissions(old.permissions())?;
+            file.sync_all()
+        })
         .and_then(|()| std::fs::rename(&beside, &path));
     if written.is_err() {
         let _ = std::fs::remove_file(&beside);

@@ -5,7 +5,7 @@ use std::path::Path;
 use tidemill_model::DagId;
 
 use crate::catalog::catalog;
-use crate::cli::{Init, New};
+use crate::cli::Init;
 use crate::commands::Globals;
 use crate::failure::Failure;
 use crate::node::Toolbox;
@@ -47,8 +47,7 @@ pub(crate) fn init(globals: &Globals, command: &Init) -> Result<(), Failure> {
 }
 
 /// Makes a DAG with its tests.
-pub(crate) fn new(command: &New) -> Result<(), Failure> {
-    let New::Dag { name, dags } = command;
+pub(crate) fn new_dag(name: &str, dags: &Path) -> Result<(), Failure> {
     let name: DagId = name.parse().map_err(|error| Failure::Said(format!("`{name}`: {error}")))?;
     for (ending, text) in [("yaml", DAG), ("test.yaml", TESTS)] {
         let path = dags.join(format!("{name}.{ending}"));

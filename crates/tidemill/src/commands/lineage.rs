@@ -16,6 +16,9 @@ pub(crate) fn run(globals: &Globals, command: &Lineage) -> Result<(), Failure> {
         let read = read?;
         let shown = Shown::of(&read.planned, command.table.as_deref())?;
         match command.format {
+            LineageFormat::Text if read.planned.tables.is_empty() => {
+                println!("no table is known before a run");
+            }
             LineageFormat::Text => print!("{}", to_text(&read.planned, shown)),
             LineageFormat::Json => println!("{:#}", to_json(&read.dag, &read.planned, shown)),
             LineageFormat::Openlineage => {

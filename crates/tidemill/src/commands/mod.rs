@@ -12,6 +12,7 @@ mod fmt;
 mod init;
 mod lineage;
 mod logs;
+mod new_connector;
 mod pause;
 mod plan;
 mod profile;
@@ -31,7 +32,7 @@ use std::path::PathBuf;
 use tidemill_store::Layout;
 
 use crate::access::Access;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, New};
 use crate::failure::Failure;
 use crate::node::{Mode, NodeSettings};
 
@@ -90,7 +91,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Run(command) => run::run(&globals, &command),
         Command::Fmt(command) => fmt::run(&command),
         Command::Init(command) => init::init(&globals, &command),
-        Command::New(command) => init::new(&command),
+        Command::New(New::Dag { name, dags }) => init::new_dag(&name, &dags),
+        Command::New(New::Connector { name, src }) => new_connector::run(&name, &src),
         Command::Test(command) => test::run(&globals, &command),
         Command::Validate(command) => validate::run(&globals, &command),
         Command::Plan(command) => plan::run(&globals, &command),

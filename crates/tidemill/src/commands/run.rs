@@ -9,7 +9,7 @@ use tidemill_model::{Dag, DataInterval, RunState};
 use crate::access::Access;
 use crate::answers::Answers;
 use crate::catalog::folder_of;
-use crate::cli::{Run, RunInput};
+use crate::cli::{Run, RunInput, RunPart};
 use crate::commands::{Globals, with_home};
 use crate::failure::{Failure, invalid, print_diagnostics};
 use crate::folder::read_dag;
@@ -23,7 +23,7 @@ pub(crate) fn run(globals: &Globals, command: &Run) -> Result<(), Failure> {
 }
 
 async fn run_file(access: &Access, command: &Run) -> Result<(), Failure> {
-    let id = submit(access, &command.file, &command.input).await?;
+    let id = submit(access, &command.file, &command.input, &command.part).await?;
     let show = if command.json { Show::Nothing } else { Show::Tasks };
     if !command.json {
         println!("{id}");
@@ -45,6 +45,7 @@ pub(crate) async fn submit(
     access: &Access,
     file: &Path,
     input: &RunInput,
+    part: &RunPart,
 ) -> Result<String, Failure> {
     let (_, loaded) = read_dag(file, &access.catalog()).map_err(invalid)?;
     print_diagnostics(&loaded.diagnostics);
@@ -57,9 +58,24 @@ pub(crate) async fn submit(
         "path": absolute(file)?,
         "params": params(&dag, &input.params)?,
         "interval": interval(input.interval.as_deref())?,
+        "part": {"only": part.only, "from": part.from, "stubs": stubs(&part.stubs)?},
     });
     let answer = access.post("/api/v1/run-file", &body).await?;
     id_of(&answer)
+}
+
+/// `TABLE=FILE` texts, the files absolute.
+fn stubs(given: &[String]) -> Result<Map<String, Value>, Failure> {
+    let mut stubs = Map::new();
+    for text in given {
+        let (table, file) = text.split_once('=').ok_or_else(|| {
+            Failure::Said(format!("`--stub {text}` names no file; write `--stub TABLE=FILE`"))
+        })?;
+        if stubs.insert(table.to_owned(), json!(absolute(Path::new(file))?)).is_some() {
+            return Err(Failure::Said(format!("`--stub {table}` is given twice; give it once")));
+        }
+    }
+    Ok(stubs)
 }
 
 /// The run's id in an answer.

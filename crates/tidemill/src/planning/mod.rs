@@ -49,6 +49,8 @@ pub(crate) enum Known {
     Declared,
     /// From the last run that succeeded, and the next one may differ.
     LastRun,
+    /// As it is now, but for types that only a run knows.
+    Guessed,
     /// As its task declares some of them; there may be others.
     Partly,
 }
@@ -67,8 +69,10 @@ pub(crate) struct PlannedTable {
 pub(crate) struct Planned {
     /// The tables by their names in the DAG.
     pub(crate) tables: IndexMap<String, PlannedTable>,
-    /// What tasks read from and write to outside, by their names.
-    pub(crate) outside: IndexMap<String, Outside>,
+    /// What tasks read from outside, by their names.
+    pub(crate) sources: IndexMap<String, Outside>,
+    /// What tasks write to outside, by their names.
+    pub(crate) targets: IndexMap<String, Outside>,
     /// What does not fit, or should be looked at.
     pub(crate) findings: Vec<Finding>,
     /// Tasks that could not be looked at, and why.
@@ -118,7 +122,7 @@ impl Planned {
                 .map(|field| format!("{} {}", field.name(), type_name(field.data_type())))
                 .collect();
             let from = match table.known {
-                Known::Now => "",
+                Known::Now | Known::Guessed => "",
                 Known::Declared => " (as declared)",
                 Known::Partly => ", … (as declared)",
                 Known::LastRun => " (of the last run)",

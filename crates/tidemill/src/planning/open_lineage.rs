@@ -6,13 +6,15 @@
 
 use std::collections::BTreeSet;
 
+use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use tidemill_connectors::type_name;
 use tidemill_model::dag::Task;
 use tidemill_model::lineage::{ColumnName, Origins, TableLineage, Way};
-use tidemill_model::{Action, Dag, Timestamp};
+use tidemill_model::{Dag, Timestamp};
 
 use super::lineage::{label, task_of};
+use super::outside::Outside;
 use super::{Planned, PlannedTable};
 
 const PRODUCER: &str = concat!("urn:tidemill:", env!("CARGO_PKG_VERSION"));
@@ -43,14 +45,11 @@ fn event(names: &Names<'_>, planned: &Planned, task: &Task, now: Timestamp) -> V
         .iter()
         .filter(|(table, _)| task_of(names.dag, table) == Some(task.name.as_str()));
     let outputs = own.map(|(table, planned)| names.dataset(table, Some(planned), true));
-    let outside = planned
-        .outside
-        .get(task.name.as_str())
-        .map(|outside| json!({"namespace": outside.namespace, "name": outside.name, "facets": {}}));
-    let (from, to) = match task.action {
-        Action::Load { .. } => (None, outside),
-        _ => (outside, None),
+    let dataset = |all: &IndexMap<String, Outside>| {
+        let outside = all.get(task.name.as_str())?;
+        Some(json!({"namespace": outside.namespace, "name": outside.name, "facets": {}}))
     };
+    let (from, to) = (dataset(&planned.sources), dataset(&planned.targets));
     json!({
         "eventTime": now.to_string(),
         "producer": PRODUCER,

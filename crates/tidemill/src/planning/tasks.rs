@@ -1,5 +1,6 @@
 //! One task: the columns of its tables, and what does not fit those that it reads.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
@@ -91,6 +92,7 @@ impl<'a> Planner<'a> {
             }
             Items::First(items) => items,
         };
+        let is_open = self.values.has_more_items(ix) || self.is_tolerant(ix);
         let mut all: Option<Tables> = None;
         let mut unknown = None;
         for item in &items {
@@ -105,9 +107,9 @@ impl<'a> Planner<'a> {
             }
         }
         match (all, unknown) {
-            (Some(tables), None) => Ok(tables),
+            (Some(tables), None) if !is_open => Ok(tables),
             // What is not known of some items may hold other columns.
-            (Some(tables), Some(_)) => {
+            (Some(tables), _) => {
                 let open = |made: Made| Made { known: made.known.max(Known::Partly), ..made };
                 Ok(tables.into_iter().map(|(name, made)| (name, open(made))).collect())
             }
@@ -127,7 +129,7 @@ impl<'a> Planner<'a> {
             Action::Load { connector, config } => {
                 if let Ok(config) = self.values.render(ix, item, config) {
                     let outside = outside::of(connector, &config);
-                    self.planned.outside.insert(task.name.to_string(), outside);
+                    self.planned.targets.insert(task.name.to_string(), outside);
                 }
                 return Ok(Tables::new());
             }
@@ -179,11 +181,7 @@ impl<'a> Planner<'a> {
         };
         let config = self.values.render(ix, item, config).map_err(Unknown::Because)?;
         let source = outside::of(kind, &config);
-        let writer = self.planned.outside.iter().find(|(_, written)| **written == source);
-        if let Some((writer, _)) = writer {
-            return because(format!("`{writer}` writes what it reads"));
-        }
-        self.planned.outside.insert(self.dag.task(ix).name.to_string(), source);
+        self.planned.sources.insert(self.dag.task(ix).name.to_string(), source);
         let declared = declared(kind, &config);
         if !FILES.contains(&kind) {
             return match declared {
@@ -211,7 +209,10 @@ impl<'a> Planner<'a> {
                     return Ok(read(schema, known));
                 }
                 let what = (&codes::SOURCE_UNREAD, Severity::Warning);
-                if !self.is_tolerant(ix) {
+                if let Some(writer) = self.writer_before(ix) {
+                    return because(format!("`{writer}` may write what it reads"));
+                }
+                if !self.is_tolerant(ix) && self.dag.task(ix).when.is_none() {
                     self.tell(ix, &["ingest", kind], what, error);
                 }
                 because("there is nothing to read now".to_owned())
@@ -261,7 +262,9 @@ impl<'a> Planner<'a> {
                 unknown = Unknown::Told;
             }
         }
-        let made = |schema: SchemaRef, lineage| Made { schema, known, lineage };
+        // A null that stands for anything has no type, and who reads it knows none either.
+        let known_after = if sure == Sure::Nothing { known.max(Known::Guessed) } else { known };
+        let made = |schema: SchemaRef, lineage| Made { schema, known: known_after, lineage };
         if is_wrong || !tables.is_empty() {
             let tables = tables.into_iter().map(|(name, schema)| {
                 let lineage = lineage.remove(&name);
@@ -357,7 +360,7 @@ impl<'a> Planner<'a> {
                     known = known.max(table.known);
                     inputs.insert(read.alias.clone(), table.schema.clone());
                 }
-                None if !text.contains(&read.alias) => {}
+                None if !has_word(text, &read.alias) => {}
                 None => return Err(format!("the columns of `{}` are not known", read.table)),
             }
         }
@@ -390,10 +393,40 @@ impl<'a> Planner<'a> {
         self.dag.tasks().iter().any(|task| task.reads.iter().any(|read| read.table == table))
     }
 
+    /// A task that comes before an ingest and may write what it reads.
+    fn writer_before(&self, ix: TaskIx) -> Option<&'a str> {
+        let dag: &'a Dag = self.dag;
+        let mut open = vec![ix];
+        let mut seen = BTreeSet::from([ix]);
+        while let Some(ix) = open.pop() {
+            let task = dag.task(ix);
+            let mut before: Vec<TaskIx> = task.upstream.iter().map(|edge| edge.task).collect();
+            before.extend(before.clone().iter().flat_map(|ix| dag.members(*ix)));
+            before.extend(task.group);
+            for ix in before.into_iter().filter(|ix| seen.insert(*ix)).collect::<Vec<_>>() {
+                let task = dag.task(ix);
+                if matches!(task.action, Action::Load { .. } | Action::Run(_) | Action::Call(_)) {
+                    return Some(task.name.as_str());
+                }
+                open.push(ix);
+            }
+        }
+        None
+    }
+
     /// Whether an item of it may fail.
     fn is_tolerant(&self, ix: TaskIx) -> bool {
         let mapping = self.dag.root(ix).and_then(|root| self.dag.task(root).mapping.as_ref());
         mapping.is_some_and(|mapping| mapping.tolerate != Tolerance::Nothing)
+    }
+
+    /// Whether an item of it may fail, or may not go at all.
+    fn may_be_skipped(&self, ix: TaskIx) -> bool {
+        let when = self.dag.task(ix).when.as_ref();
+        let of_item = |path: &[String]| path[0] == "item";
+        let reads_item =
+            when.is_some_and(|when| when.references().iter().any(|path| of_item(path)));
+        self.is_tolerant(ix) || reads_item
     }
 
     /// Adds what an error says of a part of a task, if what was known lets it stand; whether it does.
@@ -411,10 +444,12 @@ impl<'a> Planner<'a> {
             Sure::Type => is_of_values,
             Sure::Nothing => !misses,
         };
-        if may_be_fine || (known == Known::Partly && misses) {
+        let is_guess = known == Known::Guessed && !misses;
+        if may_be_fine || is_guess || (known == Known::Partly && misses) {
             return false;
         }
-        let severity = if known == Known::Now { Severity::Error } else { Severity::Warning };
+        let is_sure = matches!(known, Known::Now | Known::Guessed) && !self.may_be_skipped(ix);
+        let severity = if is_sure { Severity::Error } else { Severity::Warning };
         self.tell(ix, part, (code, severity), error);
         true
     }
@@ -485,9 +520,19 @@ fn together(mut all: Tables, more: Tables) -> Tables {
     all
 }
 
+/// Whether a text has a name, and not only a longer one.
+fn has_word(text: &str, name: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + name.len()..].chars().next();
+        !before.is_some_and(is_part) && !after.is_some_and(is_part)
+    })
+}
+
 /// How sure the least sure of the `$names` is that a text uses.
 fn least_sure(binds: &[(String, Sure)], text: &str) -> Sure {
-    let used = binds.iter().filter(|(name, _)| text.contains(&format!("${name}")));
+    let used = binds.iter().filter(|(name, _)| has_word(text, &format!("${name}")));
     used.map(|(_, sure)| *sure).max().unwrap_or(Sure::Value)
 }
 

@@ -145,6 +145,14 @@ impl Values {
         }
     }
 
+    /// Whether the list that a task is mapped over has more items than are looked at.
+    pub(super) fn has_more_items(&self, ix: TaskIx) -> bool {
+        let root = self.dag.root(ix);
+        let list = root.and_then(|root| Some(&self.dag.task(root).mapping.as_ref()?.list));
+        let items = list.and_then(|list| list.eval(&self.scope(ix, None, &list.references())).ok());
+        items.and_then(|items| Some(items.as_array()?.len())).is_some_and(|n| n > ITEMS_LOOKED_AT)
+    }
+
     /// Why what is read at these places is not known before a run, if that is so.
     fn unknown(&self, paths: &BTreeSet<Path>, item: Option<&Value>) -> Option<String> {
         let of = |path: &Path| match path[0].as_str() {

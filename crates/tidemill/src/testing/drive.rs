@@ -110,6 +110,7 @@ impl<'g> Drive<'g> {
             params: self.test.params.clone(),
             interval: self.test.interval,
             who: WHO.to_owned(),
+            part: tidemill_scheduler::Part::default(),
         };
         let run = self.kernel.run_version(Arc::clone(&self.dag), &request, self.now);
         let run = run.map_err(|error| error.to_string())?;

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::failure::Failure;
 use crate::node::{SystemClock, Toolbox, own_program};
+use crate::part::connector_of;
 use crate::rows::rows_of;
 
 /// An executor in a folder that goes away with it.
@@ -90,7 +91,7 @@ impl Ground {
     ) -> Result<(&'static str, Value), ConnectorError> {
         let (connector, path) = match &rows.from {
             RowSource::Inline(rows) => ("jsonl", self.write(rows)?),
-            RowSource::File(name) => (connector_of(name)?, beside.join(name)),
+            RowSource::File(name) => (connector_of(Path::new(name))?, beside.join(name)),
         };
         let mut settings = json!({"path": path});
         if let Some(columns) = &rows.columns {
@@ -120,14 +121,6 @@ impl Ground {
         let names = open.schema().fields().iter().map(|field| field.name().clone()).collect();
         Ok((names, rows))
     }
-}
-
-fn connector_of(name: &str) -> Result<&'static str, ConnectorError> {
-    let connectors = [(".csv", "csv"), (".jsonl", "jsonl"), (".parquet", "parquet")];
-    let found = connectors.iter().find(|(extension, _)| name.ends_with(extension));
-    found.map(|(_, connector)| *connector).ok_or_else(|| {
-        ConnectorError::misconfigured(format!("`{name}` is no `.csv`, `.jsonl` or `.parquet`"))
-    })
 }
 
 /// Small tables, in memory.
