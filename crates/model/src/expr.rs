@@ -134,7 +134,7 @@ impl Expr {
             Ok(program) => Ok(Self { source: source.into(), program: Arc::new(program) }),
             Err(errors) => Err(match errors.errors.into_iter().next() {
                 Some(first) => ExprError {
-                    offset: offset_in(source, (first.pos.0 as i64, first.pos.1 as i64)),
+                    offset: offset_in(source, first.pos, &first.msg),
                     ..ExprError::new(format!("the expression does not parse: {}", tidy(&first.msg)))
                 },
                 None => ExprError::new("the expression does not parse"),
@@ -229,11 +229,24 @@ fn tidy(message: &str) -> String {
     }
 }
 
-fn offset_in(source: &str, (line, column): (i64, i64)) -> Option<usize> {
+/// What the parser says of the arguments of `has` and of the loops.
+const MACRO_ERRORS: [&str; 2] =
+    ["invalid argument to has() macro", "argument must be a simple name"];
+
+/// The byte of a place that the parser gives as line and column, both from 1. Columns count
+/// characters; those of [`MACRO_ERRORS`] count bytes.
+fn offset_in(source: &str, (line, column): (isize, isize), message: &str) -> Option<usize> {
     let line = usize::try_from(line).ok()?.checked_sub(1)?;
     let column = usize::try_from(column).ok()?.saturating_sub(1);
     let start: usize = source.split_inclusive('\n').take(line).map(str::len).sum();
-    (start + column <= source.len()).then_some(start + column)
+    let rest = &source[start..];
+    let column = if MACRO_ERRORS.contains(&message) {
+        column
+    } else {
+        let mut places = rest.char_indices().map(|(at, _)| at);
+        places.nth(column).unwrap_or(rest.len())
+    };
+    rest.is_char_boundary(column).then_some(start + column)
 }
 
 /// JSON to CEL. Whole numbers become signed, as CEL's literals are.

@@ -62,6 +62,20 @@ fn deep_expressions_are_refused_shallow_ones_fit_a_small_stack() {
     }
 }
 
+#[test]
+fn a_place_after_letters_of_several_bytes() {
+    for (source, at) in [
+        ("'é' == 'ü' %", 14),
+        ("'é' + @", 7),
+        ("'é' +\n'ü' + @", 14),
+        ("'é' == has(1)", 12),
+        ("'é' == 'ü' ? [1].all(1, true) : 2", 23),
+    ] {
+        let error = Expr::parse(source).err();
+        assert_eq!(error.and_then(|error| error.offset), Some(at), "{source}");
+    }
+}
+
 /// The types of the names in these tests.
 fn type_of(path: &[String]) -> Type {
     match path.join(".").as_str() {
