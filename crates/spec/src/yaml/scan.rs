@@ -12,6 +12,8 @@ use crate::report::{Place, Report, quoted};
 const NODES_MAX: usize = 500_000;
 /// Levels of lists and mappings inside each other.
 const DEPTH_MAX: usize = 64;
+/// The values of longer texts are counted before a tree is made of them.
+const COUNTED_FIRST_BYTES: usize = 1 << 20;
 /// Aliases in a file.
 const ALIASES_MAX: usize = 100;
 
@@ -84,9 +86,12 @@ pub(crate) struct Scanned {
 /// Reads the events of the report's file. `None` when there is no tree that could be read.
 pub(crate) fn scan(report: &mut Report) -> Option<Scanned> {
     let text = report.source.text;
-    let mut options = Options::default();
-    options.emit_unresolved_aliases = true;
-    options.set_emit_comments(false);
+    if text.len() > COUNTED_FIRST_BYTES
+        && let Some(place) = one_too_many(text)
+    {
+        too_large(report, place, &format!("more than {NODES_MAX} values, aliases included"));
+        return None;
+    }
     let mut reading = Scan {
         report,
         open: Vec::new(),
@@ -97,7 +102,7 @@ pub(crate) fn scan(report: &mut Report) -> Option<Scanned> {
         root: None,
     };
     let mut documents = 0;
-    for event in Parser::new_from_str_with_options(text, options) {
+    for event in events(text) {
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
@@ -127,6 +132,25 @@ pub(crate) fn scan(report: &mut Report) -> Option<Scanned> {
             .help("a DAG has at least `tasks:` with one task");
     }
     root.map(|shape| Scanned { shape, last_alias })
+}
+
+fn events(text: &str) -> impl Iterator<Item = Result<(Event<'_>, Span), ScanError>> {
+    let mut options = Options::default();
+    options.emit_unresolved_aliases = true;
+    options.set_emit_comments(false);
+    Parser::new_from_str_with_options(text, options)
+}
+
+/// The first value beyond the limit, if the text holds so many. Aliases are counted as one value
+/// here: what they stand for is counted before it is copied.
+fn one_too_many(text: &str) -> Option<Place> {
+    let is_value = |event: &Event<'_>| {
+        use Event::{Alias, MappingStart, Scalar, SequenceStart};
+        matches!(event, Scalar(..) | SequenceStart(..) | MappingStart(..) | Alias(..))
+    };
+    // What is no YAML, the reading will tell.
+    let events = events(text).map_while(Result::ok);
+    events.filter(|(event, _)| is_value(event)).nth(NODES_MAX).map(|(_, span)| place_of(&span))
 }
 
 fn place_of(span: &Span) -> Place {
