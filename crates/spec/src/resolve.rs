@@ -133,6 +133,7 @@ fn report_cycle(cycle: &Cycle, uses: &[Uses], report: &mut Report) {
             let (why, place) = find(task.as_str())?.why(before.as_str())?;
             Some((task.as_str(), before.as_str(), why, place))
         })
+        .take(SHOWN_MAX)
         .collect();
     let mut shown: Vec<String> =
         names.iter().take(SHOWN_MAX).map(|name| format!("`{name}`")).collect();
@@ -147,7 +148,6 @@ fn report_cycle(cycle: &Cycle, uses: &[Uses], report: &mut Report) {
     };
     let reasons: Vec<String> = waits
         .iter()
-        .take(SHOWN_MAX)
         .map(|(task, before, why, _)| format!("`{task}` waits for `{before}` ({why})"))
         .collect();
     report
