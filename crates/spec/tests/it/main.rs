@@ -5,8 +5,10 @@
 
 mod big;
 mod cases;
+mod corpus;
 mod defaults;
 mod files;
+mod fuzzed;
 mod meaning;
 mod schema;
 mod support;
