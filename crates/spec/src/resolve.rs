@@ -31,7 +31,6 @@ use crate::Neighbours;
 use crate::catalog::Catalog;
 use crate::codes;
 use crate::report::{Place, Report};
-use crate::settings::Patterns;
 use crate::spec::DagSpec;
 use names::Names;
 use uses::Uses;
@@ -57,7 +56,6 @@ pub(crate) struct Resolver<'c, 'n, 'r, 'a> {
     pub(crate) item: Option<Type>,
     /// The types of the items of mapped tasks, by their place.
     pub(crate) items: HashMap<usize, Type>,
-    pub(crate) patterns: Patterns,
     /// The types of the vars that were read so far.
     pub(crate) vars: IndexMap<&'n str, Type>,
     pub(crate) report: &'r mut Report<'a>,
@@ -78,7 +76,6 @@ pub(crate) fn dag(
         neighbours,
         item: None,
         items: HashMap::new(),
-        patterns: Patterns::default(),
         vars: IndexMap::new(),
         report,
     };

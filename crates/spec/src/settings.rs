@@ -6,6 +6,7 @@
 mod words;
 
 use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -29,16 +30,21 @@ pub(crate) struct Mark<'n> {
     pub(crate) node: &'n Node,
 }
 
-/// Regular expressions of schemas, built once a file.
-#[derive(Default)]
-pub(crate) struct Patterns(HashMap<String, Option<Regex>>);
+/// Regular expressions of schemas. There are a few, of the connectors of this installation, and to
+/// build one takes as long as to read a small file.
+static PATTERNS: LazyLock<Mutex<HashMap<String, Option<Regex>>>> = LazyLock::new(Mutex::default);
 
-impl Patterns {
-    /// Whether a text fits; a pattern that is none fits everything.
-    fn fits(&mut self, pattern: &str, text: &str) -> bool {
-        let regex = self.0.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).ok());
-        regex.as_ref().is_none_or(|regex| regex.is_match(text))
-    }
+/// Whether a text fits; a pattern that is none fits everything.
+fn fits(pattern: &str, text: &str) -> bool {
+    let mut patterns = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = patterns.get(pattern).cloned();
+    let regex = known.unwrap_or_else(|| {
+        let regex = Regex::new(pattern).ok();
+        patterns.insert(pattern.to_owned(), regex.clone());
+        regex
+    });
+    drop(patterns);
+    regex.is_none_or(|regex| regex.is_match(text))
 }
 
 /// Whose settings are checked.
@@ -65,13 +71,8 @@ pub(crate) struct Rules<'s> {
 }
 
 /// Checks settings; what is wrong goes into the report, the marked texts come back.
-pub(crate) fn check<'n>(
-    rules: Rules<'_>,
-    owner: Owner<'n>,
-    patterns: &mut Patterns,
-    report: &mut Report,
-) -> Vec<Mark<'n>> {
-    let mut checker = Checker { root: rules.schema, owner, patterns, report };
+pub(crate) fn check<'n>(rules: Rules<'_>, owner: Owner<'n>, report: &mut Report) -> Vec<Mark<'n>> {
+    let mut checker = Checker { root: rules.schema, owner, report };
     let mut found = Found::default();
     checker.value(rules.schema, &owner.entry.node, "", 0, &mut found);
     for problem in &mut found.problems {
@@ -138,7 +139,6 @@ struct Found<'n> {
 struct Checker<'c, 'r, 's, 'n> {
     root: &'s Value,
     owner: Owner<'n>,
-    patterns: &'c mut Patterns,
     report: &'c mut Report<'r>,
 }
 
@@ -384,7 +384,7 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
             self.wrong(node, path, &format!("must have at most {}", counted(max, "letter")), found);
         }
         if let Some(pattern) = keywords.get("pattern").and_then(Value::as_str)
-            && !self.patterns.fits(pattern, text)
+            && !fits(pattern, text)
         {
             const PATTERN_MAX: usize = 40;
             let doc = keywords.get("description").and_then(Value::as_str).map(first_sentence);
