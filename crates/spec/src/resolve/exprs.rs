@@ -55,6 +55,15 @@ pub(crate) const LATER_ROOTS: &[&str] = &["trigger", "last_success", "error"];
 /// The names below `run.interval.`.
 const INTERVAL_FIELDS: &[&str] = &["start", "end"];
 
+/// What a whole value meant in YAML 1.1, if it was a word for true or false.
+fn former_boolean(word: &str) -> Option<bool> {
+    match word.trim().to_lowercase().as_str() {
+        "yes" | "on" | "y" | "true" => Some(true),
+        "no" | "off" | "n" | "false" => Some(false),
+        _ => None,
+    }
+}
+
 impl Resolver<'_, '_, '_, '_> {
     /// An expression that is a value of its own, as in `when`.
     pub(crate) fn bare(&mut self, node: &Node, spot: Spot, uses: &mut Uses) -> Option<Expr> {
@@ -255,6 +264,8 @@ impl Resolver<'_, '_, '_, '_> {
             format!("a task is `tasks.{root}.{field}`")
         } else if self.spec.param_names.contains(root) {
             format!("a param is `params.{root}`")
+        } else if let Some(truth) = former_boolean(source) {
+            format!("`{root}` is a word like any other: write `{truth}`")
         } else if let Some(near) = near {
             near
         } else if spot.why.starts_with("bind") && path.len() == 1 && source == root {

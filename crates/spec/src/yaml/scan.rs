@@ -227,8 +227,8 @@ impl Scan<'_, '_> {
     fn start(&mut self, kind: Kind, place: Place, anchor: usize) -> Option<()> {
         self.count(1, place)?;
         if self.open.len() >= DEPTH_MAX {
-            return self
-                .too_large(place, &format!("more than {DEPTH_MAX} levels inside each other"));
+            too_deep(self.report, place);
+            return None;
         }
         self.open.push(Open {
             shape: Shape { place, style: Style::Plain, kind },
@@ -277,10 +277,17 @@ impl Scan<'_, '_> {
         };
         // Counted before anything is copied.
         let (nodes, height) = (anchored.nodes, anchored.height);
-        self.count(nodes, place)?;
+        self.nodes += nodes;
+        if self.nodes > NODES_MAX {
+            let what = format!("the file has more than {NODES_MAX} values, aliases included");
+            self.report
+                .error(&codes::TOO_LARGE, place, what)
+                .help("an alias counts as all that it stands for: use fewer, or of smaller values");
+            return None;
+        }
         if self.open.len() + height > DEPTH_MAX {
-            return self
-                .too_large(place, &format!("more than {DEPTH_MAX} levels inside each other"));
+            too_deep(self.report, place);
+            return None;
         }
         let anchored = self.anchors.get(&anchor)?;
         let (shape, text) = (anchored.shape.clone(), anchored.text.clone());
@@ -318,7 +325,11 @@ impl Scan<'_, '_> {
         place: Place,
     ) -> Key {
         let Some(text) = text else {
-            self.report.error(&codes::KEY_KIND, place, "a key must be a string");
+            let before = self.report.source.text.get(..place.start as usize).unwrap_or_default();
+            let help = before
+                .ends_with('{')
+                .then(|| "an expression stands in quotes, with a `$`: `\"${{ … }}\"`".to_owned());
+            self.report.error(&codes::KEY_KIND, place, "a key must be a string").maybe_help(help);
             return Key { text: String::new(), place, kept: false };
         };
         if text == "<<" {
@@ -347,6 +358,11 @@ fn too_large(report: &mut Report, place: Place, what: &str) {
         .help("move data out of the file, or split the DAG");
 }
 
+fn too_deep(report: &mut Report, place: Place) {
+    let message = format!("the file has more than {DEPTH_MAX} levels inside each other");
+    report.error(&codes::TOO_LARGE, place, message).help("write it with fewer levels");
+}
+
 /// Reports why the text is not YAML.
 fn syntax(report: &mut Report, error: &ScanError) {
     let text = report.source.text;
@@ -355,8 +371,7 @@ fn syntax(report: &mut Report, error: &ScanError) {
         at -= 1;
     }
     if *error.kind() == ErrorKind::RecursionLimitExceeded {
-        let what = format!("more than {DEPTH_MAX} levels inside each other");
-        too_large(report, Place::new(at, at + 1), &what);
+        too_deep(report, Place::new(at, at + 1));
         return;
     }
     let mut line = report.source.line_of(at);
@@ -405,6 +420,29 @@ fn remedy(said: &str, line: &str) -> Option<String> {
         return Some(help.to_owned());
     }
     let help = match said {
+        said if said.contains("unclosed bracket '['") => "close it with `]`",
+        said if said.contains("unclosed bracket '{'") => "close it with `}`",
+        said if said.contains("after single-quoted") => {
+            "double a quote inside of quotes: `'it''s'`"
+        }
+        said if said.contains("after double-quoted") => "write a quote inside of quotes as `\\\"`",
+        said if said.contains("unknown escape character") => {
+            "write `\\\\` for a backslash, or put the text in single quotes"
+        }
+        said if said.contains("unexpected character") && line.trim_start().starts_with("{%") => {
+            "a DAG file is YAML, not a template: write the values, or use `params` and `${{ … }}`"
+        }
+        said if said.contains("unexpected character") => {
+            "a value that starts with this character needs quotes"
+        }
+        said if said.contains("wrongly indented line in block") => {
+            "give the lines of a block the same number of spaces, more than its key has"
+        }
+        said if said.contains("only valid inside a block")
+            && line.trim_start().starts_with('{') =>
+        {
+            "a DAG file is YAML, not a template: write the values, or use `params` and `${{ … }}`"
+        }
         said if said.contains("unclosed quote") => "close it, or double a quote inside: `'it''s'`",
         said if said.contains("expected ',' or '}'") => {
             "separate keys by `,` and close the `{` with `}`; a value that holds one of `,[]{}` needs quotes"
