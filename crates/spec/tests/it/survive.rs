@@ -85,6 +85,25 @@ fn a_place_in_an_expression_after_letters_of_several_bytes() {
     assert_eq!(load(text).diagnostics[0].column, 36);
 }
 
+/// The parser of SQL tries what a word may begin one after the other: each level of these doubled
+/// its work, so that 40 would have taken days. Found by the fuzz target `sql`.
+#[test]
+fn sql_that_is_tried_again_at_each_level() {
+    for level in ["cast(", "cast((", "case+++ $c6 urs+or++a ", "interval ", "trim(", "not exists("]
+    {
+        fuzzed::sql(format!("select {}1", level.repeat(45)).as_bytes());
+        fuzzed::sql(level.repeat(45).as_bytes());
+    }
+    let text = format!("tasks: {{a: {{transform: {{sql: \"select {}1\"}}}}}}", "cast(".repeat(45));
+    survives(&text);
+    assert_eq!(load(&text).diagnostics[0].code, "TM0301");
+    // What is deep and right is not in its way.
+    let deep = |levels: usize| {
+        format!("select {}a{} from t", "cast(".repeat(levels), " as int)".repeat(levels))
+    };
+    assert!(tidemill_spec::sql::query(&deep(20)).is_ok());
+}
+
 /// Pieces that matter to one of the readers.
 const PIECES: &[&str] = &[
     "${{",
