@@ -100,6 +100,9 @@ pub const EXPR_BYTES_MAX: usize = 4_096;
 /// The deepest expression, in levels: `a + b + c` has three, as does `f(g(x))`. An expression is
 /// evaluated recursively, in large frames, on whatever thread asks.
 pub const EXPR_DEPTH_MAX: usize = 32;
+/// Loops inside each other: each multiplies the steps of an evaluation, which nothing can interrupt
+/// and for which every other run waits.
+pub const EXPR_LOOPS_MAX: usize = 2;
 /// The parser needs far more stack than the evaluation: its texts are not yet known to be shallow.
 const PARSE_STACK_BYTES: usize = 512 << 20;
 /// The stack that must be left to parse without a new one.
@@ -129,6 +132,16 @@ impl Expr {
                 ));
                 error.help =
                     Some("a long text is better written with several `${{ … }}`".to_owned());
+                Err(error)
+            }
+            Ok(program) if loops_inside(program.expression()) > EXPR_LOOPS_MAX => {
+                let mut error = ExprError::new(format!(
+                    "the expression has more than {EXPR_LOOPS_MAX} loops inside each other"
+                ));
+                error.help = Some(
+                    "work such lists out in a `transform` or a `run`, and read its result"
+                        .to_owned(),
+                );
                 Err(error)
             }
             Ok(program) => Ok(Self { source: source.into(), program: Arc::new(program) }),
@@ -345,25 +358,39 @@ impl Walk {
 /// Whether an expression has more than so many levels.
 fn is_deeper(node: &IdedExpr, levels: usize) -> bool {
     let Some(below) = levels.checked_sub(1) else { return true };
-    let deeper = |node: &IdedExpr| is_deeper(node, below);
-    let entry_deeper = |entry: &EntryExpr| match entry {
-        EntryExpr::MapEntry(entry) => deeper(&entry.key) || deeper(&entry.value),
-        EntryExpr::StructField(field) => deeper(&field.value),
-    };
+    parts(node).into_iter().any(|part| is_deeper(part, below))
+}
+
+/// How many loops an expression has inside each other.
+fn loops_inside(node: &IdedExpr) -> usize {
+    if let Ast::Comprehension(loops) = &node.expr {
+        let once = [&loops.iter_range, &loops.accu_init, &loops.result].map(loops_inside);
+        let repeated = [&loops.loop_cond, &loops.loop_step].map(|part| 1 + loops_inside(part));
+        return once.into_iter().chain(repeated).max().unwrap_or(0);
+    }
+    parts(node).into_iter().map(loops_inside).max().unwrap_or(0)
+}
+
+/// What stands directly inside of an expression.
+fn parts(node: &IdedExpr) -> Vec<&IdedExpr> {
     match &node.expr {
-        Ast::Call(call) => {
-            call.target.as_deref().is_some_and(deeper) || call.args.iter().any(deeper)
-        }
+        Ast::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
         Ast::Comprehension(loops) => {
-            [&loops.iter_range, &loops.accu_init, &loops.loop_cond, &loops.loop_step, &loops.result]
-                .into_iter()
-                .any(&deeper)
+            let around = [&loops.iter_range, &loops.accu_init];
+            around.into_iter().chain([&loops.loop_cond, &loops.loop_step, &loops.result]).collect()
         }
-        Ast::List(list) => list.elements.iter().any(deeper),
-        Ast::Map(map) => map.entries.iter().any(|entry| entry_deeper(&entry.expr)),
-        Ast::Struct(made) => made.entries.iter().any(|entry| entry_deeper(&entry.expr)),
-        Ast::Select(select) => deeper(&select.operand),
-        Ast::Ident(_) | Ast::Literal(_) | Ast::Unspecified => false,
+        Ast::List(list) => list.elements.iter().collect(),
+        Ast::Map(map) => map.entries.iter().flat_map(|entry| parts_of(&entry.expr)).collect(),
+        Ast::Struct(made) => made.entries.iter().flat_map(|entry| parts_of(&entry.expr)).collect(),
+        Ast::Select(select) => vec![&select.operand],
+        Ast::Ident(_) | Ast::Literal(_) | Ast::Unspecified => Vec::new(),
+    }
+}
+
+fn parts_of(entry: &EntryExpr) -> Vec<&IdedExpr> {
+    match entry {
+        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+        EntryExpr::StructField(field) => vec![&field.value],
     }
 }
 
