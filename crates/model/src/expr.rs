@@ -102,6 +102,9 @@ pub const EXPR_BYTES_MAX: usize = 4_096;
 /// The deepest expression, in levels: `a + b + c` has three, as does `f(g(x))`. An expression is
 /// evaluated recursively, in large frames, on whatever thread asks.
 pub const EXPR_DEPTH_MAX: usize = 32;
+/// Loops inside each other: each multiplies the steps of an evaluation, which nothing can interrupt
+/// and for which every other run waits.
+pub const EXPR_LOOPS_MAX: usize = 2;
 /// The parser needs far more stack than the evaluation: its texts are not yet known to be shallow.
 const PARSE_STACK_BYTES: usize = 512 << 20;
 /// The stack that must be left to parse without a new one.
@@ -133,10 +136,20 @@ impl Expr {
                     Some("a long text is better written with several `${{ … }}`".to_owned());
                 Err(error)
             }
+            Ok(program) if loops_inside(program.expression()) > EXPR_LOOPS_MAX => {
+                let mut error = ExprError::new(format!(
+                    "the expression has more than {EXPR_LOOPS_MAX} loops inside each other"
+                ));
+                error.help = Some(
+                    "work such lists out in a `transform` or a `run`, and read its result"
+                        .to_owned(),
+                );
+                Err(error)
+            }
             Ok(program) => Ok(Self { source: source.into(), program: Arc::new(program) }),
             Err(errors) => Err(match errors.errors.into_iter().next() {
                 Some(first) => ExprError {
-                    offset: offset_in(source, (first.pos.0 as i64, first.pos.1 as i64)),
+                    offset: offset_in(source, first.pos, &first.msg),
                     ..ExprError::new(format!("the expression does not parse: {}", tidy(&first.msg)))
                 },
                 None => ExprError::new("the expression does not parse"),
@@ -236,11 +249,24 @@ fn tidy(message: &str) -> String {
     }
 }
 
-fn offset_in(source: &str, (line, column): (i64, i64)) -> Option<usize> {
+/// What the parser says of the arguments of `has` and of the loops.
+const MACRO_ERRORS: [&str; 2] =
+    ["invalid argument to has() macro", "argument must be a simple name"];
+
+/// The byte of a place that the parser gives as line and column, both from 1. Columns count
+/// characters; those of [`MACRO_ERRORS`] count bytes.
+fn offset_in(source: &str, (line, column): (isize, isize), message: &str) -> Option<usize> {
     let line = usize::try_from(line).ok()?.checked_sub(1)?;
     let column = usize::try_from(column).ok()?.saturating_sub(1);
     let start: usize = source.split_inclusive('\n').take(line).map(str::len).sum();
-    (start + column <= source.len()).then_some(start + column)
+    let rest = &source[start..];
+    let column = if MACRO_ERRORS.contains(&message) {
+        column
+    } else {
+        let mut places = rest.char_indices().map(|(at, _)| at);
+        places.nth(column).unwrap_or(rest.len())
+    };
+    rest.is_char_boundary(column).then_some(start + column)
 }
 
 /// JSON to CEL. Whole numbers become signed, as CEL's literals are.
@@ -362,6 +388,16 @@ fn children(node: &IdedExpr) -> Vec<&IdedExpr> {
 fn is_deeper(node: &IdedExpr, levels: usize) -> bool {
     let Some(below) = levels.checked_sub(1) else { return true };
     children(node).into_iter().any(|child| is_deeper(child, below))
+}
+
+/// How many loops an expression has inside each other.
+fn loops_inside(node: &IdedExpr) -> usize {
+    if let Ast::Comprehension(loops) = &node.expr {
+        let once = [&loops.iter_range, &loops.accu_init, &loops.result].map(loops_inside);
+        let repeated = [&loops.loop_cond, &loops.loop_step].map(|part| 1 + loops_inside(part));
+        return once.into_iter().chain(repeated).max().unwrap_or(0);
+    }
+    children(node).into_iter().map(loops_inside).max().unwrap_or(0)
 }
 
 /// `a.b.c` and `has(a.b.c)` as a path.

@@ -163,10 +163,14 @@ pub fn decode<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, Box<Diagnosti
         let good_here = good - (text.len() - report.source.text.len());
         let place = report::Place::new(good_here, good_here + 1);
         let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-        let what = if utf16 { "it looks like UTF-16" } else { "the file is no UTF-8" };
+        let (what, help) = match utf16 {
+            true => ("it looks like UTF-16", "save it as UTF-8"),
+            false if bytes.contains(&0) => ("the file is no text", "name a YAML file"),
+            false => ("the file is no UTF-8", "save it as UTF-8"),
+        };
         report
             .error(&codes::NOT_TEXT, place, format!("{what}: byte {:#04x}", bytes[good]))
-            .help("save it as UTF-8");
+            .help(help);
         Box::new(report.finish().swap_remove(0))
     })
 }

@@ -139,6 +139,8 @@ pub(crate) struct Draft {
     label: Option<String>,
     /// Without one, the remedy of the code is shown.
     help: Option<String>,
+    /// Whether it is kept: see [`Report::is_full`].
+    kept: bool,
 }
 
 impl Draft {
@@ -148,7 +150,8 @@ impl Draft {
 
     pub(crate) fn error(code: &'static Code, place: Place, message: impl Into<String>) -> Self {
         let (severity, message) = (Severity::Error, message.into());
-        Self { code, severity, blocks_run: true, place, message, label: None, help: None }
+        let (label, help) = (None, None);
+        Self { code, severity, blocks_run: true, place, message, label, help, kept: true }
     }
 
     /// The same as a warning that lets the DAG run.
@@ -171,7 +174,7 @@ impl Draft {
 
     /// Adds what to do about it, unless that is said already.
     pub(crate) fn or_help(&mut self, text: impl FnOnce() -> String) {
-        if self.help.is_none() {
+        if self.kept && self.help.is_none() {
             self.help = Some(text());
         }
     }
@@ -207,7 +210,7 @@ impl<'a> Report<'a> {
     }
 
     /// Adds a finding.
-    pub(crate) fn push(&mut self, draft: Draft) -> &mut Draft {
+    pub(crate) fn push(&mut self, mut draft: Draft) -> &mut Draft {
         self.errors += usize::from(draft.severity == Severity::Error);
         let at = if let Some(at) = self.seen.get(&draft.identity()) {
             *at
@@ -220,6 +223,7 @@ impl<'a> Report<'a> {
                 let text = format!("there are more problems than the first {DIAGNOSTICS_MAX}");
                 self.drafts.push(Draft::error(&codes::TOO_MANY, draft.place, text));
             }
+            draft.kept = false;
             self.drafts.push(draft);
             self.drafts.truncate(DIAGNOSTICS_MAX + 2);
             self.drafts.len() - 1
@@ -263,6 +267,12 @@ impl<'a> Report<'a> {
         self.errors > 0
     }
 
+    /// Whether further findings are not kept. What was meant is then not looked for: that takes
+    /// time for each name of the file, and nobody would see it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.drafts.len() >= DIAGNOSTICS_MAX
+    }
+
     /// `did you mean …?`, if one of the names is near enough to what was written.
     pub(crate) fn did_you_mean<'n>(
         &mut self,
@@ -278,6 +288,9 @@ impl<'a> Report<'a> {
         written: &str,
         names: impl IntoIterator<Item = &'n str>,
     ) -> Option<&'n str> {
+        if self.is_full() {
+            return None;
+        }
         let left = COMPARISONS_MAX.saturating_sub(self.comparisons);
         let mut seen = 0;
         let names = names.into_iter().take(left).inspect(|_| seen += 1);

@@ -36,7 +36,6 @@ use crate::Neighbours;
 use crate::catalog::Catalog;
 use crate::codes;
 use crate::report::{Place, Report};
-use crate::settings::Patterns;
 use crate::spec::{DagSpec, TaskSpec};
 use names::Names;
 use uses::Uses;
@@ -66,7 +65,6 @@ pub(crate) struct Resolver<'c, 'n, 'r, 'a> {
     pub(crate) knows_error: bool,
     /// The types of the items of mapped tasks, by their place.
     pub(crate) items: HashMap<usize, Type>,
-    pub(crate) patterns: Patterns,
     /// The types of the vars that were read so far.
     pub(crate) vars: IndexMap<&'n str, Type>,
     pub(crate) report: &'r mut Report<'a>,
@@ -96,7 +94,6 @@ pub(crate) fn dag(
         after: None,
         knows_error: false,
         items: HashMap::new(),
-        patterns: Patterns::default(),
         vars: IndexMap::new(),
         report,
     };
@@ -153,6 +150,7 @@ fn report_cycle(cycle: &Cycle, uses: &[Uses], report: &mut Report) {
             let (why, place) = find(task.as_str())?.why(before.as_str())?;
             Some((task.as_str(), before.as_str(), why, place))
         })
+        .take(SHOWN_MAX)
         .collect();
     let mut shown: Vec<String> =
         names.iter().take(SHOWN_MAX).map(|name| format!("`{name}`")).collect();
@@ -167,7 +165,6 @@ fn report_cycle(cycle: &Cycle, uses: &[Uses], report: &mut Report) {
     };
     let reasons: Vec<String> = waits
         .iter()
-        .take(SHOWN_MAX)
         .map(|(task, before, why, _)| format!("`{task}` waits for `{before}` ({why})"))
         .collect();
     report

@@ -11,6 +11,7 @@ mod say;
 mod words;
 
 use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use regex::Regex;
 use serde_json::Value;
@@ -31,16 +32,21 @@ pub(crate) struct Mark<'n> {
     pub(crate) node: &'n Node,
 }
 
-/// Regular expressions of schemas, built once a file.
-#[derive(Default)]
-pub(crate) struct Patterns(HashMap<String, Option<Regex>>);
+/// Regular expressions of schemas. There are a few, of the connectors of this installation, and to
+/// build one takes as long as to read a small file.
+static PATTERNS: LazyLock<Mutex<HashMap<String, Option<Regex>>>> = LazyLock::new(Mutex::default);
 
-impl Patterns {
-    /// Whether a text fits; a pattern that is none fits everything.
-    fn fits(&mut self, pattern: &str, text: &str) -> bool {
-        let regex = self.0.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).ok());
-        regex.as_ref().is_none_or(|regex| regex.is_match(text))
-    }
+/// Whether a text fits; a pattern that is none fits everything.
+fn fits(pattern: &str, text: &str) -> bool {
+    let mut patterns = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = patterns.get(pattern).cloned();
+    let regex = known.unwrap_or_else(|| {
+        let regex = Regex::new(pattern).ok();
+        patterns.insert(pattern.to_owned(), regex.clone());
+        regex
+    });
+    drop(patterns);
+    regex.is_none_or(|regex| regex.is_match(text))
 }
 
 /// Whose settings are checked.
@@ -106,13 +112,8 @@ pub(crate) struct Rules<'s> {
 }
 
 /// Checks settings; what is wrong goes into the report, the marked texts come back.
-pub(crate) fn check<'n>(
-    rules: Rules<'_>,
-    owner: Owner<'n>,
-    patterns: &mut Patterns,
-    report: &mut Report,
-) -> Vec<Mark<'n>> {
-    let (marks, places) = shape((rules.schema, rules.schema), owner, patterns, report);
+pub(crate) fn check<'n>(rules: Rules<'_>, owner: Owner<'n>, report: &mut Report) -> Vec<Mark<'n>> {
+    let (marks, places) = shape((rules.schema, rules.schema), owner, report);
     never_work(rules.check, owner, &places, report);
     marks
 }
@@ -122,10 +123,9 @@ pub(crate) fn check<'n>(
 pub(crate) fn shape<'n>(
     (root, schema): (&Value, &Value),
     owner: Owner<'n>,
-    patterns: &mut Patterns,
     report: &mut Report,
 ) -> (Vec<Mark<'n>>, Vec<Place>) {
-    let mut checker = Checker { root, owner, patterns, report };
+    let mut checker = Checker { root, owner, report };
     let mut found = Found::default();
     checker.value(schema, &owner.entry.node, "", 0, &mut found);
     for problem in &mut found.problems {

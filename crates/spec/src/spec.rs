@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use tidemill_model::dag::{Check, Param};
 use tidemill_model::outputs::{FileFormat, Output};
 use tidemill_model::retry::RetryPolicy;
@@ -30,7 +30,7 @@ pub(crate) struct DagSpec<'n> {
     pub(crate) schedule: Option<(Schedule, String)>,
     pub(crate) params: IndexMap<VarName, Param>,
     /// The names of all params, those that cannot be read included.
-    pub(crate) param_names: Vec<&'n str>,
+    pub(crate) param_names: IndexSet<&'n str>,
     pub(crate) vars: &'n [Entry],
     pub(crate) tasks: Vec<TaskSpec<'n>>,
     /// Keys that no code runs yet.

@@ -3,15 +3,16 @@
 //! Nothing is planned here and no column is known; that is the engine's part. Names keep their
 //! case, quoted or not.
 
+mod dialect;
 mod walk;
 
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{Statement, Visit};
-use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Token, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+use dialect::Bounded;
 use walk::Walk;
 
 use crate::report::quoted;
@@ -99,7 +100,9 @@ pub fn query(sql: &str) -> Result<Query, SqlError> {
 }
 
 fn query_here(sql: &str) -> Result<Query, SqlError> {
-    let mut parser = parser_of(sql)?;
+    let tokens = tokens_of(sql)?;
+    let dialect = Bounded::new(tokens.len());
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let mut statements = parser.parse_statements().map_err(|error| syntax(sql, &error))?;
     let not_query = |message: &str| SqlError::new(SqlErrorKind::NotQuery, message);
     let statement = match (statements.pop(), statements.len()) {
@@ -130,7 +133,9 @@ pub fn expression(sql: &str) -> Result<Vec<ParameterUse>, SqlError> {
 }
 
 fn expression_here(sql: &str) -> Result<Vec<ParameterUse>, SqlError> {
-    let mut parser = parser_of(sql)?;
+    let tokens = tokens_of(sql)?;
+    let dialect = Bounded::new(tokens.len());
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let ast = parser.parse_expr().map_err(|error| syntax(sql, &error))?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
@@ -154,7 +159,7 @@ fn empty() -> SqlError {
     SqlError { help, ..SqlError::new(SqlErrorKind::Syntax, "the SQL is empty") }
 }
 
-fn parser_of(sql: &str) -> Result<Parser<'static>, SqlError> {
+fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
     let syntax_error = |message| SqlError::new(SqlErrorKind::Syntax, message);
     if sql.len() > SQL_BYTES_MAX {
         let kib = SQL_BYTES_MAX >> 10;
@@ -163,7 +168,7 @@ fn parser_of(sql: &str) -> Result<Parser<'static>, SqlError> {
     if sql.trim().is_empty() {
         return Err(empty());
     }
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+    let tokens = Tokenizer::new(&Bounded::new(0), sql)
         .tokenize_with_location()
         .map_err(|error| syntax(sql, &error.into()))?;
     if tokens.iter().filter(|token| counts(&token.token)).count() > WORDS_MAX {
@@ -172,7 +177,7 @@ fn parser_of(sql: &str) -> Result<Parser<'static>, SqlError> {
         error.help = Some("put long lists into a table and join it".to_owned());
         return Err(error);
     }
-    Ok(Parser::new(&GenericDialect {}).with_tokens_with_locations(tokens))
+    Ok(tokens)
 }
 
 /// Whether a token can add a level to the tree.
@@ -190,8 +195,8 @@ fn counts(token: &Token) -> bool {
 }
 
 /// The parser's words, with the place it appends turned into an offset.
-fn syntax(sql: &str, error: &ParserError) -> SqlError {
-    let text = match error {
+fn syntax(sql: &str, failure: &ParserError) -> SqlError {
+    let text = match failure {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.as_str(),
         ParserError::RecursionLimitExceeded => "it is nested too deeply",
     };
@@ -219,6 +224,9 @@ fn syntax(sql: &str, error: &ParserError) -> SqlError {
     }
     let mut error = SqlError::new(SqlErrorKind::Syntax, message);
     error.offset = location.and_then(|location| offset_of(sql, location));
+    if matches!(failure, ParserError::RecursionLimitExceeded) {
+        error.help = Some("give a part of it a transform of its own, and read that".to_owned());
+    }
     // What looks like a comment is read as SQL, quotes in it included: the cause, not the place.
     let read = error.offset.and_then(|offset| sql.get(..offset)).unwrap_or(sql);
     if let Some(at) =

@@ -28,9 +28,7 @@ pub(crate) fn parse(report: &mut Report) -> Option<Node> {
         return None;
     }
     if let Some((at, c)) = text.char_indices().find(|(_, c)| is_forbidden(*c)) {
-        let place = Place::new(at, at + c.len_utf8());
-        let message = format!("the file holds the control character U+{:04X}", u32::from(c));
-        report.error(&codes::NOT_TEXT, place, message).help("save it as UTF-8 text");
+        forbidden(at, c, report);
         return None;
     }
     let scan::Scanned { shape, last_alias } = scan::scan(report)?;
@@ -51,6 +49,28 @@ pub(crate) fn parse(report: &mut Report) -> Option<Node> {
             None
         }
     }
+}
+
+/// Reports a character that has no place in a text file.
+fn forbidden(at: usize, c: char, report: &mut Report) {
+    let text = report.source.text.as_bytes();
+    let place = Place::new(at, at + c.len_utf8());
+    // Letters with a zero before or after each are UTF-16 without its mark.
+    let zeros = text.iter().take(64).filter(|byte| **byte == 0).count();
+    let (message, help) = match c {
+        '\u{feff}' => (
+            "the file holds a byte-order mark, U+FEFF, after its start".to_owned(),
+            "remove it, with an editor that shows it",
+        ),
+        '\0' if (text.len().min(64) / 2).abs_diff(zeros) <= 1 => {
+            ("it looks like UTF-16: the file holds U+0000".to_owned(), "save it as UTF-8")
+        }
+        _ => (
+            format!("the file holds the control character U+{:04X}", u32::from(c)),
+            "remove it; a value in double quotes may have it as `\\u001b`, with its own number",
+        ),
+    };
+    report.error(&codes::NOT_TEXT, place, message).help(help);
 }
 
 /// The value of an example from a connector, if there is one.

@@ -62,6 +62,35 @@ fn deep_expressions_are_refused_shallow_ones_fit_a_small_stack() {
     }
 }
 
+#[test]
+fn a_place_after_letters_of_several_bytes() {
+    for (source, at) in [
+        ("'é' == 'ü' %", 14),
+        ("'é' + @", 7),
+        ("'é' +\n'ü' + @", 14),
+        ("'é' == has(1)", 12),
+        ("'é' == 'ü' ? [1].all(1, true) : 2", 23),
+    ] {
+        let error = Expr::parse(source).err();
+        assert_eq!(error.and_then(|error| error.offset), Some(at), "{source}");
+    }
+}
+
+/// Seven of these over ten numbers took a scheduler eleven seconds in which nothing else began.
+#[test]
+fn loops_inside_each_other_are_few() {
+    let list = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]";
+    let nested = |loops: usize| {
+        (0..loops).fold("true".to_owned(), |inner, i| format!("{list}.all(x{i}, {inner})"))
+    };
+    check(&nested(EXPR_LOOPS_MAX), &json!(true));
+    let error = Expr::parse(&nested(EXPR_LOOPS_MAX + 1)).err();
+    assert!(error.is_some_and(|e| e.message.contains("more than 2 loops inside each other")));
+    // One after the other, they add up.
+    let row = (0..8).fold(list.to_owned(), |before, i| format!("{before}.filter(x{i}, x{i} > 1)"));
+    check(&format!("size({row})"), &json!(9));
+}
+
 /// The types of the names in these tests.
 fn type_of(path: &[String]) -> Type {
     match path.join(".").as_str() {

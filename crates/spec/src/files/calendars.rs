@@ -11,7 +11,7 @@ use crate::keys::runs::{CALENDAR, ROLLS, WEEKDAYS};
 use crate::read::value;
 use crate::report::{Report, SourceText, listed, quoted};
 use crate::schema;
-use crate::settings::{self, Kind, Owner, Patterns};
+use crate::settings::{self, Kind, Owner};
 use crate::yaml::node::{Data, Entry, Node};
 
 /// A calendar as written.
@@ -50,21 +50,20 @@ const WEEKENDS: [&str; 2] = ["sat", "sun"];
 pub fn parse_calendars(source: SourceText) -> (Vec<CalendarSpec>, Vec<Diagnostic>) {
     let mut report = Report::new(source);
     let entries = named_entries(&mut report);
-    let mut patterns = Patterns::default();
-    let read = entries.iter().filter_map(|entry| calendar(entry, &mut patterns, &mut report));
+    let read = entries.iter().filter_map(|entry| calendar(entry, &mut report));
     let calendars: Vec<CalendarSpec> = read.collect();
     includes(&entries, &mut report);
     (calendars, report.finish())
 }
 
-fn calendar(entry: &Entry, patterns: &mut Patterns, report: &mut Report) -> Option<CalendarSpec> {
+fn calendar(entry: &Entry, report: &mut Report) -> Option<CalendarSpec> {
     let name: Option<DagId> =
         value::name_of(Some("calendar name"), &entry.key, entry.place, report);
     let owner_name = format!("calendar {}", quoted(&entry.key));
     let example = "{holidays: [2026-01-01], roll: next}";
     let owner = Owner { name: &owner_name, kind: Kind::Entry, entry, example };
     let schema = schema::mapping(CALENDAR);
-    let (marks, problems) = settings::shape((&schema, &schema), owner, patterns, report);
+    let (marks, problems) = settings::shape((&schema, &schema), owner, report);
     let mut holidays = Vec::new();
     let mut is_good = name.is_some() && problems.is_empty();
     for mark in marks.iter().filter(|mark| mark.format == "day") {

@@ -70,7 +70,8 @@ pub(crate) fn read<'n>(
         params: find("params").map(|entry| params(entry, report)).unwrap_or_default(),
         param_names: find("params")
             .and_then(|entry| entry.node.entries())
-            .map_or_else(Vec::new, |all| all.iter().map(|entry| entry.key.as_str()).collect()),
+            .map(|all| all.iter().map(|entry| entry.key.as_str()).collect())
+            .unwrap_or_default(),
         vars: find("vars").map_or(&[], |entry| value::entries("`vars`", entry, report)),
         tasks: Vec::new(),
         later: entries.iter().filter(|entry| keys::is_later(keys::TOP, &entry.key)).collect(),

@@ -212,7 +212,8 @@ fn read_modifier<'n>(task: &mut TaskSpec<'n>, entry: &'n Entry, report: &mut Rep
         "when" => match &entry.node.data {
             Data::Text(_) | Data::Bool(_) => task.when = Some(&entry.node),
             _ => {
-                value::wrong_type("`when`", &["an expression"], &entry.node, entry.place, report);
+                value::wrong_type("`when`", &["an expression"], &entry.node, entry.place, report)
+                    .help("write for example `when: tasks.orders.rows > 0`");
             }
         },
         "retry" => {
@@ -252,9 +253,12 @@ fn read_modifier<'n>(task: &mut TaskSpec<'n>, entry: &'n Entry, report: &mut Rep
 pub(super) fn name(entry: &Entry, report: &mut Report) {
     if entry.key.contains('.') {
         let message = format!("{} is not a task name", quoted(&entry.key));
-        report
-            .error(&codes::BAD_NAME, entry.place, message)
-            .help("a point stands between a group and its member; use `_`");
+        let help = if entry.key.contains("${{") {
+            "a name is what is written; expressions stand in values"
+        } else {
+            "a point stands between a group and its member; use `_`"
+        };
+        report.error(&codes::BAD_NAME, entry.place, message).help(help);
     } else if value::name::<TaskName>(&entry.key, entry.place, report).is_some()
         && entry.key == crate::resolve::RUN_TASKS
     {

@@ -167,7 +167,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         uses: &mut Uses,
     ) -> Option<Template> {
         let owner = Owner { name, kind: Kind::Settings, entry, example };
-        let marks = settings::check(rules, owner, &mut self.patterns, self.report);
+        let marks = settings::check(rules, owner, self.report);
         let mut skip: Vec<&Node> = Vec::new();
         for mark in &marks {
             if self.marked(mark, uses) {

@@ -25,6 +25,15 @@ pub(crate) const LATER_ROOTS: &[&str] = &["trigger", "last_success", "error"];
 /// The names below `run.interval.`.
 const INTERVAL_FIELDS: &[&str] = &["start", "end"];
 
+/// What a whole value meant in YAML 1.1, if it was a word for true or false.
+fn former_boolean(word: &str) -> Option<bool> {
+    match word.trim().to_lowercase().as_str() {
+        "yes" | "on" | "y" | "true" => Some(true),
+        "no" | "off" | "n" | "false" => Some(false),
+        _ => None,
+    }
+}
+
 impl Resolver<'_, '_, '_, '_> {
     /// An expression that is a value of its own, as in `when`.
     pub(crate) fn bare(&mut self, node: &Node, spot: Spot, uses: &mut Uses) -> Option<Expr> {
@@ -218,8 +227,10 @@ impl Resolver<'_, '_, '_, '_> {
         let help = if self.names.task(root).is_some() {
             let field = path.get(1).map_or("rows", String::as_str);
             format!("a task is `tasks.{root}.{field}`")
-        } else if self.spec.param_names.contains(&root) {
+        } else if self.spec.param_names.contains(root) {
             format!("a param is `params.{root}`")
+        } else if let Some(truth) = former_boolean(source) {
+            format!("`{root}` is a word like any other: write `{truth}`")
         } else if let Some(near) = near {
             near
         } else if spot.why.starts_with("bind") && path.len() == 1 && source == root {
@@ -233,17 +244,17 @@ impl Resolver<'_, '_, '_, '_> {
     }
 
     fn param_name(&mut self, name: &str, place: Place) -> bool {
-        let names = self.spec.param_names.clone();
-        if names.contains(&name) {
+        let names = &self.spec.param_names;
+        if names.contains(name) {
             return true;
         }
-        let help = self.report.did_you_mean(name, names.iter().copied());
-        let known = match names.as_slice() {
-            [] => "the DAG has no params".to_owned(),
-            names => format!("the DAG has {}", listed(names.iter().copied())),
+        let near = self.report.did_you_mean(name, names.iter().copied());
+        let all = || match names.len() {
+            0 => "the DAG has no params".to_owned(),
+            _ => format!("the DAG has {}", listed(names.iter().copied())),
         };
         let message = format!("there is no param {}", quoted(name));
-        self.report.error(&codes::EXPR_NAME, place, message).help(help.unwrap_or(known));
+        self.report.error(&codes::EXPR_NAME, place, message).maybe_help(near).or_help(all);
         false
     }
 
@@ -353,6 +364,10 @@ impl Resolver<'_, '_, '_, '_> {
             _ => {}
         }
         let is_value = |output: &Output| matches!(output, Output::Value(_));
+        // Most names are right, and a list of all is made for each wrong one only.
+        if spec.outputs.get(name).is_some_and(is_value) || spec.asked.contains_key(name) {
+            return true;
+        }
         let values = spec.outputs.iter().filter(|(_, output)| is_value(output));
         let of_group = spec.group_outputs.values.iter().map(|entry| entry.key.clone());
         let asked = spec.asked.keys().map(ToString::to_string);

@@ -134,7 +134,7 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
         let example = example.map(written).unwrap_or_default();
         let name = quoted(&entry.key);
         let owner = Owner { name: &name, kind: Kind::Key, entry, example: &example };
-        let (marks, _) = settings::shape((&ROOT, &schema), owner, &mut self.patterns, self.report);
+        let (marks, _) = settings::shape((&ROOT, &schema), owner, self.report);
         let mut forms = Forms::new();
         for mark in marks {
             let what = owner.named(&mark.setting);

@@ -146,7 +146,7 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
         let mut bind = IndexMap::new();
         for entry in &task.bind {
             let name: Option<VarName> = value::name(&entry.key, entry.place, self.report);
-            let taken = if self.spec.param_names.contains(&entry.key.as_str()) {
+            let taken = if self.spec.param_names.contains(entry.key.as_str()) {
                 Some("a param")
             } else if RUN_VALUES.contains(&entry.key.as_str())
                 || LATER_VALUES.contains(&entry.key.as_str())

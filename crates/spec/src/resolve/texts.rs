@@ -81,7 +81,7 @@ impl Resolver<'_, '_, '_, '_> {
         if is_sql {
             let name = inner.rsplit('.').next().unwrap_or_default();
             let is_param = inner.strip_prefix("params.").is_some_and(|p| p == name);
-            let help = if is_param && self.spec.param_names.contains(&name) {
+            let help = if is_param && self.spec.param_names.contains(name) {
                 format!("write `${name}`")
             } else {
                 format!(
@@ -131,7 +131,7 @@ impl Resolver<'_, '_, '_, '_> {
             let bind = || self.reader(uses).bind.iter().map(|entry| entry.key.as_str());
             let params = || self.spec.param_names.iter().copied();
             let known = || params().chain(bind()).chain(RUN_VALUES.iter().copied());
-            if known().any(|known| known == name) {
+            if self.spec.param_names.contains(name) || known().any(|known| known == name) {
                 continue;
             }
             if LATER_VALUES.contains(&name) {
@@ -202,6 +202,11 @@ impl Resolver<'_, '_, '_, '_> {
     }
 
     fn unknown_table(&mut self, name: &str, place: Place, uses: &Uses) {
+        if self.report.is_full() {
+            let message = format!("there is no table {}", quoted(name));
+            self.report.error(&codes::UNKNOWN_TABLE, place, message);
+            return;
+        }
         if let Some(at) = self.names.task(name).filter(|at| is_group(&self.spec.tasks[*at])) {
             let makes = |table: &&str| {
                 let maker = self.names.table(table).map(|(maker, _)| maker);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use tidemill_model::TaskIx;
 use tidemill_model::dag::{Edge, Read};
 use tidemill_model::outputs::FileFormat;
@@ -32,7 +32,7 @@ pub(crate) struct MovedEdge {
 }
 
 struct Reasons {
-    why: Vec<String>,
+    why: IndexSet<String>,
     place: Place,
 }
 
@@ -53,11 +53,9 @@ impl Uses {
     pub(crate) fn edge(&mut self, upstream: usize, name: &str, why: String, place: Place) {
         let reasons = self.edges.entry(upstream).or_insert_with(|| {
             self.names.push((upstream, name.to_owned()));
-            Reasons { why: Vec::new(), place }
+            Reasons { why: IndexSet::new(), place }
         });
-        if !reasons.why.contains(&why) {
-            reasons.why.push(why);
-        }
+        reasons.why.insert(why);
     }
 
     /// The task reads a table of the one at `upstream`.
@@ -87,7 +85,8 @@ impl Uses {
     pub(crate) fn why(&self, upstream: &str) -> Option<(String, Place)> {
         let (at, _) = self.names.iter().find(|(_, name)| name == upstream)?;
         let reasons = self.edges.get(at)?;
-        Some((reasons.why.join(", "), reasons.place))
+        let why: Vec<&str> = reasons.why.iter().map(String::as_str).collect();
+        Some((why.join(", "), reasons.place))
     }
 
     /// Takes out the upstreams for which `moves` says so.
@@ -98,7 +97,8 @@ impl Uses {
                 return true;
             }
             let Reasons { why, place } = reasons;
-            let edge = MovedEdge { upstream: *upstream, why: std::mem::take(why), place: *place };
+            let why = std::mem::take(why).into_iter().collect();
+            let edge = MovedEdge { upstream: *upstream, why, place: *place };
             taken.push(edge);
             false
         });
@@ -110,7 +110,10 @@ impl Uses {
         let mut edges: Vec<Edge> = self
             .edges
             .iter()
-            .map(|(at, reasons)| Edge { task: TaskIx(*at as u32), why: reasons.why.clone() })
+            .map(|(at, reasons)| Edge {
+                task: TaskIx(*at as u32),
+                why: reasons.why.iter().cloned().collect(),
+            })
             .collect();
         edges.sort_by_key(|edge| edge.task);
         edges

@@ -5,43 +5,67 @@
 //! meaning does. Settings of connectors and transforms keep their order of keys, because for some
 //! of them it means something (the columns of a table, for example).
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use tidemill_model::Version;
 use tidemill_model::dag::{
     Action, Approve, Cache, Call, Command, DagHead, Group, Mapping, Read, Task, Tolerance, Wait,
 };
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::template::Template;
+use tidemill_model::{Timestamp, Version};
 
 use crate::read::handlers;
 
 /// The version of a DAG with this head and these tasks.
 pub(crate) fn of(head: &DagHead, schedule: Option<&str>, tasks: &[Task]) -> Version {
-    Version::of(canonical(head, schedule, tasks).to_string().as_bytes())
+    let vars = head.vars.iter().map(|(name, template)| json!([name, template])).collect();
+    let form = Canonical {
+        dag: head.id.as_str(),
+        description: head.description.as_deref(),
+        language: 1,
+        owner: head.owner.as_deref(),
+        params: sorted(&json!(head.params)),
+        schedule,
+        start: head.start,
+        tags: &head.tags,
+        tasks: Tasks(tasks),
+        timezone: head.timezone.name(),
+        vars,
+        later: later_form(&head.later),
+    };
+    let mut text = Vec::new();
+    // Writing to a vector cannot fail, and no key in here is anything but a text.
+    let _ = serde_json::to_writer(&mut text, &form);
+    Version::of(&text)
 }
 
-fn canonical(head: &DagHead, schedule: Option<&str>, tasks: &[Task]) -> Value {
-    // The outermost number changes when the language gives an old text a new meaning.
-    let mut form = json!({
-        "dag": head.id.as_str(),
-        "description": head.description,
-        "language": 1,
-        "owner": head.owner,
-        "params": sorted(&json!(head.params)),
-        "schedule": schedule,
-        "start": head.start,
-        "tags": head.tags,
-        "tasks": tasks.iter().map(|task| task_form(task, tasks)).collect::<Vec<_>>(),
-        "timezone": head.timezone.name(),
-    });
+#[derive(Serialize)]
+struct Canonical<'d> {
+    dag: &'d str,
+    description: Option<&'d str>,
+    /// Changes when the language gives an old text a new meaning.
+    language: u32,
+    owner: Option<&'d str>,
+    params: Value,
+    schedule: Option<&'d str>,
+    start: Option<Timestamp>,
+    tags: &'d [String],
+    tasks: Tasks<'d>,
+    timezone: &'d str,
     // What came later is left out where it is not used, so that versions stay.
-    if !head.vars.is_empty() {
-        let vars: Vec<Value> =
-            head.vars.iter().map(|(name, template)| json!([name, template])).collect();
-        form["vars"] = json!(vars);
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    vars: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    later: Option<Value>,
+}
+
+/// The forms of tasks, made one by one: those of all at once would take kilobytes for each.
+struct Tasks<'d>(&'d [Task]);
+
+impl Serialize for Tasks<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|task| task_form(task, self.0)))
     }
-    put_later(&head.later, &mut form);
-    form
 }
 
 /// Something that is done after a task or a run: as written, but for the order of keys, except in
@@ -63,10 +87,7 @@ fn handler_form(handler: &Value) -> Value {
 }
 
 /// Keys that no code runs yet, where there are any.
-fn put_later(later: &Map<String, Value>, form: &mut Value) {
-    if later.is_empty() {
-        return;
-    }
+fn later_form(later: &Map<String, Value>) -> Option<Value> {
     let mut keys: Vec<&String> = later.keys().collect();
     keys.sort_unstable();
     let value = |key: &str| match &later[key] {
@@ -75,8 +96,8 @@ fn put_later(later: &Map<String, Value>, form: &mut Value) {
         }
         value => sorted(value),
     };
-    form["later"] =
-        keys.into_iter().map(|key| (key.clone(), value(key))).collect::<Map<_, _>>().into();
+    let form: Map<_, _> = keys.into_iter().map(|key| (key.clone(), value(key))).collect();
+    (!form.is_empty()).then(|| form.into())
 }
 
 fn task_form(task: &Task, tasks: &[Task]) -> Value {
@@ -112,7 +133,9 @@ fn task_form(task: &Task, tasks: &[Task]) -> Value {
         let Mapping { list, tolerate, .. } = mapping;
         form["for_each"] = json!([list, mapping.at_once(), tolerance_form(tolerate)]);
     }
-    put_later(&task.later, &mut form);
+    if let Some(later) = later_form(&task.later) {
+        form["later"] = later;
+    }
     form
 }
 

@@ -6,7 +6,7 @@ use tidemill_model::words::counted;
 use super::words::{
     admits, constants, discriminated, first_sentence, join, mark, only_key, range_of, wanted_types,
 };
-use super::{DEPTH_MAX, Kind, Mark, Owner, Patterns};
+use super::{DEPTH_MAX, Kind, Mark, Owner, fits};
 use crate::codes;
 use crate::report::{Draft, Report, as_help, listed, quoted};
 use crate::yaml::node::{Data, Entry, Node};
@@ -22,7 +22,6 @@ pub(super) struct Found<'n> {
 pub(super) struct Checker<'c, 'r, 's, 'n> {
     pub(super) root: &'s Value,
     pub(super) owner: Owner<'n>,
-    pub(super) patterns: &'c mut Patterns,
     pub(super) report: &'c mut Report<'r>,
 }
 
@@ -273,7 +272,7 @@ impl<'s, 'n> Checker<'_, '_, 's, 'n> {
         let is_read = format.is_some() && self.owner.kind != Kind::Settings;
         if let Some(pattern) = keywords.get("pattern").and_then(Value::as_str)
             && !is_read
-            && !self.patterns.fits(pattern, text)
+            && !fits(pattern, text)
         {
             const PATTERN_MAX: usize = 40;
             let words = |key: &str| keywords.get(key).and_then(Value::as_str);

@@ -20,7 +20,7 @@ pub(crate) fn type_help(wanted: &[&str], node: &Node, source: &Source) -> Option
         Data::Text(_) if node.beyond_numbers().is_some() => {
             Some(format!("whole numbers go from {} to {}", i64::MIN, u64::MAX))
         }
-        Data::Text(text) if text.trim().parse::<f64>().is_ok() => {
+        Data::Text(text) if text.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
             Some(format!("write `{}` without quotes", text.trim()))
         }
         Data::Number(_) | Data::Bool(_) if wanted.contains(&"a string") => {

@@ -12,6 +12,8 @@ use crate::report::{Place, Report, quoted};
 const NODES_MAX: usize = 500_000;
 /// Levels of lists and mappings inside each other.
 const DEPTH_MAX: usize = 64;
+/// The values of longer texts are counted before a tree is made of them.
+const COUNTED_FIRST_BYTES: usize = 1 << 20;
 /// Aliases in a file.
 const ALIASES_MAX: usize = 100;
 
@@ -84,9 +86,12 @@ pub(crate) struct Scanned {
 /// Reads the events of the report's file. `None` when there is no tree that could be read.
 pub(crate) fn scan(report: &mut Report) -> Option<Scanned> {
     let text = report.source.text;
-    let mut options = Options::default();
-    options.emit_unresolved_aliases = true;
-    options.set_emit_comments(false);
+    if text.len() > COUNTED_FIRST_BYTES
+        && let Some(place) = one_too_many(text)
+    {
+        too_large(report, place, &format!("more than {NODES_MAX} values, aliases included"));
+        return None;
+    }
     let mut reading = Scan {
         report,
         open: Vec::new(),
@@ -97,7 +102,7 @@ pub(crate) fn scan(report: &mut Report) -> Option<Scanned> {
         root: None,
     };
     let mut documents = 0;
-    for event in Parser::new_from_str_with_options(text, options) {
+    for event in events(text) {
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
@@ -127,6 +132,25 @@ pub(crate) fn scan(report: &mut Report) -> Option<Scanned> {
             .help("a DAG has at least `tasks:` with one task");
     }
     root.map(|shape| Scanned { shape, last_alias })
+}
+
+fn events(text: &str) -> impl Iterator<Item = Result<(Event<'_>, Span), ScanError>> {
+    let mut options = Options::default();
+    options.emit_unresolved_aliases = true;
+    options.set_emit_comments(false);
+    Parser::new_from_str_with_options(text, options)
+}
+
+/// The first value beyond the limit, if the text holds so many. Aliases are counted as one value
+/// here: what they stand for is counted before it is copied.
+fn one_too_many(text: &str) -> Option<Place> {
+    let is_value = |event: &Event<'_>| {
+        use Event::{Alias, MappingStart, Scalar, SequenceStart};
+        matches!(event, Scalar(..) | SequenceStart(..) | MappingStart(..) | Alias(..))
+    };
+    // What is no YAML, the reading will tell.
+    let events = events(text).map_while(Result::ok);
+    events.filter(|(event, _)| is_value(event)).nth(NODES_MAX).map(|(_, span)| place_of(&span))
 }
 
 fn place_of(span: &Span) -> Place {
@@ -203,8 +227,8 @@ impl Scan<'_, '_> {
     fn start(&mut self, kind: Kind, place: Place, anchor: usize) -> Option<()> {
         self.count(1, place)?;
         if self.open.len() >= DEPTH_MAX {
-            return self
-                .too_large(place, &format!("more than {DEPTH_MAX} levels inside each other"));
+            too_deep(self.report, place);
+            return None;
         }
         self.open.push(Open {
             shape: Shape { place, style: Style::Plain, kind },
@@ -253,10 +277,17 @@ impl Scan<'_, '_> {
         };
         // Counted before anything is copied.
         let (nodes, height) = (anchored.nodes, anchored.height);
-        self.count(nodes, place)?;
+        self.nodes += nodes;
+        if self.nodes > NODES_MAX {
+            let what = format!("the file has more than {NODES_MAX} values, aliases included");
+            self.report
+                .error(&codes::TOO_LARGE, place, what)
+                .help("an alias counts as all that it stands for: use fewer, or of smaller values");
+            return None;
+        }
         if self.open.len() + height > DEPTH_MAX {
-            return self
-                .too_large(place, &format!("more than {DEPTH_MAX} levels inside each other"));
+            too_deep(self.report, place);
+            return None;
         }
         let anchored = self.anchors.get(&anchor)?;
         let (shape, text) = (anchored.shape.clone(), anchored.text.clone());
@@ -294,7 +325,11 @@ impl Scan<'_, '_> {
         place: Place,
     ) -> Key {
         let Some(text) = text else {
-            self.report.error(&codes::KEY_KIND, place, "a key must be a string");
+            let before = self.report.source.text.get(..place.start as usize).unwrap_or_default();
+            let help = before
+                .ends_with('{')
+                .then(|| "an expression stands in quotes, with a `$`: `\"${{ … }}\"`".to_owned());
+            self.report.error(&codes::KEY_KIND, place, "a key must be a string").maybe_help(help);
             return Key { text: String::new(), place, kept: false };
         };
         if text == "<<" {
@@ -323,6 +358,11 @@ fn too_large(report: &mut Report, place: Place, what: &str) {
         .help("move data out of the file, or split the DAG");
 }
 
+fn too_deep(report: &mut Report, place: Place) {
+    let message = format!("the file has more than {DEPTH_MAX} levels inside each other");
+    report.error(&codes::TOO_LARGE, place, message).help("write it with fewer levels");
+}
+
 /// Reports why the text is not YAML.
 fn syntax(report: &mut Report, error: &ScanError) {
     let text = report.source.text;
@@ -331,8 +371,7 @@ fn syntax(report: &mut Report, error: &ScanError) {
         at -= 1;
     }
     if *error.kind() == ErrorKind::RecursionLimitExceeded {
-        let what = format!("more than {DEPTH_MAX} levels inside each other");
-        too_large(report, Place::new(at, at + 1), &what);
+        too_deep(report, Place::new(at, at + 1));
         return;
     }
     let mut line = report.source.line_of(at);
@@ -381,6 +420,29 @@ fn remedy(said: &str, line: &str) -> Option<String> {
         return Some(help.to_owned());
     }
     let help = match said {
+        said if said.contains("unclosed bracket '['") => "close it with `]`",
+        said if said.contains("unclosed bracket '{'") => "close it with `}`",
+        said if said.contains("after single-quoted") => {
+            "double a quote inside of quotes: `'it''s'`"
+        }
+        said if said.contains("after double-quoted") => "write a quote inside of quotes as `\\\"`",
+        said if said.contains("unknown escape character") => {
+            "write `\\\\` for a backslash, or put the text in single quotes"
+        }
+        said if said.contains("unexpected character") && line.trim_start().starts_with("{%") => {
+            "a DAG file is YAML, not a template: write the values, or use `params` and `${{ … }}`"
+        }
+        said if said.contains("unexpected character") => {
+            "a value that starts with this character needs quotes"
+        }
+        said if said.contains("wrongly indented line in block") => {
+            "give the lines of a block the same number of spaces, more than its key has"
+        }
+        said if said.contains("only valid inside a block")
+            && line.trim_start().starts_with('{') =>
+        {
+            "a DAG file is YAML, not a template: write the values, or use `params` and `${{ … }}`"
+        }
         said if said.contains("unclosed quote") => "close it, or double a quote inside: `'it''s'`",
         said if said.contains("expected ',' or '}'") => {
             "separate keys by `,` and close the `{` with `}`; a value that holds one of `,[]{}` needs quotes"

@@ -44,6 +44,7 @@ fn unescape(yaml: &str) -> String {
         .replace("<TAB>", "\t")
         .replace("<NUL>", "\0")
         .replace("<CR>", "\r")
+        .replace("<ESC>", "\u{1b}")
         .replace("<BOM>", "\u{feff}")
 }
 
@@ -53,7 +54,7 @@ fn write(path: &Path, text: &str) {
 
 #[test]
 fn yaml() {
-    check("yaml.txt", 27);
+    check("yaml.txt", 41);
 }
 
 #[test]

@@ -5,9 +5,11 @@
 
 mod big;
 mod cases;
+mod corpus;
 mod defaults;
 mod files;
 mod format;
+mod fuzzed;
 mod later;
 mod layouts;
 mod meaning;

@@ -5,34 +5,20 @@ use std::path::Path;
 use proptest::prelude::*;
 use tidemill_spec::{FileKind, SourceText, format};
 
+use crate::fuzzed::{self, dag_holds};
 use crate::support::load;
 
 /// A file with something of everything.
 const FILE: &str = include_str!("everything.yaml");
 
-/// Loads a text and looks at what came out.
 fn survives(text: &str) {
-    let loaded = load(text);
-    assert_eq!(
-        loaded.dag.is_none(),
-        loaded.diagnostics.iter().any(|d| d.severity == tidemill_spec::Severity::Error),
-        "no DAG without an error, no error with a DAG"
-    );
+    dag_holds(text, None);
     for kind in [FileKind::Dag, FileKind::Other] {
         let form = |text| format(SourceText { path: Path::new("shop.yaml"), text }, kind);
         match form(text) {
             Ok(written) => assert_eq!(form(&written).as_deref(), Ok(written.as_str())),
             Err(found) => assert!(!found.is_empty(), "{text:?}"),
         }
-    }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines: Vec<&str> = text.split('\n').collect();
-    for found in &loaded.diagnostics {
-        let line = lines.get(found.line as usize - 1).expect("a line of the text");
-        assert!(found.column as usize <= line.chars().count() + 1, "{found}");
-        assert!(!found.message.is_empty() && found.length >= 1);
-        assert_eq!(found.message.lines().count(), 1);
-        assert!(found.render(true).len() >= found.render(false).len());
     }
 }
 
@@ -99,6 +85,36 @@ fn hostile_texts() {
     ] {
         survives(&text);
     }
+}
+
+/// The parser of expressions counts letters, and a place was taken to be one of bytes: after an
+/// umlaut it was too early, or inside of a letter. Found by the fuzz target `expr`.
+#[test]
+fn a_place_in_an_expression_after_letters_of_several_bytes() {
+    fuzzed::expr("1 +\"éééé\"éé".as_bytes());
+    fuzzed::expr("'é' == has(1)".as_bytes());
+    let text = "tasks: {a: {noop: {}, when: \"'é' + @\"}}";
+    survives(text);
+    assert_eq!(load(text).diagnostics[0].column, 36);
+}
+
+/// The parser of SQL tries what a word may begin one after the other: each level of these doubled
+/// its work, so that 40 would have taken days. Found by the fuzz target `sql`.
+#[test]
+fn sql_that_is_tried_again_at_each_level() {
+    for level in ["cast(", "cast((", "case+++ $c6 urs+or++a ", "interval ", "trim(", "not exists("]
+    {
+        fuzzed::sql(format!("select {}1", level.repeat(45)).as_bytes());
+        fuzzed::sql(level.repeat(45).as_bytes());
+    }
+    let text = format!("tasks: {{a: {{transform: {{sql: \"select {}1\"}}}}}}", "cast(".repeat(45));
+    survives(&text);
+    assert_eq!(load(&text).diagnostics[0].code, "TM0301");
+    // What is deep and right is not in its way.
+    let deep = |levels: usize| {
+        format!("select {}a{} from t", "cast(".repeat(levels), " as int)".repeat(levels))
+    };
+    assert!(tidemill_spec::sql::query(&deep(20)).is_ok());
 }
 
 /// Pieces that matter to one of the readers.
