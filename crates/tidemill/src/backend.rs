@@ -1,6 +1,6 @@
 //! The server's view of a node.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,9 @@ use tidemill_executor::logs::{self, Stream, log_path};
 use tidemill_model::run::StoredItem;
 use tidemill_model::words::counted;
 use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskIx, Timestamp, Version};
-use tidemill_scheduler::{Clock, CommandError, Refused, RunView, stats::COMMIT_BUCKETS_US};
+use tidemill_scheduler::{
+    Clock, CommandError, DagView as LiveDag, Refused, RunView, stats::COMMIT_BUCKETS_US,
+};
 use tidemill_server::backend::{
     AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, Labels,
     LogFrom, LogLine, LogPage, LogQuery, LogStream, Metric, ProfileDoc, ProfilePage, Question,
@@ -119,10 +121,7 @@ impl Backend for NodeBackend {
     async fn dag(&self, id: &DagId) -> Result<Option<DagDetail>, ApiError> {
         let id = id.clone();
         self.blocking(move |node| {
-            let Some(mut view) = dag_views(node).into_iter().find(|v| v.id.as_ref() == Some(&id))
-            else {
-                return Ok(None);
-            };
+            let Some(mut view) = dag_view(node, &id) else { return Ok(None) };
             let query =
                 RunQuery { dag: Some(id.clone()), limit: RECENT_RUNS_MAX, ..RunQuery::default() };
             view.recent = node.scheduler.runs(&query).map_err(stored)?.runs;
@@ -399,43 +398,62 @@ fn line(line: logs::LogLine) -> LogLine {
 
 /// DAGs and files, by name and then by file, without their runs.
 fn dag_views(node: &Node) -> Vec<DagView> {
-    let folder = node.lock_folder();
-    let files = folder.as_ref().map(|folder| folder.files().clone()).unwrap_or_default();
-    drop(folder);
-    let mut views: Vec<DagView> = Vec::new();
     let live = node.scheduler.live().dags();
-    for (path, file) in &files {
-        let known = live.iter().find(|dag| file.id.as_ref() == Some(&dag.id));
-        views.push(DagView {
-            id: file.id.clone(),
-            file: path.clone(),
-            dag: known.and_then(|dag| dag.dag.clone()),
-            next_tick: known.and_then(|dag| dag.next),
-            paused: known.is_some_and(|dag| dag.record.paused),
-            retired: false,
-            diagnostics: diagnostics_of(file),
-            recent: Vec::new(),
-        });
+    let by_id: HashMap<&DagId, &LiveDag> = live.iter().map(|dag| (&dag.id, dag)).collect();
+    let mut views: Vec<DagView> = Vec::new();
+    if let Some(folder) = &*node.lock_folder() {
+        let files = folder.files().iter();
+        views.extend(files.map(|(path, file)| {
+            let known = file.id.as_ref().and_then(|id| by_id.get(id)).copied();
+            of_file(path, file, known)
+        }));
     }
-    for dag in live {
-        if !views.iter().any(|view| view.id.as_ref() == Some(&dag.id)) {
-            let version = dag.record.version.as_ref();
-            let source = version.and_then(|version| stored_source(node, version));
-            views.push(DagView {
-                file: source.map(|source| source.path).unwrap_or_default(),
-                next_tick: dag.next,
-                paused: dag.record.paused,
-                retired: dag.record.retired,
-                // Where no folder is served, the version is known by its text alone.
-                dag: dag.dag.or_else(|| node.scheduler.version(version?)),
-                id: Some(dag.id),
-                diagnostics: Vec::new(),
-                recent: Vec::new(),
-            });
-        }
-    }
+    let seen: HashSet<DagId> = views.iter().filter_map(|view| view.id.clone()).collect();
+    let others = live.into_iter().filter(|dag| !seen.contains(&dag.id));
+    views.extend(others.map(|dag| of_live(node, dag)));
     views.sort_by(|a, b| (a.id.is_none(), &a.id, &a.file).cmp(&(b.id.is_none(), &b.id, &b.file)));
     views
+}
+
+/// One DAG, by its name.
+fn dag_view(node: &Node, id: &DagId) -> Option<DagView> {
+    let live = node.scheduler.live().dag(id);
+    if let Some(folder) = &*node.lock_folder()
+        && let Some((path, file)) = folder.file_of(id)
+    {
+        return Some(of_file(path, file, live.as_ref()));
+    }
+    live.map(|dag| of_live(node, dag))
+}
+
+fn of_file(path: &Path, file: &DagFile, known: Option<&LiveDag>) -> DagView {
+    DagView {
+        id: file.id.clone(),
+        file: path.to_owned(),
+        dag: known.and_then(|dag| dag.dag.clone()),
+        next_tick: known.and_then(|dag| dag.next),
+        paused: known.is_some_and(|dag| dag.record.paused),
+        retired: false,
+        diagnostics: diagnostics_of(file),
+        recent: Vec::new(),
+    }
+}
+
+/// A DAG without a file here.
+fn of_live(node: &Node, dag: LiveDag) -> DagView {
+    let version = dag.record.version.as_ref();
+    let source = version.and_then(|version| stored_source(node, version));
+    DagView {
+        file: source.map(|source| source.path).unwrap_or_default(),
+        next_tick: dag.next,
+        paused: dag.record.paused,
+        retired: dag.record.retired,
+        // Where no folder is served, the version is known by its text alone.
+        dag: dag.dag.or_else(|| node.scheduler.version(version?)),
+        id: Some(dag.id),
+        diagnostics: Vec::new(),
+        recent: Vec::new(),
+    }
 }
 
 /// The text that was stored with a version.

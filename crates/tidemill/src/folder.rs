@@ -4,7 +4,7 @@
 //! half-written one is not loaded. A bad file shows its error and stops nothing else: the version
 //! before it stays deployed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -96,18 +96,26 @@ pub(crate) struct Changes {
 pub(crate) struct DagFolder {
     root: PathBuf,
     files: BTreeMap<PathBuf, DagFile>,
+    /// The file that has a name, for each name that is taken.
+    names: HashMap<DagId, PathBuf>,
     pending: BTreeMap<PathBuf, Stamp>,
 }
 
 impl DagFolder {
     /// Nothing loaded yet.
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, files: BTreeMap::new(), pending: BTreeMap::new() }
+        Self { root, files: BTreeMap::new(), names: HashMap::new(), pending: BTreeMap::new() }
     }
 
     /// The files, by path.
     pub(crate) fn files(&self) -> &BTreeMap<PathBuf, DagFile> {
         &self.files
+    }
+
+    /// The file of the DAG of this name.
+    pub(crate) fn file_of(&self, id: &DagId) -> Option<(&Path, &DagFile)> {
+        let path = self.names.get(id)?;
+        Some((path, self.files.get(path)?))
     }
 
     /// Looks for the first time: every file is loaded as it is. Where two have one name, that of
@@ -118,10 +126,11 @@ impl DagFolder {
         holders: &BTreeSet<PathBuf>,
     ) -> std::io::Result<Changes> {
         let mut changes = Changes::default();
-        let (first, rest): (Vec<_>, Vec<_>) =
+        let (mut all, rest): (Vec<_>, Vec<_>) =
             find(&self.root)?.into_iter().partition(|(path, _)| holders.contains(path));
-        for (path, stamp) in first.into_iter().chain(rest) {
-            self.load(path, stamp, catalog, &mut changes);
+        all.extend(rest);
+        for (path, file) in read_all(&all, catalog) {
+            self.take(path, file, &mut changes);
         }
         Ok(changes)
     }
@@ -133,11 +142,7 @@ impl DagFolder {
         let gone: Vec<PathBuf> =
             self.files.keys().filter(|path| !found.contains_key(*path)).cloned().collect();
         for path in gone {
-            if let Some(id) = self.files.remove(&path).and_then(|file| file.id)
-                && !self.files.values().any(|file| file.id.as_ref() == Some(&id))
-            {
-                changes.retire.push(id);
-            }
+            changes.retire.extend(self.remove(&path).and_then(|file| file.id));
         }
         let mut pending = BTreeMap::new();
         for (path, stamp) in found {
@@ -145,7 +150,8 @@ impl DagFolder {
                 continue;
             }
             if self.pending.get(&path) == Some(&stamp) {
-                self.load(path, stamp, catalog, &mut changes);
+                let file = read(&path, stamp, catalog);
+                self.take(path, file, &mut changes);
             } else {
                 pending.insert(path, stamp);
             }
@@ -154,20 +160,28 @@ impl DagFolder {
         Ok(changes)
     }
 
-    fn load(&mut self, path: PathBuf, stamp: Stamp, catalog: &Catalog, changes: &mut Changes) {
-        let before = self.files.remove(&path);
-        let mut file = read(&path, stamp, catalog);
-        if let Some(dag) = &file.dag {
-            let twin = self.files.iter().find(|(_, f)| f.id.as_ref() == Some(&dag.id));
-            if let Some((other, _)) = twin {
-                file.trouble = Some(format!(
-                    "`{}` is already the name of the DAG in `{}`; give one of them another name",
-                    dag.id,
-                    other.display()
-                ));
-                file.dag = None;
-                file.id = None;
-            }
+    /// Forgets a file, and lets its name go.
+    fn remove(&mut self, path: &Path) -> Option<DagFile> {
+        let file = self.files.remove(path)?;
+        if let Some(id) = &file.id {
+            self.names.remove(id);
+        }
+        Some(file)
+    }
+
+    /// Takes in a file that was read.
+    fn take(&mut self, path: PathBuf, mut file: DagFile, changes: &mut Changes) {
+        let before = self.remove(&path);
+        if let Some(dag) = &file.dag
+            && let Some(other) = self.names.get(&dag.id)
+        {
+            file.trouble = Some(format!(
+                "`{}` is already the name of the DAG in `{}`; give one of them another name",
+                dag.id,
+                other.display()
+            ));
+            file.dag = None;
+            file.id = None;
         }
         let known = before.as_ref().and_then(|file| file.id.clone());
         match &file.dag {
@@ -183,8 +197,29 @@ impl DagFolder {
                 changes.wrong.push(file.complaint());
             }
         }
+        if let Some(id) = &file.id {
+            self.names.insert(id.clone(), path.clone());
+        }
         self.files.insert(path, file);
     }
+}
+
+/// Reads files on all processors; they come in the order in which they were asked for.
+fn read_all(files: &[(PathBuf, Stamp)], catalog: &Catalog) -> Vec<(PathBuf, DagFile)> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = files.len().div_ceil(threads).max(1);
+    let of_share = |share: &[(PathBuf, Stamp)]| -> Vec<(PathBuf, DagFile)> {
+        share.iter().map(|(path, stamp)| (path.clone(), read(path, *stamp, catalog))).collect()
+    };
+    std::thread::scope(|scope| {
+        let shares: Vec<_> =
+            files.chunks(share).map(|share| scope.spawn(|| of_share(share))).collect();
+        let read = shares.into_iter().flat_map(|share| match share.join() {
+            Ok(files) => files,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        read.collect()
+    })
 }
 
 fn read(path: &Path, stamp: Stamp, catalog: &Catalog) -> DagFile {

@@ -1,6 +1,6 @@
 //! A home that is at work: store, scheduler, executor, profiles, joined.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -278,7 +278,8 @@ impl Node {
             ))
         })?;
         self.carry_out(changes)?;
-        let here = folder.files().values().filter_map(|file| file.id.clone()).collect::<Vec<_>>();
+        let here =
+            folder.files().values().filter_map(|file| file.id.clone()).collect::<HashSet<_>>();
         let gone = self.scheduler.live().dags().into_iter().map(|dag| dag.id);
         let gone: Vec<_> = gone.filter(|id| !here.contains(id)).collect();
         if !gone.is_empty() {

@@ -220,6 +220,9 @@ impl<'a> Planner<'a> {
             Looked::Wrong(error) => {
                 // What lies there may be another at another hour; what a setting names is wrong.
                 let what = match error.blame {
+                    Some(_) if self.may_be_skipped(ix) => {
+                        (&codes::SETTING_TABLES, Severity::Warning)
+                    }
                     Some(_) => (&codes::SETTING_TABLES, Severity::Error),
                     None => (&codes::SOURCE_UNREAD, Severity::Warning),
                 };
