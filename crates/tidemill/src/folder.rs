@@ -135,8 +135,13 @@ impl DagFolder {
         Ok(changes)
     }
 
-    /// Looks again. A changed file is loaded when it has stood still since the look before.
-    pub(crate) fn look(&mut self, catalog: &Catalog) -> std::io::Result<Changes> {
+    /// Looks again. A changed file is loaded when it has stood still since the look before, or is
+    /// known to be whole; those that are have absolute paths.
+    pub(crate) fn look(
+        &mut self,
+        catalog: &Catalog,
+        whole: &BTreeSet<PathBuf>,
+    ) -> std::io::Result<Changes> {
         let mut changes = Changes::default();
         let found = find(&self.root)?;
         let gone: Vec<PathBuf> =
@@ -149,7 +154,7 @@ impl DagFolder {
             if self.files.get(&path).is_some_and(|file| file.stamp == stamp) {
                 continue;
             }
-            if self.pending.get(&path) == Some(&stamp) {
+            if self.pending.get(&path) == Some(&stamp) || is_whole(&path, whole) {
                 let file = read(&path, stamp, catalog);
                 self.take(path, file, &mut changes);
             } else {
@@ -157,6 +162,8 @@ impl DagFolder {
             }
         }
         self.pending = pending;
+        // A file that has moved is gone from one place and new in another: its DAG stays.
+        changes.retire.retain(|id| !self.names.contains_key(id));
         Ok(changes)
     }
 
@@ -202,6 +209,13 @@ impl DagFolder {
         }
         self.files.insert(path, file);
     }
+}
+
+/// Whether a file, or the defaults beside it, are among the paths.
+fn is_whole(path: &Path, whole: &BTreeSet<PathBuf>) -> bool {
+    let Ok(path) = std::path::absolute(path) else { return false };
+    !whole.is_empty()
+        && (whole.contains(&path) || whole.contains(&path.with_file_name(FOLDER_DEFAULTS)))
 }
 
 /// Reads files on all processors; they come in the order in which they were asked for.

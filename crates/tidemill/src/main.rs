@@ -37,6 +37,7 @@ mod secrets;
 mod signals;
 mod testing;
 mod view;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -298,10 +298,10 @@ impl Node {
             .collect()
     }
 
-    /// Looks for changed DAG files.
-    pub(crate) fn look_at_folder(&self) -> Result<(), Failure> {
+    /// Looks for changed DAG files; those at these absolute paths are known to be whole.
+    pub(crate) fn look_at_folder(&self, whole: &BTreeSet<PathBuf>) -> Result<(), Failure> {
         let changes = match self.lock_folder().as_mut() {
-            Some(folder) => folder.look(&self.catalog),
+            Some(folder) => folder.look(&self.catalog, whole),
             None => return Ok(()),
         };
         match changes {

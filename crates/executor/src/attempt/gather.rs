@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, new_null_array};
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use indexmap::IndexMap;
 use tidemill_connector::{ConnectorError, Outputs};
 use tidemill_model::TableRef;
 use tidemill_model::effect::Gather;
 
-use super::schemas::{ITEM, with_item};
+use super::schemas::{ITEM, Union, with_item};
 use super::{Attempt, Ended};
 
 impl Attempt {
@@ -57,77 +57,19 @@ impl Attempt {
         found
     }
 
-    /// The columns of all parts, in the order in which they first occur, and that of the item.
+    /// The columns of all parts, and that of the item.
     fn union_of(&self, parts: &[(u32, &TableRef)]) -> Result<SchemaRef, ConnectorError> {
-        let mut columns: IndexMap<String, (Field, u32)> = IndexMap::new();
+        let mut union = Union::new(self.task().name.as_str());
         let mut seen: Option<&str> = None;
-        for (number, (item, table)) in parts.iter().enumerate() {
+        for (item, table) in parts {
             // Items of one kind have one schema, and its hash tells without a look at the table.
             if seen.replace(&table.schema) == Some(&table.schema) {
                 continue;
             }
             self.stop.check()?;
-            let schema = self.shared.tables.open(table)?.schema();
-            for field in schema.fields() {
-                self.join(&mut columns, field, *item, number > 0)?;
-            }
-            for (name, (field, _)) in &mut columns {
-                if schema.column_with_name(name).is_none() {
-                    field.set_nullable(true);
-                }
-            }
+            union.add(&self.shared.tables.open(table)?.schema(), *item)?;
         }
-        let fields = columns.into_values().map(|(field, _)| field);
-        Ok(with_item(fields))
-    }
-
-    /// A column of one more part.
-    fn join(
-        &self,
-        columns: &mut IndexMap<String, (Field, u32)>,
-        field: &Field,
-        item: u32,
-        is_later: bool,
-    ) -> Result<(), ConnectorError> {
-        if field.name() == ITEM {
-            return Err(ConnectorError::misconfigured(format!(
-                "the table of item {item} has a column `{ITEM}`, which is where the number of the \
-                 item goes"
-            ))
-            .help("give that column another name"));
-        }
-        let Some((known, first)) = columns.get_mut(field.name()) else {
-            let field = field.clone().with_nullable(field.is_nullable() || is_later);
-            columns.insert(field.name().clone(), (field, item));
-            return Ok(());
-        };
-        let Some(common) = common_type(known.data_type(), field.data_type()) else {
-            return Err(ConnectorError::misconfigured(format!(
-                "column `{}` is {} for item {first} and {} for item {item}, so the tables of `{}` \
-                 cannot be put together",
-                field.name(),
-                known.data_type(),
-                field.data_type(),
-                self.task().name
-            ))
-            .help("give the column one type: with `columns` of the source, or a cast in the SQL"));
-        };
-        known.set_data_type(common);
-        known.set_nullable(known.is_nullable() || field.is_nullable());
-        Ok(())
-    }
-}
-
-/// The type that holds values of both, if there is one without loss.
-fn common_type(one: &DataType, other: &DataType) -> Option<DataType> {
-    match (one, other) {
-        (one, other) if one == other => Some(one.clone()),
-        (DataType::Null, other) | (other, DataType::Null) => Some(other.clone()),
-        // A column that looked whole in one file and not in another.
-        (DataType::Int64, DataType::Float64) | (DataType::Float64, DataType::Int64) => {
-            Some(DataType::Float64)
-        }
-        _ => None,
+        Ok(with_item(union.fields()))
     }
 }
 

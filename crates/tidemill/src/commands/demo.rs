@@ -110,7 +110,7 @@ async fn serve_demo(command: &Demo, node: &Arc<crate::node::Node>) -> Result<(),
     // Another program may have the usual port: any free one will do for a demo.
     let free = tokio::net::TcpListener::bind(address).await.is_ok();
     let address = if free { address } else { (address.ip(), 0).into() };
-    serve(node, address, Vec::new(), false, Signals::watch()?).await
+    serve(node, address, Vec::new(), None, Signals::watch()?).await
 }
 
 /// A profile for each band, the first that has all there is to show.

@@ -1,6 +1,7 @@
 //! `tidemill serve`: a folder of DAGs, scheduled, run and shown.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::folder::DagFolder;
 use crate::janitor::{CLEAN_EVERY, clean};
 use crate::node::{Mode, Node, VERSION};
 use crate::signals::Signals;
+use crate::watch::Watch;
 
 /// How often the folder of DAGs is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,7 +37,8 @@ pub(crate) fn run(globals: &Globals, command: &Serve) -> Result<(), Failure> {
         .await
         .map_err(Failure::said)??;
         say_what_is_wrong(&node);
-        let served = serve(&node, address, command.allow_hosts.clone(), true, signals).await;
+        let served =
+            serve(&node, address, command.allow_hosts.clone(), Some(&command.dags), signals).await;
         node.stop().await;
         served
     })
@@ -72,12 +75,13 @@ pub(crate) fn loopback(text: &str) -> Result<SocketAddr, Failure> {
     Ok(address)
 }
 
-/// Serves until it is told to stop, or until the scheduler cannot go on.
+/// Serves until it is told to stop, or until the scheduler cannot go on. Changed files of `folder`
+/// are taken in.
 pub(crate) async fn serve(
     node: &Arc<Node>,
     address: SocketAddr,
     allowed_hosts: Vec<String>,
-    with_folder: bool,
+    folder: Option<&Path>,
     signals: Signals,
 ) -> Result<(), Failure> {
     let listener = TcpListener::bind(address)
@@ -93,13 +97,18 @@ pub(crate) async fn serve(
     let options = ServerOptions { token: Some(token), allowed_hosts, version: VERSION.to_owned() };
     let server = tidemill_server::serve(listener, backend, options, told_to_stop(signals));
     let looking = async {
-        if !with_folder {
-            std::future::pending::<()>().await;
-        }
+        let Some(root) = folder else { return std::future::pending().await };
+        let mut watch = Watch::of(root);
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            let whole = async {
+                match &mut watch {
+                    Some(watch) => watch.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let whole = tokio::time::timeout(LOOK_EVERY, whole).await.unwrap_or_default();
             let node = Arc::clone(node);
-            let _ = tokio::task::spawn_blocking(move || node.look_at_folder()).await;
+            let _ = tokio::task::spawn_blocking(move || node.look_at_folder(&whole)).await;
         }
     };
     let cleaning = async {

@@ -7,11 +7,12 @@
 //! succeeded tells.
 //!
 //! * [`desk`]: files and the home; [`values`]: the params, binds and item that stand for those of a run;
-//! * [`tasks`]: one task; [`sources`]: what an
+//! * [`tasks`]: one task; [`checks`]: its checks; [`tables`]: its tables; [`sources`]: what an
 //!   ingest reads; [`last_run`]: tables of the last run; [`look`]: what needs no columns;
 //! * [`lineage`]: where columns come from, over all tasks; [`open_lineage`]: in that format;
 //!   [`outside`]: what is read and written elsewhere.
 
+mod checks;
 pub(crate) mod desk;
 pub(crate) mod last_run;
 pub(crate) mod lineage;
@@ -19,6 +20,7 @@ mod look;
 pub(crate) mod open_lineage;
 mod outside;
 mod sources;
+mod tables;
 mod tasks;
 mod values;
 

@@ -3,49 +3,37 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::Schema;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use tidemill_connector::{
-    Beforehand, ConnectorError, Description, ErrorKind, MemoryOutputs, MemoryTable, SchemaRef,
-    SourceContext, Table, TransformContext,
+    Beforehand, ConnectorError, Description, ErrorKind, MemoryOutputs, SchemaRef, SourceContext,
+    Table, TransformContext,
 };
-use tidemill_executor::schemas::{BAD_ROWS, RUN_TASKS, of_bad_rows, of_run_tasks, with_item};
-use tidemill_model::dag::{Check, CheckRule, OnFail, Task, Tolerance};
-use tidemill_model::lineage::{ColumnName, Origins, TableLineage};
+use tidemill_executor::schemas::{BAD_ROWS, RUN_TASKS, of_bad_rows, of_run_tasks};
+use tidemill_model::dag::{Task, Tolerance};
+use tidemill_model::lineage::TableLineage;
 use tidemill_model::outputs::Output;
 use tidemill_model::template::Template;
 use tidemill_model::{Action, Dag, TaskIx, Timestamp};
 use tidemill_spec::codes::{self, Code};
 use tidemill_spec::{Finding, Severity, keys_of};
-use tidemill_sql::{CheckRequest, run_checks};
 
 use super::last_run::LastRun;
 use super::sources::{LOOK_MAX, Looked, columns_of, declared, look};
+use super::tables::{Made, Tables, empty_tables, read, table_name, table_of, together};
 use super::values::{Items, Sure, Values};
 use super::{FILES, Known, Planned, PlannedTable, outside};
 use crate::node::Toolbox;
 
 /// Goes through the tasks of a DAG.
 pub(super) struct Planner<'a> {
-    dag: &'a Arc<Dag>,
-    toolbox: &'a Toolbox,
+    pub(super) dag: &'a Arc<Dag>,
+    pub(super) toolbox: &'a Toolbox,
     last: Option<&'a LastRun<'a>>,
-    values: Values,
+    pub(super) values: Values,
     pub(super) planned: Planned,
 }
-
-/// A table as a task makes it.
-#[derive(Clone)]
-struct Made {
-    schema: SchemaRef,
-    known: Known,
-    /// In the names that the task's settings use.
-    lineage: Option<TableLineage>,
-}
-
-/// Tables by what stands behind the task's name.
-type Tables = IndexMap<String, Made>;
 
 /// Why the tables of a task are not known.
 enum Unknown {
@@ -93,19 +81,25 @@ impl<'a> Planner<'a> {
             Items::First(items) => items,
         };
         let is_open = self.values.has_more_items(ix) || self.is_tolerant(ix);
-        let mut all: Option<Tables> = None;
+        let mut all: Vec<(u32, Tables)> = Vec::new();
         let mut unknown = None;
-        for item in &items {
+        for (item, number) in items.iter().zip(0..) {
             match self.of_one(ix, Some(item)).await {
-                Ok(tables) => {
-                    all = Some(match all.take() {
-                        None => tables,
-                        Some(before) => together(before, tables),
-                    });
-                }
+                Ok(tables) => all.push((number, tables)),
                 Err(why) => unknown = Some(why),
             }
         }
+        let all = if all.is_empty() {
+            None
+        } else {
+            match together(self.dag.task(ix).name.as_str(), all) {
+                Ok(tables) => Some(tables),
+                Err(error) => {
+                    self.tell(ix, &["for_each"], (&codes::SETTING_TABLES, Severity::Error), *error);
+                    return Err(Unknown::Told);
+                }
+            }
+        };
         match (all, unknown) {
             (Some(tables), None) if !is_open => Ok(tables),
             // What is not known of some items may hold other columns.
@@ -314,43 +308,9 @@ impl<'a> Planner<'a> {
         tables.collect()
     }
 
-    /// Holds the checks of a task to its table, each by itself; gives the table of the rows that
-    /// they set aside, if they do.
-    async fn checks(&mut self, ix: TaskIx, item: Option<&Value>, main: &Made) -> Option<Made> {
-        let task = self.dag.task(ix);
-        let (binds, sure) = self.values.binds(ix, task, item);
-        let mut rejects = None;
-        for (at, check) in task.checks.iter().enumerate() {
-            // What a check of SQL reads may not be known.
-            let Ok((inputs, _)) = self.inputs(task, &text_of(check)) else { continue };
-            let outputs = MemoryOutputs::default();
-            let request = CheckRequest {
-                task: task.name.as_str(),
-                table: Arc::new(MemoryTable::new(main.schema.clone(), Vec::new())),
-                tables: &empty_tables(&inputs),
-                checks: std::slice::from_ref(check),
-                binds: &binds,
-                outputs: &outputs,
-            };
-            if let Err(mut error) = run_checks(&self.toolbox.engine, request).await {
-                let sure = least_sure(&sure, &text_of(check));
-                if let Some(first) = error.blame.as_mut().and_then(|blame| blame.keys.first_mut()) {
-                    *first = at.to_string();
-                }
-                self.tell_if(ix, &["checks"], (&codes::CHECK_TABLES, main.known, sure), error);
-            }
-            if check.on_fail == OnFail::Quarantine {
-                rejects = rejects.or(outputs.table("rejects"));
-            }
-        }
-        let columns = main.schema.fields().iter().map(|field| field.name().as_str());
-        let lineage = Some(TableLineage::same(task.name.as_str(), columns));
-        rejects.map(|table| Made { schema: table.schema(), known: main.known, lineage })
-    }
-
     /// The columns of the tables that a task reads, by the names that its settings use, and how
     /// surely they are known; why not, if one is not known that `text` names.
-    fn inputs(
+    pub(super) fn inputs(
         &self,
         task: &Task,
         text: &str,
@@ -433,7 +393,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Adds what an error says of a part of a task, if what was known lets it stand; whether it does.
-    fn tell_if(
+    pub(super) fn tell_if(
         &mut self,
         ix: TaskIx,
         part: &[&str],
@@ -482,47 +442,6 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// A table as others see it.
-fn table_of(task: &Task, made: Made) -> PlannedTable {
-    let Made { schema, known, lineage } = made;
-    let lineage = lineage.map(|lineage| in_tables(&lineage, task));
-    let schema = match task.mapping {
-        Some(_) => with_item(schema.fields().iter().map(|field| field.as_ref().clone())),
-        None => schema,
-    };
-    PlannedTable { schema, known, lineage }
-}
-
-/// The tables of a source.
-fn read(schema: SchemaRef, known: Known) -> Tables {
-    let lineage = Some(TableLineage::default());
-    Tables::from([(String::new(), Made { schema, known, lineage })])
-}
-
-/// The tables of some items and of one more: columns add up.
-fn together(mut all: Tables, more: Tables) -> Tables {
-    for (name, made) in more {
-        match all.get_mut(&name) {
-            None => _ = all.insert(name, made),
-            Some(known) if known.schema == made.schema => known.known = known.known.max(made.known),
-            Some(known) => {
-                let mut fields: Vec<Arc<Field>> = known.schema.fields().iter().cloned().collect();
-                for field in made.schema.fields() {
-                    match known.schema.field_with_name(field.name()) {
-                        Err(_) => fields.push(Arc::clone(field)),
-                        Ok(other) if other.data_type() == field.data_type() => {}
-                        // The type that both fit is found when the tables are put together.
-                        Ok(_) => known.known = known.known.max(Known::Partly),
-                    }
-                }
-                known.schema = Arc::new(Schema::new(fields));
-                known.known = known.known.max(made.known);
-            }
-        }
-    }
-    all
-}
-
 /// Whether a text has a name, and not only a longer one.
 fn has_word(text: &str, name: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
@@ -534,38 +453,7 @@ fn has_word(text: &str, name: &str) -> bool {
 }
 
 /// How sure the least sure of the `$names` is that a text uses.
-fn least_sure(binds: &[(String, Sure)], text: &str) -> Sure {
+pub(super) fn least_sure(binds: &[(String, Sure)], text: &str) -> Sure {
     let used = binds.iter().filter(|(name, _)| has_word(text, &format!("${name}")));
     used.map(|(_, sure)| *sure).max().unwrap_or(Sure::Value)
-}
-
-fn text_of(check: &Check) -> String {
-    match &check.rule {
-        CheckRule::Where(text) | CheckRule::Sql(text) => text.clone(),
-        _ => String::new(),
-    }
-}
-
-/// The name in the DAG of a table of a task.
-fn table_name(task: &Task, output: &str) -> String {
-    if output.is_empty() { task.name.to_string() } else { format!("{}.{output}", task.name) }
-}
-
-/// Tables of these columns without rows.
-fn empty_tables(schemas: &IndexMap<String, SchemaRef>) -> IndexMap<String, Arc<dyn Table>> {
-    let empty = |schema: &SchemaRef| Arc::new(MemoryTable::new(schema.clone(), Vec::new())) as _;
-    schemas.iter().map(|(name, schema)| (name.clone(), empty(schema))).collect()
-}
-
-/// The same lineage in the names of the DAG's tables.
-fn in_tables(lineage: &TableLineage, task: &Task) -> TableLineage {
-    let table = |name: &ColumnName| {
-        let read = task.reads.iter().find(|read| read.alias == name.table)?;
-        Some(Origins::identity(&read.table, &name.column))
-    };
-    let columns = lineage.columns.iter();
-    TableLineage {
-        columns: columns.map(|(name, origins)| (name.clone(), origins.through(table))).collect(),
-        rows: lineage.rows.through(table),
-    }
 }
