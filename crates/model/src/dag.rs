@@ -482,6 +482,11 @@ impl Dag {
         &self.order
     }
 
+    /// The task itself, or the group that it is a member of.
+    pub fn outermost(&self, ix: TaskIx) -> TaskIx {
+        self.task(ix).group.unwrap_or(ix)
+    }
+
     /// The members of a group, in the order of the file.
     pub fn members(&self, ix: TaskIx) -> &[TaskIx] {
         &self.families[ix.at()].members

@@ -51,7 +51,7 @@ fn with_all_after(dag: &Dag, ix: TaskIx) -> BTreeSet<TaskIx> {
     while let Some(ix) = open.pop() {
         let own = std::iter::once(&ix).chain(dag.members(ix));
         for after in own.flat_map(|ix| dag.downstream(*ix)) {
-            let after = outermost(dag, *after);
+            let after = dag.outermost(*after);
             if found.insert(after) {
                 open.push(after);
             }
@@ -64,10 +64,5 @@ fn with_all_after(dag: &Dag, ix: TaskIx) -> BTreeSet<TaskIx> {
 fn before(dag: &Dag, ix: TaskIx) -> BTreeSet<TaskIx> {
     let own = std::iter::once(&ix).chain(dag.members(ix));
     let edges = own.flat_map(|ix| &dag.task(*ix).upstream);
-    edges.map(|edge| outermost(dag, edge.task)).filter(|before| *before != ix).collect()
-}
-
-/// The task itself, or the group that it is a member of.
-fn outermost(dag: &Dag, ix: TaskIx) -> TaskIx {
-    dag.task(ix).group.unwrap_or(ix)
+    edges.map(|edge| dag.outermost(edge.task)).filter(|before| *before != ix).collect()
 }

@@ -173,18 +173,12 @@ fn of_runs(node: &Node, dag: &Dag, tasks: &[TaskIx]) -> Result<Vec<(TaskIx, Foun
     Ok(found.into_iter().collect())
 }
 
-/// Whether a task that goes reads a table or a value of this one.
+/// Whether a task that goes wants more of this one than to come after it.
 fn is_used(dag: &Dag, ix: TaskIx, going: impl Fn(TaskIx) -> bool) -> bool {
-    let outermost = |ix: TaskIx| dag.task(ix).group.unwrap_or(ix);
-    let own = dag.task(ix).name.as_str();
-    let all = dag.tasks().iter().enumerate();
-    all.filter(|(at, _)| going(outermost(TaskIx(*at as u32)))).any(|(_, task)| {
-        let mut paths = task.references();
-        paths.extend(task.when.iter().flat_map(tidemill_model::expr::Expr::references));
-        let list = task.mapping.as_ref().map(|mapping| &mapping.list);
-        paths.extend(list.into_iter().flat_map(tidemill_model::expr::Expr::references));
-        task.reads.iter().any(|read| outermost(read.task) == ix)
-            || paths.iter().any(|path| path.len() > 1 && path[0] == "tasks" && path[1] == own)
+    let all = (0..dag.tasks().len()).map(|at| TaskIx(at as u32));
+    let goes = all.filter(|task| going(dag.outermost(*task)));
+    goes.flat_map(|task| &dag.task(task).upstream).any(|edge| {
+        dag.outermost(edge.task) == ix && edge.why.iter().any(|why| why != "depends_on")
     })
 }
 
