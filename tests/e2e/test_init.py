@@ -38,3 +38,15 @@ def test_the_frame_of_a_connector(home, tmp_path):
     assert "impl Connector for MySystem" in text and 'const NAME: &\'static str = "my_system";' in text
     assert "is there already" in home.call("new", "connector", "my_system", "--src", src, code=1).err
     assert "is no name of a connector" in home.call("new", "connector", "My-System", "--src", src, code=1).err
+
+
+def test_what_is_made_passes_its_own_checks(home, tmp_path):
+    """The CI file of a project asks for this; a stranger's first push should not fail."""
+    project = tmp_path / "shop"
+    home.call("init", project)
+    home.call("new", "dag", "refunds", "--dags", project / "dags")
+    assert "0 would change" in home.call("fmt", "--check", project / "dags").out
+    assert "0 errors, 0 warnings" in home.call("validate", "--strict", project / "dags").out
+    steps = (project / ".github" / "workflows" / "dags.yaml").read_text()
+    for step in ("fmt --check dags", "validate --strict dags", "test dags"):
+        assert f"run: tidemill {step}" in steps
