@@ -947,7 +947,7 @@ NOT_KNOWN = {
     "a secret": (source("csv", "path: orders.csv, encoding: '${{ secrets.e }}'"), {"rows_of": "its settings name secrets"}),
     "an item": ("params: {l: {type: json}}\ntasks:\n  rows_of: {for_each: params.l, ingest: {csv: {path: '${{ item }}'}}}\n",
                 {"rows_of": "its settings depend on an item of a list that is not known"}),
-    "no item": (SOURCES + "  made: {for_each: '[]', transform: {sql: select nope from orders}}\n",
+    "no item": (SOURCES + "  made: {for_each: '[]', ingest: {csv: {path: '${{ item }}'}}}\n",
                 {"made": "the list that it is mapped over is empty"}),
     "a text that may be a number": ("params: {p: {type: string}}\n" + sql("select cast($p as bigint) as n from orders"),
                                     {"made": "it depends on values of a run"}),
@@ -957,6 +957,12 @@ NOT_KNOWN = {
         "  made: {ingest: {parquet: {path: orders.parquet}}, checks: [{not_null: nope}], depends_on: [out]}\n"
         "  last: {run: [x], from: customers}\n", {"made": "`out` may write what it reads"}),
 }
+
+
+def test_a_list_that_is_empty_for_now(shop):
+    text = SOURCES + "  made: {for_each: '[]', transform: {sql: select nope from orders}}\n"
+    [said] = found(shop, text)
+    assert said.startswith("warning TM0701 4:50 `orders` has no column `nope`")
 
 
 @pytest.mark.parametrize("text,why", NOT_KNOWN.values(), ids=NOT_KNOWN)

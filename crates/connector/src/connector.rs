@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tidemill_model::SettingProblem;
 use tidemill_model::near::did_you_mean;
 use tidemill_model::words::listed;
+use tidemill_model::{SettingProblem, TableRef};
 
 use crate::config::{self, Findings};
 use crate::connection::Connection;
@@ -124,6 +124,12 @@ pub trait Source: Send {
     ///
     /// After a retryable error the same call may be made again; no row is lost or repeated.
     async fn next_batch(&mut self) -> Result<Option<RecordBatch>, ConnectorError>;
+
+    /// The table that this source reads whole, if it lies in the home: it is then handed on, and
+    /// no row is read.
+    fn stored(&self) -> Option<TableRef> {
+        None
+    }
 
     /// Rows set aside since the last call.
     fn take_rejects(&mut self) -> Vec<RejectedRow> {

@@ -6,6 +6,7 @@
 //!
 //! * [`csv`], [`jsonl`], [`mod@parquet`]: files;
 //! * [`http`]: rows from JSON, JSON lines or CSV behind a URL, page by page;
+//! * [`dataset`]: the table that another DAG made;
 //! * [`outbox`]: a folder of messages, ready to be sent.
 //!
 //! They share: `ahead` (reading on several threads, in order), `files` (patterns, unpacking, encodings, publishing), `columns` (types by name,
@@ -20,6 +21,7 @@ mod ahead;
 mod cells;
 mod columns;
 pub mod csv;
+pub mod dataset;
 mod files;
 pub mod http;
 mod json;
@@ -33,13 +35,17 @@ use std::sync::Arc;
 pub use columns::{ColumnType, ColumnTypes, OnBadRow, Rename, RenameRule, type_name};
 use tidemill_connector::connector::SharedConnector;
 
-/// Every connector of this crate, in the order of the documentation.
-pub fn connectors() -> Vec<SharedConnector> {
+use self::dataset::{Dataset, Datasets};
+
+/// Every connector of this crate, in the order of the documentation. Datasets are found in
+/// `datasets`.
+pub fn connectors(datasets: Arc<dyn Datasets>) -> Vec<SharedConnector> {
     vec![
         Arc::new(csv::Csv),
         Arc::new(jsonl::Jsonl),
         Arc::new(parquet::Parquet),
         Arc::new(http::Http),
+        Arc::new(Dataset::new(datasets)),
         Arc::new(outbox::Outbox),
     ]
 }

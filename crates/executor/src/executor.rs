@@ -19,7 +19,7 @@ use crate::attempt::{Attempt, summary};
 use crate::flag::{Stop, StopFlag};
 use crate::logs::{AttemptLog, LogLimits, path_of};
 use crate::mask::Masker;
-use crate::outside::{Clock, Connections, HomePaths, Results, Secrets, SmallTables};
+use crate::outside::{Clock, Columns, Connections, HomePaths, Results, Secrets, SmallTables};
 use crate::process::spawn::Spawner;
 use crate::process::tree::adopt_orphans;
 use crate::tables::TableStore;
@@ -57,6 +57,8 @@ pub struct ExecutorConfig {
     pub secrets: Arc<dyn Secrets>,
     /// Earlier results.
     pub results: Arc<dyn Results>,
+    /// Columns of tables that were not made.
+    pub columns: Arc<dyn Columns>,
     /// This program's own file, whose `main` begins with [`crate::process::entry`].
     pub program: PathBuf,
     /// Limits.
@@ -96,6 +98,7 @@ pub(crate) struct Shared {
     pub(crate) connections: Arc<dyn Connections>,
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) results: Arc<dyn Results>,
+    pub(crate) columns: Arc<dyn Columns>,
     pub(crate) spawner: Spawner,
     pub(crate) limits: ExecLimits,
     pub(crate) clock: Arc<dyn Clock>,
@@ -143,6 +146,7 @@ impl Executor {
                 connections: config.connections,
                 secrets: config.secrets,
                 results: config.results,
+                columns: config.columns,
                 spawner,
                 home,
                 limits: config.limits,

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use tidemill_connector::{Connection, ConnectorError};
-use tidemill_model::{Secret, Timestamp};
+use tidemill_connector::{Connection, ConnectorError, SchemaRef};
+use tidemill_model::{AttemptOrder, Secret, Timestamp};
 
 /// Where small tables are kept.
 pub trait SmallTables: Send + Sync {
@@ -32,6 +33,14 @@ pub trait Results: Send + Sync {
     fn get(&self, key: &str) -> Option<Vec<u8>>;
     /// Keeps a value until `expires`.
     fn put(&self, key: &str, value: &[u8], expires: Timestamp);
+}
+
+/// The columns of tables that were not made, as far as something tells them: the DAG, the files
+/// that it reads, an earlier run.
+#[async_trait]
+pub trait Columns: Send + Sync {
+    /// The columns that this table of the order's DAG would have had.
+    async fn of(&self, order: &AttemptOrder, table: &str) -> Option<SchemaRef>;
 }
 
 /// The wall clock, for the times in logs. Time limits do not depend on it.

@@ -1,7 +1,7 @@
 //! What an attempt would do, with every expression evaluated and secrets by their names.
 
 use serde_json::{Map, Value, json};
-use tidemill_model::dag::Command;
+use tidemill_model::dag::{Command, Task};
 use tidemill_model::expr::{ExprError, Scope};
 use tidemill_model::template::as_text;
 use tidemill_model::{Action, AttemptOrder, TaskError};
@@ -38,6 +38,9 @@ pub fn rendered(order: &AttemptOrder) -> Result<Value, TaskError> {
         _ => json!({}),
     };
     form.insert(task.action.key().to_owned(), does);
+    if let Some(workdir) = workdir(task, &scope).map_err(wrong)? {
+        form.insert("workdir".to_owned(), workdir.into());
+    }
     for (name, value) in &task.env {
         env.insert(name.clone(), value.render(&scope).map_err(wrong)?);
     }
@@ -49,6 +52,12 @@ pub fn rendered(order: &AttemptOrder) -> Result<Value, TaskError> {
         }
     }
     Ok(Value::Object(form))
+}
+
+/// The folder in which the command of a task runs, from that of the DAG, if it is not that one.
+pub(crate) fn workdir(task: &Task, scope: &Scope) -> Result<Option<String>, ExprError> {
+    let workdir = task.workdir.as_ref().map(|workdir| workdir.render(scope)).transpose()?;
+    Ok(workdir.as_ref().map(as_text))
 }
 
 /// The words of a command; of a script, its text and the values of its variables.

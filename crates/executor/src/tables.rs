@@ -235,6 +235,21 @@ impl AttemptOutputs {
         }
     }
 
+    /// Takes a table that lies in the store already, under this name.
+    pub(crate) fn adopt(&self, name: &str, table: TableRef) -> Result<(), ConnectorError> {
+        let small = self.store.again(std::slice::from_ref(&table))?.pop().map(|small| small.bytes);
+        let table = TableRef { name: self.full_name(name), ..table };
+        let mut shared = self.lock();
+        shared.created.push(name.to_owned());
+        shared.finished.push((name.to_owned(), Finished { table, small }));
+        Ok(())
+    }
+
+    /// The name in the DAG of one of the task's tables.
+    fn full_name(&self, name: &str) -> String {
+        if name.is_empty() { self.task.clone() } else { format!("{}.{name}", self.task) }
+    }
+
     /// Forgets a finished table, so that another can take its name.
     pub(crate) fn withdraw(&self, name: &str) {
         let mut shared = self.lock();
@@ -276,8 +291,7 @@ impl Outputs for AttemptOutputs {
         }
         shared.created.push(name.to_owned());
         drop(shared);
-        let full =
-            if name.is_empty() { self.task.clone() } else { format!("{}.{name}", self.task) };
+        let full = self.full_name(name);
         let spool = Spool::new(&self.store.folder);
         let schema_hash = schema_hash(&schema);
         let writer = TableFile::create(spool, schema)?;

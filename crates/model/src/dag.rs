@@ -115,6 +115,8 @@ pub struct Task {
     pub pool: PoolName,
     /// Environment variables of its command.
     pub env: IndexMap<String, Template>,
+    /// The folder in which its command runs, from that of the DAG; without it, that of the DAG.
+    pub workdir: Option<Template>,
     /// When an earlier result is used again.
     pub cache: Option<Cache>,
     /// What its command leaves.
@@ -193,6 +195,7 @@ impl Task {
             checks: Vec::new(),
             pool,
             env: IndexMap::new(),
+            workdir: None,
             cache: None,
             outputs: IndexMap::new(),
             group: None,
@@ -206,7 +209,7 @@ impl Task {
     /// so it is not among them.
     pub fn references(&self) -> BTreeSet<Path> {
         let mut paths: BTreeSet<Path> = self.bind.values().flat_map(Expr::references).collect();
-        paths.extend(self.env.values().flat_map(Template::references));
+        paths.extend(self.env.values().chain(&self.workdir).flat_map(Template::references));
         let cache_key = self.cache.iter().flat_map(|cache| &cache.key);
         paths.extend(cache_key.flat_map(Expr::references));
         match &self.action {
@@ -307,6 +310,26 @@ pub enum Action {
     Approve(Approve),
     /// Runs another DAG, and waits for it.
     Call(Call),
+}
+
+/// What is wrong with a path that shall lead to a folder inside of another, if something is. An
+/// expression in it counts as one folder.
+pub fn leaves(path: &str) -> Option<&'static str> {
+    if path.starts_with(['/', '~', '\\']) || path.get(1..2) == Some(":") {
+        return Some("is no path from the folder of the DAG");
+    }
+    let mut depth = 0_i64;
+    for part in path.split('/') {
+        depth += match part {
+            ".." => -1,
+            "" | "." => 0,
+            _ => 1,
+        };
+        if depth < 0 {
+            return Some("leads out of the folder of the DAG");
+        }
+    }
+    None
 }
 
 /// What is waited for.

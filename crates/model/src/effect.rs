@@ -53,6 +53,9 @@ pub struct AttemptOrder {
     pub logical_time: Timestamp,
     /// The tables it reads, by the name that its settings use.
     pub inputs: Vec<(String, TableRef)>,
+    /// The tables that it would read, but the tasks that make them were skipped: by the name that
+    /// its settings use, the name of the table. They have no rows.
+    pub skipped: Vec<(String, String)>,
     /// The rows of the built-in table `run_tasks`, when it reads that.
     pub run_tasks: Option<Vec<RunTask>>,
     /// The attempt is that of a mapped task as a whole: it puts the tables of the items together.
@@ -169,19 +172,21 @@ fn gather(run: &DagRun, task: Instance) -> Gather {
 fn order(run: &DagRun, at: Instance) -> AttemptOrder {
     let dag = run.dag();
     let task = dag.task(at.task);
-    let inputs = task
-        .reads
-        .iter()
-        .filter_map(|read| {
-            // A member of a mapped group reads what the others made for the same item.
-            let same_item = dag.is_repeated(read.task) && dag.root(read.task) == dag.root(at.task);
-            let maker =
-                if same_item { Instance { task: read.task, ..at } } else { read.task.into() };
-            let result = run.instance(maker)?.result.as_deref()?;
-            let table = result.tables.iter().find(|t| t.name == read.table)?;
-            Some((read.alias.clone(), table.clone()))
-        })
-        .collect();
+    let (mut inputs, mut skipped) = (Vec::new(), Vec::new());
+    for read in &task.reads {
+        // A member of a mapped group reads what the others made for the same item.
+        let same_item = dag.is_repeated(read.task) && dag.root(read.task) == dag.root(at.task);
+        let maker = if same_item { Instance { task: read.task, ..at } } else { read.task.into() };
+        let Some(maker) = run.instance(maker) else { continue };
+        let mut made = maker.result.iter().flat_map(|result| &result.tables);
+        match made.find(|table| table.name == read.table) {
+            Some(table) => inputs.push((read.alias.clone(), table.clone())),
+            None if maker.state == TaskState::Skipped => {
+                skipped.push((read.alias.clone(), read.table.clone()));
+            }
+            None => {}
+        }
+    }
     let run_tasks = task.reads_run_tasks.then(|| {
         run.tasks()
             .iter()
@@ -203,6 +208,7 @@ fn order(run: &DagRun, at: Instance) -> AttemptOrder {
         interval: run.head.interval,
         logical_time: run.head.logical_time(),
         inputs,
+        skipped,
         run_tasks,
         gather: None,
         dag: Arc::clone(dag),

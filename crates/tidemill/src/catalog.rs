@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidemill_connector::Registry;
+use tidemill_connectors::dataset::Datasets;
 use tidemill_profile::ProfileStore;
 use tidemill_spec::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 use tidemill_sql::Engine;
@@ -11,8 +12,12 @@ use tidemill_sql::Engine;
 use crate::beside::Beside;
 
 /// The registry: the slices that the crates export, in the order of the documentation.
-pub(crate) fn registry(engine: &Arc<Engine>, profiles: &Arc<ProfileStore>) -> Registry {
-    let mut connectors = tidemill_connectors::connectors();
+pub(crate) fn registry(
+    engine: &Arc<Engine>,
+    profiles: &Arc<ProfileStore>,
+    datasets: Arc<dyn Datasets>,
+) -> Registry {
+    let mut connectors = tidemill_connectors::connectors(datasets);
     connectors.extend(tidemill_profile::connectors(Arc::clone(profiles)));
     let mut transforms = tidemill_sql::transforms(Arc::clone(engine));
     transforms.extend(tidemill_profile::transforms(Arc::clone(engine)));

@@ -15,6 +15,7 @@
 #[macro_use]
 mod out;
 mod part;
+mod past;
 mod planning;
 
 mod access;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tidemill_connector::Registry;
+use tidemill_connectors::dataset::NoDatasets;
 use tidemill_executor::{ExecLimits, Executor, ExecutorConfig, HomePaths, SmallTables};
 use tidemill_model::{Dag, Effect, Limits, RunId, Timestamp, Version};
 use tidemill_profile::ProfileStore;
@@ -21,6 +22,7 @@ use crate::catalog::{catalog, registry};
 use crate::commands::Globals;
 use crate::failure::Failure;
 use crate::folder::{Changes, DagFolder};
+use crate::past::{KnownColumns, Past};
 use crate::results::KeptResults;
 use crate::secrets::SecretStore;
 
@@ -73,7 +75,8 @@ impl tidemill_executor::Clock for SystemClock {
     }
 }
 
-/// The registry without a home: for commands that only look at files.
+/// Connectors, transforms and the engine: what tells what a DAG would do. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Toolbox {
     /// Connectors and transforms.
     pub(crate) registry: Registry,
@@ -82,7 +85,7 @@ pub(crate) struct Toolbox {
 }
 
 impl Toolbox {
-    /// Everything that can be named in a DAG; nothing of it is run.
+    /// Everything that can be named in a DAG, without a home: for commands that only look at files.
     pub(crate) fn open(globals: &Globals) -> Result<Self, Failure> {
         let spill = std::env::temp_dir().join(format!("tidemill-{}", std::process::id()));
         let engine = engine(globals.sql_memory, spill)?;
@@ -91,7 +94,8 @@ impl Toolbox {
             tidemill_profile::StoreOptions::default(),
         )
         .map_err(Failure::said)?;
-        Ok(Self { registry: registry(&engine, &Arc::new(profiles)), engine })
+        let registry = registry(&engine, &Arc::new(profiles), Arc::new(NoDatasets));
+        Ok(Self { registry, engine })
     }
 }
 
@@ -196,7 +200,9 @@ impl Node {
         let profiles =
             ProfileStore::open(Arc::clone(&profiles_kv), options).map_err(Failure::said)?;
         let profiles = Arc::new(profiles);
-        let registry = registry(&engine, &profiles);
+        let past = Past::default();
+        let registry = registry(&engine, &profiles, Arc::new(past.clone()));
+        let toolbox = Toolbox { registry: registry.clone(), engine: Arc::clone(&engine) };
         // A stored version is loaded again without regard to the connections of today.
         let resolver = resolver(catalog(&registry, None));
         let catalog = Arc::new(catalog(&registry, Some(&beside)));
@@ -221,6 +227,7 @@ impl Node {
                 connections: Arc::clone(&beside) as _,
                 secrets,
                 results: Arc::clone(&results) as _,
+                columns: Arc::new(KnownColumns::new(toolbox, Some(past.clone()))),
                 program: own_program()?,
                 limits: ExecLimits::default(),
                 clock: Arc::new(SystemClock),
@@ -246,6 +253,7 @@ impl Node {
             Mode::Serve | Mode::Own | Mode::End(_) => start(&store, settings, &executor)?,
         };
         let _ = to_scheduler.set(work.scheduler.clone());
+        past.open(work.scheduler.clone(), executor.tables().clone());
         Ok(Arc::new(Self {
             mode,
             home,

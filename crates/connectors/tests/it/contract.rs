@@ -2,15 +2,14 @@
 
 use serde_json::{Value, json};
 use tidemill_connector::Guarantee;
-use tidemill_connectors::connectors;
 
-use crate::support::{connector, folder, open, sink_context, source_context, yaml};
+use crate::support::{all, connector, folder, open, sink_context, source_context, yaml};
 
 #[test]
 fn the_catalogue() {
-    let names: Vec<&str> = connectors().iter().map(|c| c.name()).collect();
-    assert_eq!(names, ["csv", "jsonl", "parquet", "http", "outbox"]);
-    let ends: Vec<(bool, bool, Option<&str>)> = connectors()
+    let names: Vec<&str> = all().iter().map(|c| c.name()).collect();
+    assert_eq!(names, ["csv", "jsonl", "parquet", "http", "dataset", "outbox"]);
+    let ends: Vec<(bool, bool, Option<&str>)> = all()
         .iter()
         .map(|c| {
             (
@@ -27,6 +26,7 @@ fn the_catalogue() {
             (true, true, Some("atomic publish")),
             (true, true, Some("atomic publish")),
             (true, false, None),
+            (true, false, None),
             (false, true, Some("idempotent")),
         ]
     );
@@ -35,7 +35,7 @@ fn the_catalogue() {
 /// Every key of an example is in the schema, and every setting is explained.
 #[test]
 fn examples_and_explanations() {
-    for connector in connectors() {
+    for connector in all() {
         let (source, sink) = connector.examples();
         for (example, schema) in
             [(source, connector.source_schema()), (sink, connector.sink_schema())]
@@ -62,7 +62,7 @@ fn examples_and_explanations() {
 #[tokio::test]
 async fn examples_parse() {
     let folder = folder(&[]);
-    for connector in connectors() {
+    for connector in all() {
         let (source, sink) = connector.examples();
         let mut errors = Vec::new();
         if !source.is_empty() {

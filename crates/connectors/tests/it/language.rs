@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
+use crate::support::all;
 use tidemill_connector::conformance::misspelled;
-use tidemill_connectors::connectors;
 use tidemill_spec::{Catalog, ConnectorInfo, SettingsCheck, SourceText, load_dag};
 
 use crate::support::{connector, folder, sink_context, source_context, yaml};
@@ -23,7 +23,7 @@ fn catalog() -> Catalog {
             sink_example: connector.examples().1.to_owned(),
         }
     };
-    Catalog { connectors: connectors().into_iter().map(info).collect(), ..Catalog::default() }
+    Catalog { connectors: all().into_iter().map(info).collect(), ..Catalog::default() }
 }
 
 /// What is said of a DAG, without the drawing: `LINE:COLUMN message; help`.
@@ -111,7 +111,7 @@ fn a_misspelled_key_is_shown_where_it_stands() {
         assert!(one.ends_with(&format!("`{wrong}`; did you mean `{meant}`?")), "{one}");
         refused += 1;
     };
-    for connector in connectors() {
+    for connector in all() {
         let (source, sink) = connector.examples();
         if !source.is_empty() {
             for (wrong, settings) in misspelled(&yaml(source)) {

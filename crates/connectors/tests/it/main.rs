@@ -4,6 +4,7 @@
 mod contract;
 mod csv_read;
 mod csv_write;
+mod dataset;
 mod http;
 mod jsonl;
 mod language;

@@ -16,9 +16,15 @@ use tidemill_connector::{
     Connection, ConnectorError, RejectedRow, Sink, SinkContext, Source, SourceContext,
 };
 use tidemill_connectors::connectors;
+use tidemill_connectors::dataset::NoDatasets;
+
+/// Every connector; there is no dataset.
+pub(crate) fn all() -> Vec<SharedConnector> {
+    connectors(Arc::new(NoDatasets))
+}
 
 pub(crate) fn connector(name: &str) -> SharedConnector {
-    connectors().into_iter().find(|c| c.name() == name).expect("a connector of this name")
+    all().into_iter().find(|c| c.name() == name).expect("a connector of this name")
 }
 
 /// A folder with these files; names that end in `.gz` are packed.

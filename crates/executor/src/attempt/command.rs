@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidemill_model::dag::Command;
+use tidemill_model::dag::{Command, leaves};
 use tidemill_model::expr::Scope;
 use tidemill_model::template::as_text;
 use tidemill_model::{FailureKind, TaskError};
@@ -16,6 +17,7 @@ use super::files::Files;
 use super::{Attempt, Ended};
 use crate::logs::{AttemptLog, Stream};
 use crate::process::spawn::{Order, Started};
+use crate::rendered::workdir;
 use crate::scope::{expression_error, with_secrets};
 
 /// A command that ends with this code says that there was nothing to do.
@@ -55,13 +57,12 @@ pub(crate) async fn run(attempt: &Attempt, command: &Command) -> Ended {
         Err(error) => return Attempt::failed(&error),
     };
     env.extend(files.variables());
-    let folder = &attempt.order.dag.folder;
-    if !folder.is_dir() {
-        let text = format!("the folder `{}` of the DAG is not there", folder.display());
-        return Ended::Failed(TaskError::new(FailureKind::Misconfigured, text));
-    }
+    let folder = match folder_of(attempt, &scope) {
+        Ok(folder) => folder,
+        Err(error) => return Ended::Failed(error),
+    };
     let name = attempt.order.dag.name_of(attempt.order.id.task);
-    let order = Order { id: &attempt.order.id, task: &name, words, env, folder };
+    let order = Order { id: &attempt.order.id, task: &name, words, env, folder: &folder };
     let started = match attempt.shared.spawner.start(order, &attempt.stop).await {
         Ok(started) => started,
         Err(error) => {
@@ -80,6 +81,27 @@ pub(crate) async fn run(attempt: &Attempt, command: &Command) -> Ended {
         None => files.collect(attempt).await,
         Some(ended) => ended,
     }
+}
+
+/// The folder in which the command runs.
+fn folder_of(attempt: &Attempt, scope: &Scope) -> Result<PathBuf, TaskError> {
+    let (task, of_dag) = (attempt.task(), &attempt.order.dag.folder);
+    let wrong = |text: String| TaskError::new(FailureKind::Misconfigured, text);
+    if !of_dag.is_dir() {
+        return Err(wrong(format!("the folder `{}` of the DAG is not there", of_dag.display())));
+    }
+    let below = workdir(task, scope).map_err(|error| expression_error(task, "workdir", &error))?;
+    let Some(below) = below else { return Ok(of_dag.clone()) };
+    let at = || Some(format!("`workdir` of task `{}`", task.name));
+    if let Some(why) = leaves(&below) {
+        return Err(wrong(format!("`{below}` {why}")).at(at()));
+    }
+    let folder = of_dag.join(&below);
+    if !folder.is_dir() {
+        let text = format!("the folder `{}` is not there", folder.display());
+        return Err(wrong(text).at(at()).help(Some("create it, or name another".to_owned())));
+    }
+    Ok(folder)
 }
 
 /// The words of the command and its variables, all expressions rendered.

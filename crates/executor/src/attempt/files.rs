@@ -47,7 +47,7 @@ impl Files {
     /// Writes the tables that the command reads.
     pub(super) async fn prepare(attempt: &Attempt) -> Result<Self, ConnectorError> {
         let task = attempt.task();
-        let tables = attempt.inputs()?;
+        let tables = attempt.inputs().await?;
         let (inputs, outputs) = (Variables::new(), Variables::new());
         let mut files = Self { folder: None, inputs, outputs, rows: 0 };
         if tables.is_empty() && task.outputs.is_empty() {

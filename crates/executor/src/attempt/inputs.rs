@@ -13,17 +13,30 @@ use super::Attempt;
 use super::schemas::{RUN_TASKS, of_run_tasks};
 
 impl Attempt {
-    /// Tables by the names that the task's settings use.
-    pub(crate) fn inputs(&self) -> Result<IndexMap<String, Arc<dyn Table>>, ConnectorError> {
+    /// Tables by the names that the task's settings use. One whose task was skipped has no rows.
+    pub(crate) async fn inputs(&self) -> Result<IndexMap<String, Arc<dyn Table>>, ConnectorError> {
         let mut tables: IndexMap<String, Arc<dyn Table>> = IndexMap::new();
         for (alias, table) in &self.order.inputs {
             tables.insert(alias.clone(), self.shared.tables.open(table)?);
         }
-        // A table whose task was skipped is not among the inputs.
+        for (alias, table) in &self.order.skipped {
+            let schema = self.shared.columns.of(&self.order, table).await.ok_or_else(|| {
+                ConnectorError::misconfigured(format!(
+                    "table `{table}` has no rows, because its task was skipped, and nothing tells \
+                     its columns"
+                ))
+                .help(
+                    "declare them with `columns` of the source or of `outputs`, or give this task \
+                     a `when`; once a run has made the table, its columns are known",
+                )
+            })?;
+            self.log.note(&format!("`{table}` has no rows: its task was skipped"));
+            tables.insert(alias.clone(), Arc::new(MemoryTable::new(schema, Vec::new())));
+        }
         for read in &self.task().reads {
             if !tables.contains_key(&read.alias) {
                 return Err(ConnectorError::misconfigured(format!(
-                    "table `{}` is not there: its task was skipped or made no such table",
+                    "table `{}` is not there: its task failed, has not ended, or made no such table",
                     read.table
                 ))
                 .help("give this task a `when`, or a `trigger_rule` that waits for the table"));

@@ -37,7 +37,7 @@ impl Attempt {
         let found = self.shared.registry.connector(connector).ok_or_else(|| {
             ConnectorError::misconfigured(format!("there is no connector `{connector}`"))
         })?;
-        let tables = self.inputs()?;
+        let tables = self.inputs().await?;
         let (_, table) = tables.first().ok_or_else(|| {
             ConnectorError::misconfigured("this load has no table to write")
                 .help("name one with `from: TABLE`")

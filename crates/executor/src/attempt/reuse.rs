@@ -18,7 +18,7 @@ use tidemill_model::time::human_duration;
 use tidemill_model::{Action, Reused, TaskResult, Timestamp};
 
 use super::{Attempt, Ended};
-use crate::rendered::rendered_command;
+use crate::rendered::{rendered_command, workdir};
 use crate::scope::{binds, without_secrets};
 
 /// Files up to this size count with their contents, larger ones with their size and time.
@@ -91,7 +91,7 @@ impl Attempt {
     /// All that the result will be made from; `None` where that cannot be told.
     fn made_from(&self, cache: &Cache) -> Result<Option<Value>, MadeFromError> {
         let (task, order) = (self.task(), &self.order);
-        if order.run_tasks.is_some() {
+        if order.run_tasks.is_some() || !order.skipped.is_empty() {
             return Ok(None);
         }
         let scope = without_secrets(order, task);
@@ -131,7 +131,9 @@ impl Attempt {
             .map(|(name, value)| Ok((name.clone(), value.render(&scope)?)))
             .collect();
         let interval = matches!(task.action, Action::Run(_)).then_some(order.interval).flatten();
-        let item = order.id.task.item.filter(|_| reads(&order.dag.folder, &texts, "TIDEMILL_ITEM"));
+        let workdir = workdir(task, &scope)?;
+        let folder = order.dag.folder.join(workdir.as_deref().unwrap_or_default());
+        let item = order.id.task.item.filter(|_| reads(&folder, &texts, "TIDEMILL_ITEM"));
         let inputs: Vec<_> =
             order.inputs.iter().map(|(alias, table)| (alias, &table.name, &table.hash)).collect();
         let key = cache.key.as_ref().map(|key| key.eval(&scope)).transpose()?;
@@ -142,7 +144,7 @@ impl Attempt {
             "checks": task.checks,
             "connection": connection,
             "env": env?,
-            "files": files_of(&order.dag.folder, &texts),
+            "files": files_of(&folder, &texts),
             "inputs": inputs,
             "interval": interval,
             "item": item,
@@ -150,6 +152,7 @@ impl Attempt {
             "outputs": task.outputs,
             "reads": task.reads.iter().map(|read| (&read.alias, read.format)).collect::<Vec<_>>(),
             "source": state,
+            "workdir": workdir,
         })))
     }
 }

@@ -45,7 +45,7 @@ impl Attempt {
         let found = self.shared.registry.transform(kind).ok_or_else(|| {
             ConnectorError::misconfigured(format!("there is no transform `{kind}`"))
         })?;
-        let tables = self.inputs()?;
+        let tables = self.inputs().await?;
         let rows_in = tables.values().map(|table| table.rows()).sum();
         let cx = TransformContext {
             tables,
@@ -91,7 +91,7 @@ impl Attempt {
         let scope = with_secrets(&self.order, task, &*self.shared.secrets)?;
         let binds = binds(&self.order, task, &scope)
             .map_err(|error| ConnectorError::misconfigured(error.message))?;
-        let tables = self.inputs()?;
+        let tables = self.inputs().await?;
         let request = CheckRequest {
             task: task.name.as_str(),
             table,

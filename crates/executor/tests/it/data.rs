@@ -163,6 +163,23 @@ async fn the_built_in_table() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_skipped_table_has_no_rows() {
+    let house = House::new();
+    let orders = orders(&house).await;
+    let query = "select o.id, r.why from orders o left join r on r.id = cast(o.id as varchar)";
+    let with = |table: &str| Job {
+        skipped: vec![("r".to_owned(), table.to_owned())],
+        ..sql(&json!(query), &orders)
+    };
+    let (id, result) = house.done(with("returns")).await;
+    assert_eq!(house.rows(table(&result, "work")), ["1 | ", "2 | ", "3 | ", "4 | "]);
+    assert!(house.log(&id).contains("`returns` has no rows: its task was skipped"));
+    let (kind, text) = failure(house.run(with("others")).await.1);
+    assert_eq!(kind, FailureKind::Misconfigured);
+    assert!(text.contains("`others` has no rows") && text.contains("declare them"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_get_tables_as_files() {
     let house = House::new();
     let orders = orders(&house).await;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidemill_connector::connector::SharedConnector;
+use tidemill_connectors::connectors;
+use tidemill_connectors::dataset::NoDatasets;
 use tidemill_executor::Executor;
 use tidemill_executor::logs::{self, LogLimits, Stream};
 use tidemill_model::{
@@ -56,7 +58,7 @@ impl House {
         let slab = Arc::new(Slab::default());
         let program = PathBuf::from(env!("CARGO_BIN_EXE_tidemill-exec-test"));
         let mut config = config(folder.path(), &program, &slab, plan.secrets, plan.grace, plan.log);
-        config.registry.connectors = tidemill_connectors::connectors();
+        config.registry.connectors = connectors(Arc::new(NoDatasets));
         config.registry.connectors.extend(plan.connectors);
         let (sender, reports) = mpsc::unbounded_channel();
         let executor =

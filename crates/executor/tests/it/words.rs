@@ -175,6 +175,29 @@ async fn it_runs_beside_the_dag_without_input_or_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_runs_in_the_folder_that_is_asked_for() {
+    let house = House::new();
+    std::fs::create_dir_all(house.path().join("scripts/eu")).unwrap();
+    let region = |value: &str| Map::from_iter([("region".to_owned(), json!(value))]);
+    let job = |region: Map<String, Value>| Job {
+        params: region,
+        workdir: Some(json!("scripts/${{ params.region }}")),
+        ..Job::shell("pwd", &[])
+    };
+    let (id, _) = house.done(job(region("eu"))).await;
+    let folder = std::fs::canonicalize(house.path().join("scripts/eu")).unwrap();
+    assert_eq!(house.stdout(&id).trim(), folder.display().to_string());
+    for (value, expected) in [
+        ("us", "scripts/us` is not there (`workdir` of task `work`)"),
+        ("../..", "`scripts/../..` leads out of the folder of the DAG (`workdir` of task `work`)"),
+    ] {
+        let (kind, text) = failure(house.run(job(region(value))).await.1);
+        assert_eq!(kind, FailureKind::Misconfigured);
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_open_file_of_ours_is_passed_on() {
     let house = House::new();
     house.put("ours", "");

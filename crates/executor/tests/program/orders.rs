@@ -5,13 +5,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arrow::datatypes::{DataType, Field, Schema};
+use async_trait::async_trait;
 use bytes::Bytes;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
-use tidemill_connector::{Connection, ConnectorError, Registry};
+use tidemill_connector::{Connection, ConnectorError, Registry, SchemaRef};
 use tidemill_executor::logs::LogLimits;
 use tidemill_executor::{
-    Clock, Connections, ExecLimits, ExecutorConfig, HomePaths, Results, Secrets, SmallTables,
+    Clock, Columns, Connections, ExecLimits, ExecutorConfig, HomePaths, Results, Secrets,
+    SmallTables,
 };
 use tidemill_model::dag::{Check, Command, DagHead, Param, ParamKind, Read, Task};
 use tidemill_model::effect::{Gather, RunTask};
@@ -35,9 +38,11 @@ pub(crate) struct Job {
     pub(crate) bind: Vec<(&'static str, &'static str)>,
     pub(crate) checks: Vec<Check>,
     pub(crate) inputs: Vec<(String, TableRef)>,
+    pub(crate) skipped: Vec<(String, String)>,
     pub(crate) run_tasks: Option<Vec<RunTask>>,
     pub(crate) gather: Option<Gather>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) workdir: Option<Value>,
     /// The form in which its inputs are handed over.
     pub(crate) format: FileFormat,
     pub(crate) outputs: Vec<(&'static str, Output)>,
@@ -80,6 +85,12 @@ impl Job {
                 task: TaskIx(0),
                 format: self.format,
             })
+            .chain(self.skipped.iter().map(|(alias, table)| Read {
+                alias: alias.clone(),
+                table: table.clone(),
+                task: TaskIx(0),
+                format: self.format,
+            }))
             .collect();
         let task = Task {
             reads,
@@ -92,6 +103,7 @@ impl Job {
             env: (self.env.iter())
                 .map(|(name, value)| ((*name).to_owned(), template(value)))
                 .collect(),
+            workdir: self.workdir.as_ref().map(template),
             outputs: (self.outputs.into_iter())
                 .map(|(name, output)| (name.parse().expect("a name"), output))
                 .collect(),
@@ -136,6 +148,7 @@ impl Job {
             interval: Some(DataInterval { start, end: start.plus(Duration::from_hours(24)) }),
             logical_time: start,
             inputs: self.inputs,
+            skipped: self.skipped,
             run_tasks: self.run_tasks,
             gather: self.gather,
         })
@@ -209,6 +222,17 @@ impl Results for Remembered {
     }
 }
 
+/// Of `returns` the columns are known: `id` and `why`.
+struct Told;
+
+#[async_trait]
+impl Columns for Told {
+    async fn of(&self, _: &AttemptOrder, table: &str) -> Option<SchemaRef> {
+        let field = |name: &str| Field::new(name, DataType::Utf8, true);
+        (table == "returns").then(|| Arc::new(Schema::new(vec![field("id"), field("why")])))
+    }
+}
+
 /// What an executor of this home works with.
 pub(crate) fn config(
     home: &Path,
@@ -234,6 +258,7 @@ pub(crate) fn config(
         connections: Arc::new(NoConnections),
         secrets: Arc::new(Known(secrets.iter().map(named).collect())),
         results: Arc::new(Remembered::default()),
+        columns: Arc::new(Told),
         program: program.to_owned(),
         limits: ExecLimits { batch_rows: 100, grace, log },
         clock: Arc::new(Wall),

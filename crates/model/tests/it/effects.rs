@@ -6,6 +6,7 @@ use serde_json::json;
 use tidemill_model::dag::{Command, Dag, Read, Task};
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::template::Template;
+use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{
     Action, AttemptOrder, Counts, DagRun, Effect, Instance, RunEvent, RunState, TableRef, TaskIx,
     TaskResult, effects,
@@ -100,6 +101,36 @@ fn an_order_holds_the_tables_it_reads_by_their_alias() {
         order.inputs.iter().map(|(alias, table)| (alias.as_str(), table.name.as_str())).collect();
     assert_eq!(inputs, [("orders", "a"), ("bad", "a.rejects")]);
     assert_eq!(order.run_tasks, None);
+}
+
+#[test]
+fn an_order_tells_the_tables_whose_tasks_were_skipped() {
+    let mut tasks: Vec<Task> =
+        sketches("a; b < a").iter().map(crate::house::Sketch::task).collect();
+    let read = |alias: &str, table: &str| Read {
+        alias: alias.to_owned(),
+        table: table.to_owned(),
+        task: TaskIx(0),
+        format: FileFormat::Arrow,
+    };
+    tasks[1].reads = vec![read("orders", "a"), read("bad", "a.rejects")];
+    tasks[1].trigger_rule = TriggerRule::AllDone;
+    let mut run = begun(&Arc::new(Dag::new(head("d", b"order"), tasks).unwrap()), 1);
+    settle(&mut run, at(1));
+    let (a, b) = (Instance::from(TaskIx(0)), Instance::from(TaskIx(1)));
+    let started =
+        |task| RunEvent::AttemptStarted { task, attempt: 1, map: None, until: None, at: at(2) };
+    run.apply(&started(a)).unwrap();
+    let reason = "nothing to do".to_owned();
+    run.apply(&RunEvent::AttemptSkipped { task: a, attempt: 1, reason, at: at(3) }).unwrap();
+    settle(&mut run, at(4));
+    run.apply(&started(b)).unwrap();
+    let Effect::StartAttempt(order) = effects(&run, &started(b)).remove(0) else {
+        panic!("no attempt")
+    };
+    assert!(order.inputs.is_empty());
+    let skipped = [("orders", "a"), ("bad", "a.rejects")];
+    assert_eq!(order.skipped, skipped.map(|(alias, table)| (alias.to_owned(), table.to_owned())));
 }
 
 #[test]

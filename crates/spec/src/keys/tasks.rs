@@ -206,6 +206,11 @@ pub(crate) static MODIFIERS: &[Key] = &[
     now("pool", "Where the task gets its slot.", pool),
     now("env", "Environment variables of its command.", env),
     now(
+        "workdir",
+        "The folder in which its command runs, from that of the DAG and below it.",
+        || json!({"type": "string", "minLength": 1, "examples": ["scripts"]}),
+    ),
+    now(
         "outputs",
         "What its command leaves, by name: small values for expressions, and tables.",
         || {
@@ -238,11 +243,6 @@ pub(crate) static MODIFIERS: &[Key] = &[
         "rate",
         "How many of its attempts may start in a span: `{limit: 10, per: 1m}`.",
         || json!({"$ref": "#/$defs/rate", "examples": [{"limit": 10, "per": "1m"}]}),
-    ),
-    later(
-        "workdir",
-        "The folder in which its command runs, from that of the DAG.",
-        || json!({"type": "string", "format": "folder", "minLength": 1, "examples": ["scripts"]}),
     ),
     later(
         "dataset",

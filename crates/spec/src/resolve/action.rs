@@ -41,11 +41,6 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
     }
 
     fn ingest(&mut self, entry: &'n Entry, uses: &mut Uses) -> Option<Action> {
-        if entry.key == "dataset" {
-            let message = "this version cannot ingest a `dataset` yet";
-            self.report.later(&codes::LATER_ACTION, entry.place, message);
-            return None;
-        }
         let catalog = self.catalog;
         let info = catalog.connector(&entry.key);
         let schema = info.and_then(|info| info.source.as_ref());

@@ -1,6 +1,6 @@
 //! The command of a `run`.
 
-use tidemill_model::dag::Command;
+use tidemill_model::dag::{Command, leaves};
 use tidemill_model::template::{Template, split};
 
 use super::Resolver;
@@ -10,6 +10,7 @@ use crate::codes;
 use crate::read::value;
 use crate::report::quoted;
 use crate::shell;
+use crate::spec::TaskSpec;
 use crate::yaml::node::{Data, Entry, Node};
 
 /// Where expressions in commands stand. Arguments are seen by every user of the machine, so
@@ -112,5 +113,24 @@ impl Resolver<'_, '_, '_, '_> {
             return None;
         }
         good.then_some(Command::Shell { script: script.text, variables })
+    }
+
+    /// The folder in which a command runs: inside of that of the DAG.
+    pub(crate) fn workdir(&mut self, task: &TaskSpec<'_>, uses: &mut Uses) -> Option<Template> {
+        let entry = task.entries.iter().find(|entry| entry.key == "workdir")?;
+        let text = value::text("`workdir`", entry, self.report)?;
+        // What an expression gives is known when the task runs, and looked at again then.
+        let good = self.text(&entry.node, Spot::of("workdir"), uses);
+        let wrong = match leaves(text) {
+            _ if text.is_empty() => Some((&codes::NOT_ALLOWED, "is empty")),
+            wrong => wrong.map(|wrong| (&codes::OUTSIDE, wrong)),
+        };
+        if let Some((code, wrong)) = wrong {
+            self.report
+                .error(code, entry.node.place, format!("`workdir` {wrong}"))
+                .help("write a folder below that of the DAG file, for example `scripts`");
+            return None;
+        }
+        good.then(|| Template::parse_text(text).ok())?
     }
 }

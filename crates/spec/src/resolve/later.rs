@@ -191,7 +191,6 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
             }
             "dag" => self.awaited_dag(text, place),
             "dataset" => self.dataset(&entry.key, text, place),
-            "folder" => self.folder(node, uses),
             _ => {}
         }
         None
@@ -269,24 +268,6 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
             self.is_own_name(&dag, "waits for a table of its own", place);
         }
     }
-
-    /// A folder inside of that of the DAG.
-    fn folder(&mut self, node: &Node, uses: &mut Uses) {
-        // What an expression gives is known when the task runs, and looked at again then.
-        self.text(node, Spot::of("workdir"), uses);
-        let text = node.text().unwrap_or_default();
-        let wrong = if text.starts_with(['/', '~', '\\']) || text.get(1..2) == Some(":") {
-            "is no path from the folder of the DAG"
-        } else if leaves(text) {
-            "leads out of the folder of the DAG"
-        } else {
-            return;
-        };
-        let message = format!("`workdir` {wrong}");
-        self.report
-            .error(&codes::OUTSIDE, node.place, message)
-            .help("write a folder below that of the DAG file, for example `scripts`");
-    }
 }
 
 /// The most parts of the name of a dataset: those of a table of a member of a group.
@@ -342,33 +323,9 @@ fn is_clock(text: &str) -> bool {
     text.split_once(':').is_some_and(|(hour, minute)| is_part(hour, 23) && is_part(minute, 59))
 }
 
-/// Whether a path leads out of where it starts. An expression counts as one folder.
-fn leaves(path: &str) -> bool {
-    let mut depth = 0_i64;
-    let mut left = false;
-    for part in path.split('/') {
-        depth += match part {
-            ".." => -1,
-            "" | "." => 0,
-            _ => 1,
-        };
-        left |= depth < 0;
-    }
-    left
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_that_lead_out() {
-        for (path, expected) in
-            [("a", false), ("a/../b", false), ("..", true), ("a/../../b", true), ("./..a", false)]
-        {
-            assert_eq!(leaves(path), expected, "{path}");
-        }
-    }
 
     #[test]
     fn times_of_a_day() {

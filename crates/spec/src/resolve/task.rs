@@ -52,6 +52,7 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
         let when = task.when.and_then(|node| self.bare(node, Spot::truth("when"), uses));
         let bind = self.bind(task, uses);
         let env = self.env(task, uses);
+        let workdir = self.workdir(task, uses);
         let cache = task.cache.as_ref().map(|cache| Cache {
             max_age: cache.max_age,
             key: cache.key.and_then(|node| self.bare(node, Spot::of("cache key"), uses)),
@@ -71,6 +72,7 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
             checks: task.checks.iter().map(|check| check.check.clone()).collect(),
             pool: task.pool.clone(),
             env,
+            workdir,
             cache,
             outputs: task.outputs.clone(),
             group: task.group.map(|group| TaskIx(group as u32)),

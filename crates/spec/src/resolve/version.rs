@@ -123,6 +123,9 @@ fn task_form(task: &Task, tasks: &[Task]) -> Value {
     if let Some(Cache { max_age, key }) = &task.cache {
         form["cache"] = json!([max_age, key]);
     }
+    if let Some(workdir) = &task.workdir {
+        form["workdir"] = json!(workdir);
+    }
     if !task.outputs.is_empty() {
         form["outputs"] = sorted(&json!(task.outputs));
     }

@@ -442,6 +442,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
+    use tidemill_connectors::dataset::NoDatasets;
     use tidemill_profile::ProfileStore;
     use tidemill_spec::{SourceText, load_dag};
     use tidemill_sql::{Engine, EngineConfig};
@@ -456,7 +457,7 @@ mod tests {
         let engine = Engine::new(config).expect("an engine");
         let options = tidemill_profile::StoreOptions::default();
         let profiles = ProfileStore::open(Arc::new(MemoryKv::default()), options).expect("a store");
-        registry(&engine, &Arc::new(profiles))
+        registry(&engine, &Arc::new(profiles), Arc::new(NoDatasets))
     }
 
     /// A DAG with the example as a task, with a table for every word that may name one, and with the
@@ -506,6 +507,10 @@ mod tests {
                 checked += 1;
             }
         }
-        assert_eq!(checked, 9 + registry.transforms.len(), "an example for each end and transform");
+        assert_eq!(
+            checked,
+            10 + registry.transforms.len(),
+            "an example for each end and transform"
+        );
     }
 }

@@ -9,7 +9,6 @@ use tidemill_scheduler::Clock;
 use tidemill_spec::{Diagnostic, SourceText, place};
 use tidemill_store::DagSource;
 
-use super::last_run::LastRun;
 use super::{Planned, plan};
 use crate::access::Access;
 use crate::beside::Beside;
@@ -55,11 +54,7 @@ impl Desk {
 
     /// Plans a DAG that was read from `source`.
     pub(crate) async fn plan(&self, dag: Arc<Dag>, source: &DagSource) -> Read {
-        let last = match &self.home {
-            Some(home) => LastRun::of(home, &dag.id).await,
-            None => None,
-        };
-        let mut planned = plan(&dag, &self.toolbox, last.as_ref(), self.now).await;
+        let mut planned = plan(&dag, &self.toolbox, self.home.as_ref(), self.now).await;
         let text = SourceText { path: &source.path, text: &source.text };
         let diagnostics = place(text, std::mem::take(&mut planned.findings));
         Read { dag, planned, diagnostics }

@@ -24,17 +24,20 @@ mod tables;
 mod tasks;
 mod values;
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use tidemill_connector::SchemaRef;
 use tidemill_connectors::type_name;
 use tidemill_model::lineage::TableLineage;
-use tidemill_model::{Dag, Timestamp};
+use tidemill_model::{AttemptOrder, Dag, Timestamp};
 use tidemill_spec::Finding;
 
-use self::last_run::LastRun;
 use self::outside::Outside;
 use self::tasks::Planner;
+use self::values::Values;
+use crate::access::Access;
 use crate::node::Toolbox;
 
 /// Connectors whose columns can be told without asking another system.
@@ -81,20 +84,46 @@ pub(crate) struct Planned {
     pub(crate) unknown: Vec<(String, String)>,
 }
 
-/// Plans a DAG as of `now`, with what the last run left where nothing else is known.
+/// Plans a DAG as of `now`, with what the last runs in the home left where nothing else is known.
 pub(crate) async fn plan(
-    dag: &std::sync::Arc<Dag>,
+    dag: &Arc<Dag>,
     toolbox: &Toolbox,
-    last: Option<&LastRun<'_>>,
+    home: Option<&Access>,
     now: Timestamp,
 ) -> Planned {
-    let mut tasks = Planner::new(dag, toolbox, last, now);
+    let mut planned = gone_through(dag, toolbox, home, Values::new(dag, now)).await;
+    look::at(dag, &mut planned);
+    planned
+}
+
+/// What is known of a table that a run under way did not make.
+pub(crate) async fn columns_in_run(
+    order: &AttemptOrder,
+    table: &str,
+    toolbox: &Toolbox,
+) -> Option<PlannedTable> {
+    let values = Values::of_run(order);
+    gone_through(&order.dag, toolbox, None, values).await.tables.shift_remove(table)
+}
+
+async fn gone_through(
+    dag: &Arc<Dag>,
+    toolbox: &Toolbox,
+    home: Option<&Access>,
+    values: Values,
+) -> Planned {
+    let mut tasks = Planner::new(dag, toolbox, home, values).await;
     for ix in dag.order() {
         tasks.task(*ix).await;
     }
-    let mut planned = tasks.planned;
-    look::at(dag, &mut planned);
-    planned
+    tasks.planned
+}
+
+impl PlannedTable {
+    /// Whether there can be no other columns.
+    pub(crate) fn is_whole(&self) -> bool {
+        !matches!(self.known, Known::Partly | Known::Guessed)
+    }
 }
 
 impl Planned {

@@ -47,7 +47,8 @@ fn event(names: &Names<'_>, planned: &Planned, task: &Task, now: Timestamp) -> V
     let outputs = own.map(|(table, planned)| names.dataset(table, Some(planned), true));
     let dataset = |all: &IndexMap<String, Outside>| {
         let outside = all.get(task.name.as_str())?;
-        Some(json!({"namespace": outside.namespace, "name": outside.name, "facets": {}}))
+        let namespace = outside.namespace.as_deref().unwrap_or(names.namespace);
+        Some(json!({"namespace": namespace, "name": outside.name, "facets": {}}))
     };
     let (from, to) = (dataset(&planned.sources), dataset(&planned.targets));
     json!({

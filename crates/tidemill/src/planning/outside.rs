@@ -2,13 +2,16 @@
 //! (<https://openlineage.io/docs/spec/naming>).
 
 use serde_json::Value;
+use tidemill_connector::Connector;
+use tidemill_connectors::dataset::Dataset;
 
 use super::FILES;
 
 /// A dataset of another system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outside {
-    pub(crate) namespace: String,
+    /// `None`: it is a table of another DAG here.
+    pub(crate) namespace: Option<String>,
     pub(crate) name: String,
 }
 
@@ -16,9 +19,12 @@ pub(crate) struct Outside {
 pub(super) fn of(connector: &str, config: &Value) -> Outside {
     let text = |key: &str| config.get(key).and_then(Value::as_str);
     let named = |namespace: &str, name: &str| Outside {
-        namespace: namespace.to_owned(),
+        namespace: Some(namespace.to_owned()),
         name: name.to_owned(),
     };
+    if let Some(name) = text("name").filter(|_| connector == Dataset::NAME) {
+        return Outside { namespace: None, name: name.to_owned() };
+    }
     if let Some(path) = text("path").filter(|_| FILES.contains(&connector)) {
         return named("file", path);
     }
@@ -43,8 +49,8 @@ mod tests {
     use super::*;
 
     fn check(connector: &str, config: &Value, namespace: &str, name: &str) {
-        let expected = Outside { namespace: namespace.to_owned(), name: name.to_owned() };
-        assert_eq!(of(connector, config), expected);
+        let namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+        assert_eq!(of(connector, config), Outside { namespace, name: name.to_owned() });
     }
 
     #[test]
@@ -56,5 +62,6 @@ mod tests {
         check("sql", &json!({"connection": "wh", "table": "mart.rfm"}), "sql://wh", "mart.rfm");
         check("profiles", &json!({"name": "p"}), "profiles", "p");
         check("outbox", &json!({}), "outbox", "outbox");
+        check("dataset", &json!({"name": "crm.customers"}), "", "crm.customers");
     }
 }

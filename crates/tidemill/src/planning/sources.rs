@@ -8,6 +8,7 @@ use serde_json::Value;
 use tidemill_connector::connector::SharedConnector;
 use tidemill_connector::{ConnectorError, SchemaRef, SourceContext};
 use tidemill_connectors::ColumnType;
+use tidemill_model::template::Template;
 
 use super::Known;
 
@@ -69,6 +70,20 @@ pub(super) fn declared(connector: &str, config: &Value) -> Option<(SchemaRef, Kn
     let is_whole = connector != "csv" || select.is_some();
     let known = if is_whole { Known::Declared } else { Known::Partly };
     Some((Arc::new(Schema::new(fields)), known))
+}
+
+/// The settings that hold no expression.
+pub(super) fn literals(config: &Template) -> Value {
+    let fields = match config {
+        Template::Map(fields) => fields,
+        Template::Literal(value) => return value.clone(),
+        _ => return Value::Null,
+    };
+    let literal = |(key, value): (&String, &Template)| match value {
+        Template::Literal(value) => Some((key.clone(), value.clone())),
+        _ => None,
+    };
+    Value::Object(fields.iter().filter_map(literal).collect())
 }
 
 /// The columns of `{NAME: TYPE}`, if all the types are known and there are any.

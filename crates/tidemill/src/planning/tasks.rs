@@ -6,31 +6,36 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
+use tidemill_connector::connector::SharedConnector;
 use tidemill_connector::{
-    Beforehand, ConnectorError, Description, ErrorKind, MemoryOutputs, SchemaRef, SourceContext,
-    Table, TransformContext,
+    Beforehand, Connector, ConnectorError, Description, ErrorKind, MemoryOutputs, SchemaRef,
+    SourceContext, Table, TransformContext,
 };
+use tidemill_connectors::dataset::{self, Dataset};
 use tidemill_executor::schemas::{BAD_ROWS, RUN_TASKS, of_bad_rows, of_run_tasks};
 use tidemill_model::dag::{Task, Tolerance};
 use tidemill_model::lineage::TableLineage;
 use tidemill_model::outputs::Output;
 use tidemill_model::template::Template;
-use tidemill_model::{Action, Dag, TaskIx, Timestamp};
+use tidemill_model::{Action, Dag, TaskIx};
 use tidemill_spec::codes::{self, Code};
 use tidemill_spec::{Finding, Severity, keys_of};
 
 use super::last_run::LastRun;
-use super::sources::{LOOK_MAX, Looked, columns_of, declared, look};
+use super::sources::{LOOK_MAX, Looked, columns_of, declared, literals, look};
 use super::tables::{Made, Tables, empty_tables, read, table_name, table_of, together};
 use super::values::{Items, Sure, Values};
 use super::{FILES, Known, Planned, PlannedTable, outside};
+use crate::access::Access;
 use crate::node::Toolbox;
 
 /// Goes through the tasks of a DAG.
 pub(super) struct Planner<'a> {
     pub(super) dag: &'a Arc<Dag>,
     pub(super) toolbox: &'a Toolbox,
-    last: Option<&'a LastRun<'a>>,
+    home: Option<&'a Access>,
+    /// The last run of the DAG that succeeded.
+    last: Option<LastRun<'a>>,
     pub(super) values: Values,
     pub(super) planned: Planned,
 }
@@ -44,14 +49,17 @@ enum Unknown {
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(
+    pub(super) async fn new(
         dag: &'a Arc<Dag>,
         toolbox: &'a Toolbox,
-        last: Option<&'a LastRun<'a>>,
-        now: Timestamp,
+        home: Option<&'a Access>,
+        values: Values,
     ) -> Self {
-        let values = Values::new(dag, now);
-        Self { dag, toolbox, last, values, planned: Planned::default() }
+        let last = match home {
+            Some(home) => LastRun::of(home, &dag.id).await,
+            None => None,
+        };
+        Self { dag, toolbox, home, last, values, planned: Planned::default() }
     }
 
     /// Plans a task; those before it are planned.
@@ -74,9 +82,8 @@ impl<'a> Planner<'a> {
         let items = match self.values.items(ix) {
             Items::None | Items::Unknown => return self.of_one(ix, None).await,
             Items::Empty => {
-                return Err(Unknown::Because(
-                    "the list that it is mapped over is empty".to_owned(),
-                ));
+                let why = "the list that it is mapped over is empty".to_owned();
+                return self.of_one(ix, None).await.map_err(|_| Unknown::Because(why));
             }
             Items::First(items) => items,
         };
@@ -173,9 +180,21 @@ impl<'a> Planner<'a> {
         let Some(connector) = self.toolbox.registry.connector(kind) else {
             return because(format!("there is no connector `{kind}`"));
         };
-        let config = self.values.render(ix, item, config).map_err(Unknown::Because)?;
+        let config = match self.values.render(ix, item, config) {
+            Ok(config) => config,
+            // What is declared holds, whatever else is not known.
+            Err(why) => {
+                return match declared(kind, &literals(config)) {
+                    Some((schema, known)) => Ok(read(schema, known)),
+                    None => because(why),
+                };
+            }
+        };
         let source = outside::of(kind, &config);
         self.planned.sources.insert(self.dag.task(ix).name.to_string(), source);
+        if kind == Dataset::NAME {
+            return self.dataset(connector, config).await;
+        }
         let declared = declared(kind, &config);
         if !FILES.contains(&kind) {
             return match declared {
@@ -183,10 +202,7 @@ impl<'a> Planner<'a> {
                 None => because(format!("`{kind}` tells its columns only when it is asked")),
             };
         }
-        // Messages name the folder, and `.` is no name to a reader.
-        let folder = std::path::absolute(&self.dag.folder).unwrap_or(self.dag.folder.clone());
-        let cx = SourceContext { batch_rows: 1, folder, connection: None };
-        match look(Arc::clone(connector), config, cx).await {
+        match look(Arc::clone(connector), config, self.cx()).await {
             Looked::Columns(schema) => {
                 let mut tables = read(schema, Known::Now);
                 if self.is_read(ix, BAD_ROWS) {
@@ -225,6 +241,32 @@ impl<'a> Planner<'a> {
             }
             Looked::Slow => because("its files take long to look at".to_owned()),
         }
+    }
+
+    /// What another DAG made last, as the home tells it.
+    async fn dataset(&self, connector: &SharedConnector, config: Value) -> Result<Tables, Unknown> {
+        let name = config["name"].as_str().unwrap_or_default().to_owned();
+        let last = match (self.home, dataset::parts(&name)) {
+            (Some(home), Ok((dag, table))) => match LastRun::of(home, &dag).await {
+                Some(last) => last.schema(table).await,
+                None => None,
+            },
+            // In a run that is under way the home is open.
+            _ => match look(Arc::clone(connector), config, self.cx()).await {
+                Looked::Columns(schema) => Some(schema),
+                Looked::Missing(_) | Looked::Wrong(_) | Looked::Slow => None,
+            },
+        };
+        match last {
+            Some(schema) => Ok(read(schema, Known::LastRun)),
+            None => Err(Unknown::Because(format!("no run has made `{name}` here yet"))),
+        }
+    }
+
+    fn cx(&self) -> SourceContext {
+        // Messages name the folder, and `.` is no name to a reader.
+        let folder = std::path::absolute(&self.dag.folder).unwrap_or(self.dag.folder.clone());
+        SourceContext { batch_rows: 1, folder, connection: None }
     }
 
     async fn transform(
@@ -335,7 +377,7 @@ impl<'a> Planner<'a> {
 
     /// Takes what others read of a task, and is not known, from the last run.
     async fn take_from_last_run(&mut self, ix: TaskIx) {
-        let Some(last) = self.last else { return };
+        let Some(last) = &self.last else { return };
         let name = self.dag.task(ix).name.to_string();
         let mut wanted: Vec<String> = vec![name.clone()];
         let reads = self.dag.tasks().iter().flat_map(|task| &task.reads);
@@ -383,13 +425,14 @@ impl<'a> Planner<'a> {
         mapping.is_some_and(|mapping| mapping.tolerate != Tolerance::Nothing)
     }
 
-    /// Whether an item of it may fail, or may not go at all.
+    /// Whether an item of it may fail, or may not go at all, or there is none.
     fn may_be_skipped(&self, ix: TaskIx) -> bool {
         let when = self.dag.task(ix).when.as_ref();
         let of_item = |path: &[String]| path[0] == "item";
         let reads_item =
             when.is_some_and(|when| when.references().iter().any(|path| of_item(path)));
-        self.is_tolerant(ix) || reads_item
+        let has_none = matches!(self.values.items(ix), Items::Empty);
+        self.is_tolerant(ix) || reads_item || has_none
     }
 
     /// Adds what an error says of a part of a task, if what was known lets it stand; whether it does.

@@ -12,7 +12,9 @@ use tidemill_model::decide::scope_for;
 use tidemill_model::expr::{Expr, Path, Scope, Type};
 use tidemill_model::outputs::Output;
 use tidemill_model::template::Template;
-use tidemill_model::{Dag, DagRun, RunEvent, RunId, TaskIx, Timestamp, Trigger};
+use tidemill_model::{
+    AttemptOrder, Dag, DagRun, DataInterval, RunEvent, RunId, TaskIx, Timestamp, Trigger,
+};
 
 /// A run that nobody asked for, to take values from.
 pub(super) struct Values {
@@ -64,22 +66,34 @@ impl Values {
         let tick = dag.schedule.as_ref().and_then(|schedule| schedule.previous(now));
         let interval = dag.schedule.as_ref().zip(tick).map(|(s, tick)| s.interval_of(tick));
         let id = RunId { dag: dag.id.clone(), number: 1 };
+        let made_up = made_up.into_iter().map(|(name, _)| name).collect();
+        Self { made_up, ..Self::with(dag, &id, &params, interval, now) }
+    }
+
+    /// The values of a run that is under way.
+    pub(super) fn of_run(order: &AttemptOrder) -> Self {
+        let (id, params) = (&order.id.run, &order.params);
+        Self::with(&order.dag, id, params, order.interval, order.logical_time)
+    }
+
+    fn with(
+        dag: &Arc<Dag>,
+        id: &RunId,
+        params: &Map<String, Value>,
+        interval: Option<DataInterval>,
+        at: Timestamp,
+    ) -> Self {
         let created = RunEvent::Created {
             version: dag.version.clone(),
             trigger: Trigger::Manual { who: "plan".to_owned() },
             params: params.clone(),
             interval,
-            at: now,
+            at,
         };
         let run = DagRun::create(Arc::clone(dag), id.clone(), &created).ok();
-        let time = run.as_ref().map_or(now, |run| run.head.logical_time());
-        let binds = run_binds(dag, (&params, interval), (time, &id));
-        Self {
-            dag: Arc::clone(dag),
-            run,
-            binds,
-            made_up: made_up.into_iter().map(|(k, _)| k).collect(),
-        }
+        let time = run.as_ref().map_or(at, |run| run.head.logical_time());
+        let binds = run_binds(dag, (params, interval), (time, id));
+        Self { dag: Arc::clone(dag), run, binds, made_up: BTreeSet::new() }
     }
 
     /// Settings as an attempt would be given them; why not, if they are not known before a run.

@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::failure::Failure;
 use crate::node::{SystemClock, Toolbox, own_program};
 use crate::part::connector_of;
+use crate::past::KnownColumns;
 use crate::rows::rows_of;
 
 /// An executor in a folder that goes away with it.
@@ -57,6 +58,7 @@ impl Ground {
             connections: Arc::new(Nothing),
             secrets: Arc::new(Nothing),
             results: Arc::new(Nothing),
+            columns: Arc::new(KnownColumns::new(toolbox.clone(), None)),
             program: own_program()?,
             limits: ExecLimits::default(),
             clock: Arc::new(SystemClock),
