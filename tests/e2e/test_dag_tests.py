@@ -243,3 +243,65 @@ tests:
     assert "has no tests" in home.call("test", home.dags / "none.yaml", code=1).err
     # A server takes no notice of them.
     assert "shop.test" not in json.dumps(home.serve().get("/api/v1/dags"))
+
+
+def test_a_file_of_tests_without_its_dag_is_no_secret(home):
+    home.dag("one", "tasks: {a: {noop: }}\n")
+    home.file("one.test.yaml", "tests: {works: {expect: {state: succeeded}}}\n")
+    home.file("ghost.test.yaml", "tests: {works: {expect: {state: succeeded}}}\n")
+    done = home.call("test", home.dags, code=2)
+    assert "ghost.test.yaml` is about no DAG" in done.err and "1 test passed" in done.out
+    done = home.call("validate", home.dags, code=2)
+    assert "ghost.test.yaml` is about no DAG" in done.err and "3 files checked: 1 error" in done.out
+    (home.dags / "ghost.test.yaml").unlink()
+    assert "no test has `zzz` in its name" in home.call("test", home.dags, "--name", "zzz", code=1).err
+    home.file("one.test.yaml", "tests: {works: {expect: {stat: succeeded}}}\n")
+    assert "did you mean `state`?" in home.call("validate", home.dags / "one.yaml", code=2).err
+
+
+def test_two_files_with_one_name_are_told(home):
+    home.dag("one", "tasks: {a: {noop: }}\n")
+    home.dag("two", "dag: one\ntasks: {a: {noop: }}\n")
+    done = home.call("validate", home.dags, code=2)
+    assert "`one` is already the name of the DAG in" in done.err
+
+
+def test_what_waits_has_settings_too(home):
+    home.dag("child", "params: {n: {type: integer}}\ntasks: {a: {run: [echo, hi]}}\n")
+    home.dag("parent", """
+tasks:
+  rows: {ingest: {http: {url: "https://shop.example/x"}}}
+  ask: {approve: "Send ${{ tasks.rows.rows }}?"}
+  pause: {wait: 1h, depends_on: [ask]}
+  first: {call: {dag: child, params: {n: "${{ tasks.rows.rows }}"}}, depends_on: [pause]}
+  second: {call: {dag: child, params: {n: "${{ tasks.rows.rows + 1 }}"}}}
+""")
+    home.file("parent.test.yaml", """
+tests:
+  asked:
+    now: 2026-01-01T00:00:00Z
+    stubs: {rows: [{a: 1}, {a: 2}], second: {}}
+    answers: {ask: true}
+    expect:
+      rendered:
+        ask: {approve: {message: "Send 2?"}}
+        pause: {wait: {until: "2026-01-01T01:00:00Z"}}
+        first: {call: {dag: child, params: {n: 2}}}
+        second: {call: {params: {n: 3}}}
+""")
+    home.call("test", home.dags)
+
+
+def test_an_update_loses_no_expectation(home):
+    home.dag("one", "tasks: {a: {transform: {sql: 'select 1 as best, 2 as other'}}}\n")
+    text = """tests:
+  works:
+    expect:
+      tables:
+        a:
+          - {bst: 3, other: 3}  # what we want
+"""
+    file = home.file("one.test.yaml", text)
+    done = home.call("test", home.dags, "--update", code=None)
+    assert file.read_text() == text, done.out
+    assert "1 value stays as it is: the run made nothing that could be written there" in done.out

@@ -5,7 +5,7 @@ def test_a_project(home):
     root = home.folder / "shop"
     done = home.call("init", root)
     assert "made" in done.out and (root / ".github" / "workflows" / "dags.yaml").exists()
-    assert home.call("validate", root / "dags").out == "1 file checked: 0 errors, 0 warnings\n"
+    assert home.call("validate", root / "dags").out == "2 files checked: 0 errors, 0 warnings\n"
     assert "2 tests passed, 0 failed" in home.call("test", root / "dags").out
     assert home.run(root / "dags" / "orders.yaml").state == "succeeded"
     assert (root / "dags" / "out" / "revenue.parquet").exists()

@@ -128,7 +128,7 @@ SAID = [
                         "`orders`: `--stub orders=FILE`"),
     (["--stub", "orders"], "`--stub orders` names no file; write `--stub TABLE=FILE`"),
     (["--stub", "orders=x.txt"], "is no `.csv`, `.jsonl` or `.parquet`"),
-    (["--stub", "orders=gone.csv"], "no file matches"),
+    (["--stub", "orders=gone.csv"], "gone.csv`; relative paths start at the folder in which the command is"),
     (["--stub", "orders=a.csv", "--stub", "orders=b.csv"], "`--stub orders` is given twice; give it once"),
 ]
 
@@ -142,3 +142,22 @@ def test_what_cannot_be(shop, words, said):
 def test_only_and_from_exclude_each_other(shop):
     done = shop.call("run", shop.dags / "d.yaml", "--only", "big", "--from", "big", code=2)
     assert "cannot be used with" in done.err
+
+
+def test_items_of_an_earlier_run(home):
+    file = home.dag("items", """
+tasks:
+  m:
+    for_each: range(3)
+    tolerate: 1
+    run: "test ${{ item }} -ne 1; echo v=$((TIDEMILL_ITEM * 2)) > $TIDEMILL_OUTPUTS"
+    outputs: {v: integer}
+  r: {run: [echo, "${{ tasks.m.items }} items, ${{ tasks.m.failed }} failed, ${{ tasks.m.outputs.v }}"]}
+""")
+    home.run(file)
+    result = home.run(file, "--from", "r")
+    assert "3 items, 1 failed, [0,4]" in home.call("logs", result.run, "r").out
+    told = home.call("show", result.run, "m[0]", code=1).err
+    assert "its result is that of run items.1, where its items are" in told
+    assert "item 7 of task `m` of run items.1 has not begun" in home.call("show", "items.1", "m[7]", code=1).err
+    assert "has not begun" in home.call("logs", "items.1", "m[7]", code=1).err

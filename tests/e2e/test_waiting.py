@@ -87,7 +87,7 @@ def test_a_person_answers_by_cli_and_api(home):
     assert value["state"] == "failed"
     assert home.call("questions").out == "nothing waits for an answer\n"
     done = home.call("approve", run, "ask", code=1)
-    assert "finished" in done.err, done.err
+    assert f"run {run} has ended already: failed" in done.err, done.err
     assert "wrong day" in home.call("show", run).out
 
 

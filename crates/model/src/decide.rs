@@ -13,6 +13,7 @@ use crate::expr::{Expr, ExprError, Path, Scope};
 use crate::id::{Instance, TaskIx, VarName};
 use crate::outputs::Output;
 use crate::retry::asked_wait;
+use crate::run::apply::NOT_PART;
 use crate::run::{DagRun, LOST_ATTEMPTS_MAX, MapRun};
 use crate::state::{RunState, TaskState};
 use crate::table::{FailureKind, TaskError, TaskResult};
@@ -129,6 +130,14 @@ fn settle_pending(run: &DagRun, task: Instance, now: Timestamp) -> Option<RunEve
 /// Why an instance's turn will not come.
 fn why_not(run: &DagRun, task: Instance) -> String {
     let dag = run.dag();
+    let group = dag.task(task.task).group.map(|group| Instance { task: group, ..task });
+    if let Some(group) = group {
+        match run.instance(group).map(|group| group.state) {
+            Some(TaskState::Skipped) => return format!("`{}` was skipped", dag.name_of(group)),
+            Some(TaskState::Removed) => return NOT_PART.to_owned(),
+            _ => {}
+        }
+    }
     let of = |state| {
         let upstream = dag.task(task.task).upstream.iter().map(|edge| Instance::from(edge.task));
         // Members of a mapped group come after those of the same item.
@@ -383,9 +392,14 @@ fn task_value(
         "outputs": outputs(run, seen, result),
     });
     if run.is_map(seen) {
-        let counts = task.map.as_deref().cloned().unwrap_or_default();
-        value["items"] = json!(counts.items);
-        value["failed"] = json!(counts.failed());
+        let made = result.and_then(|result| result.items);
+        let (items, failed) = match (made, task.map.as_deref()) {
+            (Some(made), _) => (made.items, made.failed),
+            (None, Some(counts)) => (counts.items, counts.failed()),
+            (None, None) => (0, 0),
+        };
+        value["items"] = json!(items);
+        value["failed"] = json!(failed);
     }
     Some((name, value))
 }
@@ -395,7 +409,8 @@ fn task_value(
 fn outputs(run: &DagRun, at: Instance, result: Option<&TaskResult>) -> Map<String, Value> {
     let task = run.dag().task(at.task);
     let names = output_names(task);
-    if run.is_map(at) {
+    let made_elsewhere = result.is_some_and(|result| result.items.is_some());
+    if run.is_map(at) && !made_elsewhere {
         let results = || run.map(at.task).into_iter().flat_map(MapRun::ended);
         let of = |name: &str| {
             let values = results().filter_map(|(_, _, result)| result?.outputs.get(name));

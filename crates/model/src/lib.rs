@@ -56,5 +56,5 @@ pub use run::{DagRun, RunHead, TaskRun};
 pub use secret::Secret;
 pub use setting::SettingProblem;
 pub use state::{AttemptOutcome, RunState, TaskState};
-pub use table::{Counts, FailureKind, Reused, TableRef, TaskError, TaskResult};
+pub use table::{Counts, FailureKind, ItemsMade, Reused, TableRef, TaskError, TaskResult};
 pub use time::{DataInterval, Timestamp};

@@ -18,7 +18,7 @@
 //! * `apply`: what events make of a run; [`records`]: what is stored; `items`: the items of a mapped task; `derived`: what follows from
 //!   the records.
 
-mod apply;
+pub(crate) mod apply;
 mod derived;
 mod items;
 mod records;

@@ -88,6 +88,19 @@ pub struct TaskResult {
     /// The attempt that all of this is from, when the task took over an earlier result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reused: Option<Reused>,
+    /// Of a mapped task that did not go, the items that its result is of. Its outputs are then
+    /// lists of what those left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemsMade>,
+}
+
+/// The items that a result was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemsMade {
+    /// How many there were.
+    pub items: u32,
+    /// How many of them failed.
+    pub failed: u32,
 }
 
 /// Where and when a result was made that is used again.

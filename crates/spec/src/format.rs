@@ -20,7 +20,8 @@
 //!   so when it fits into 100 columns, a row behind a `-` into 120, and has no comments inside; what
 //!   is not stays as it is.
 //! * **Quotes** go where a text begins like a word or a path and cannot be misread; others are
-//!   double, or single where that saves backslashes. What is no text stays letter by letter.
+//!   double, or single where that saves backslashes. What holds an expression has them always. What
+//!   is no text stays letter by letter.
 //! * **Blank lines**: one at most. Exactly one between two keys at the top, two tasks or two tests
 //!   of which one takes several lines. None at the beginning of a block, unless a comment follows.
 //! * **Comments** stay: above what they are above of, and move with it; beside what they are beside

@@ -20,8 +20,8 @@ pub const FORMAT: u32 = 1;
 pub enum HomeError {
     /// Another process has it.
     #[error(
-        "`{}` is in use by process {} (started {}); stop it with `kill {}`, or choose another \
-         folder with `--home`",
+        "`{}` is in use by process {} (started {}); wait until it has ended, or end it with \
+         `kill {}` if nobody needs it, or choose another folder with `--home`",
         path.display(), holder.pid, holder.started, holder.pid
     )]
     InUse {

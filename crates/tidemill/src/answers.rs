@@ -1,11 +1,13 @@
 //! Questions that a run asks while it is followed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 
 use indicatif::ProgressBar;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tidemill_model::RunId;
+use tidemill_model::dag::Param;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::access::Access;
 use crate::commands::questions::{Question, answer, asked};
@@ -13,19 +15,61 @@ use crate::failure::Failure;
 use crate::progress::{Show, say};
 
 /// Who answers the questions of a run that is followed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Answers {
     /// Yes to everything.
     yes: bool,
+    /// Values that go with it, by task and name, as texts.
+    values: BTreeMap<(String, String), String>,
     /// The run that is followed: what it asks, and what the runs ask that it calls for.
     run: String,
     seen: BTreeSet<(String, String)>,
+    terminal: Option<Terminal>,
+}
+
+/// An answer to a question.
+struct Answer {
+    approved: bool,
+    values: Map<String, Value>,
+    note: Option<String>,
+}
+
+impl Answer {
+    fn no(note: impl Into<Option<String>>) -> Self {
+        Self { approved: false, values: Map::new(), note: note.into() }
+    }
 }
 
 impl Answers {
-    /// Yes to everything, or whoever sits there.
-    pub(crate) fn new(yes: bool, run: &str) -> Self {
-        Self { yes, run: run.to_owned(), ..Self::default() }
+    /// Whoever sits there answers what a run asks.
+    pub(crate) fn of(run: &str) -> Self {
+        Self {
+            yes: false,
+            values: BTreeMap::new(),
+            run: run.to_owned(),
+            seen: BTreeSet::new(),
+            terminal: None,
+        }
+    }
+
+    /// Yes to everything, with these values: `TASK.NAME=VALUE`.
+    pub(crate) fn yes(run: &str, values: &[String]) -> Result<Self, Failure> {
+        let mut answers = Self { yes: true, ..Self::of(run) };
+        for text in values {
+            let (task, name, value) = value_of(text)?;
+            let key = (task.to_owned(), name.to_owned());
+            if answers.values.insert(key, value.to_owned()).is_some() {
+                return Err(Failure::Said(format!(
+                    "`--answer {task}.{name}` is given twice; give it once"
+                )));
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Values that nothing asked for: `TASK.NAME`.
+    pub(crate) fn left(&self) -> impl Iterator<Item = String> {
+        self.values.keys().map(|(task, name)| format!("{task}.{name}"))
     }
 
     /// Looks for questions, and answers them or says how they can be answered.
@@ -39,68 +83,165 @@ impl Answers {
             if question.run != self.run && !question.callers.contains(&self.run) {
                 continue;
             }
-            let run: RunId = match question.run.parse() {
-                Ok(run) => run,
-                Err(_) => continue,
-            };
+            let Ok(run) = question.run.parse::<RunId>() else { continue };
             if !self.seen.insert((question.run.clone(), question.task.clone())) {
                 continue;
             }
             let text = question.message.clone().unwrap_or_else(|| "go on?".to_owned());
             // Where the standard output is for a program, people read the other one.
-            let tell = |text: String| match show {
-                Show::Tasks => say(bar, &text),
+            let tell = |text: &str| match show {
+                Show::Tasks => say(bar, text),
                 Show::Nothing => eprintln!("{text}"),
             };
-            tell(format!("  ? {} {}: {text}", question.run, question.task));
-            let owed = owed(&question);
-            let (approved, note) = if let (true, Some(name)) = (self.yes, &owed) {
-                (false, Some(format!("`{name}` has no default, so `--yes` is no answer")))
-            } else if self.yes {
-                (true, None)
+            tell(&format!("  ? {} {}: {text}", question.run, question.task));
+            let given = if self.yes {
+                self.say_yes(&question)
             } else if access.address().is_some() {
                 let Question { run, task, .. } = &question;
-                tell(format!("    answer with `tidemill approve {run} {task}`, or `reject`"));
+                tell(&format!("    answer with `tidemill approve {run} {task}`, or `reject`"));
                 continue;
             } else if std::io::stdin().is_terminal() {
-                match owed {
-                    None => (ask(bar), None),
-                    Some(name) => {
-                        (false, Some(format!("`{name}` has no default: it needs a server")))
-                    }
+                let terminal = self.terminal.get_or_insert_with(Terminal::open);
+                if let Some(bar) = bar {
+                    bar.finish_and_clear();
                 }
+                let given = terminal.ask(&question).await;
+                if let Some(bar) = bar {
+                    bar.reset();
+                }
+                given
             } else {
                 // The run would wait for ever: there is no server that could be answered.
-                let note = "there is no terminal to ask at: say yes beforehand with `--yes`";
-                (false, Some(note.to_owned()))
+                Answer::no(
+                    "there is no terminal to ask at: say yes beforehand with `--yes`".to_owned(),
+                )
             };
-            let body = json!({"approved": approved, "values": {}, "note": note});
+            let Answer { approved, values, note } = given;
+            let body = json!({"approved": approved, "values": values, "note": note});
             answer(access, &run, &question.task, &body).await?;
         }
         Ok(())
     }
-}
 
-/// The first value that is asked for and has no default.
-fn owed(question: &Question) -> Option<String> {
-    let params = question.params.iter();
-    let mut owed = params.filter(|(_, param)| param["default"].is_null());
-    owed.next().map(|(name, _)| name.clone())
-}
-
-/// Asks whoever sits at the terminal; who says nothing says no.
-fn ask(bar: Option<&ProgressBar>) -> bool {
-    let read = || {
-        eprint!("    yes or no? ");
-        let _ = std::io::stderr().flush();
-        let mut line = String::new();
-        match std::io::stdin().read_line(&mut line) {
-            Ok(_) => matches!(line.trim().to_lowercase().as_str(), "y" | "yes"),
-            Err(_) => false,
+    fn say_yes(&mut self, question: &Question) -> Answer {
+        let mut values = Map::new();
+        for (name, param) in params_of(question) {
+            match self.values.remove(&(question.task.clone(), name.clone())) {
+                // What is no value of its type is refused by name.
+                Some(text) => {
+                    let value = param.kind.read(&text).unwrap_or_else(|| Value::from(text));
+                    values.insert(name, value);
+                }
+                None if param.default.is_none() => {
+                    let task = &question.task;
+                    return Answer::no(format!(
+                        "`{name}` has no default: give it with `--answer {task}.{name}=VALUE`"
+                    ));
+                }
+                None => {}
+            }
         }
-    };
-    match bar {
-        Some(bar) => bar.suspend(|| tokio::task::block_in_place(read)),
-        None => tokio::task::block_in_place(read),
+        Answer { approved: true, values, note: None }
+    }
+}
+
+/// `TASK.NAME=VALUE` in its parts.
+fn value_of(text: &str) -> Result<(&str, &str, &str), Failure> {
+    let parts = text.split_once('=').and_then(|(of, value)| {
+        let (task, name) = of.rsplit_once('.')?;
+        Some((task, name, value))
+    });
+    parts.ok_or_else(|| {
+        Failure::Said(format!(
+            "`--answer {text}` does not say what it answers; write `--answer TASK.NAME=VALUE`"
+        ))
+    })
+}
+
+fn params_of(question: &Question) -> Vec<(String, Param)> {
+    let params = question.params.iter();
+    let read = |param: &Value| serde_json::from_value(param.clone()).ok();
+    params.filter_map(|(name, param)| Some((name.clone(), read(param)?))).collect()
+}
+
+/// The terminal, read by a thread of its own: a signal must not wait for somebody to type.
+#[derive(Debug)]
+struct Terminal {
+    lines: UnboundedReceiver<String>,
+}
+
+/// Nobody types any more.
+struct Closed;
+
+impl Terminal {
+    fn open() -> Self {
+        let (send, lines) = unbounded_channel();
+        let read = move || {
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        };
+        // Without the thread nobody answers, and that is a no.
+        let _ = std::thread::Builder::new().name("terminal".to_owned()).spawn(read);
+        Self { lines }
+    }
+
+    /// Asks until there is an answer to all of a question.
+    async fn ask(&mut self, question: &Question) -> Answer {
+        match self.answer(question).await {
+            Ok(answer) => answer,
+            Err(Closed) => Answer::no("the terminal was closed".to_owned()),
+        }
+    }
+
+    async fn answer(&mut self, question: &Question) -> Result<Answer, Closed> {
+        loop {
+            match self.line("yes or no?").await?.to_lowercase().as_str() {
+                "y" | "yes" => break,
+                "n" | "no" => return Ok(Answer::no(None)),
+                "" => {}
+                other => eprintln!("    `{other}` is neither yes nor no"),
+            }
+        }
+        let mut values = Map::new();
+        for (name, param) in params_of(question) {
+            if let Some(value) = self.value(&name, &param).await? {
+                values.insert(name, value);
+            }
+        }
+        Ok(Answer { approved: true, values, note: None })
+    }
+
+    /// A value; nothing where its default is taken.
+    async fn value(&mut self, name: &str, param: &Param) -> Result<Option<Value>, Closed> {
+        if let Some(description) = &param.description {
+            eprintln!("    {description}");
+        }
+        let kind = param.kind.label();
+        let default = param.default.as_ref().map(|default| format!(", or Enter for {default}"));
+        let prompt = format!("{name} ({kind}{}):", default.unwrap_or_default());
+        loop {
+            let text = self.line(&prompt).await?;
+            if text.is_empty() && param.default.is_some() {
+                return Ok(None);
+            }
+            match param.kind.read(&text) {
+                None => eprintln!("    `{name}` must be {}", param.kind.value()),
+                Some(value) if !param.allowed.is_empty() && !param.allowed.contains(&value) => {
+                    let allowed: Vec<String> =
+                        param.allowed.iter().map(ToString::to_string).collect();
+                    eprintln!("    `{name}` must be one of {}", allowed.join(", "));
+                }
+                Some(value) => return Ok(Some(value)),
+            }
+        }
+    }
+
+    async fn line(&mut self, prompt: &str) -> Result<String, Closed> {
+        eprint!("    {prompt} ");
+        let _ = std::io::stderr().flush();
+        self.lines.recv().await.map(|line| line.trim().to_owned()).ok_or(Closed)
     }
 }

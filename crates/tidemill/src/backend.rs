@@ -54,6 +54,35 @@ impl NodeBackend {
             .map_err(|error| ApiError::internal(format!("a question was not answered: {error}")))?
     }
 
+    /// Why a DAG was not run, where its file is there and cannot run.
+    fn not_deployed(&self, id: &DagId, error: Refused) -> ApiError {
+        let complaint = || self.node.lock_folder().as_ref()?.complaint_about(id);
+        match error {
+            Refused::Command(CommandError::UnknownDag(_) | CommandError::NotDeployed(_)) => {
+                match complaint() {
+                    Some(why) => ApiError::new(ErrorCode::Conflict, why),
+                    None => refused(error),
+                }
+            }
+            other => refused(other),
+        }
+    }
+
+    /// Why nothing more can be done about a run, where it is there and has ended.
+    async fn ended(&self, run: &RunId, error: Refused) -> ApiError {
+        let Refused::Command(CommandError::NotLive(_)) = error else { return refused(error) };
+        let id = run.clone();
+        let found = self.blocking(move |node| node.scheduler.run(&id).map_err(stored)).await;
+        match found {
+            Ok(Some(view)) => {
+                let state = view.head.state.label();
+                let message = format!("run {run} has ended already: {state}");
+                ApiError::new(ErrorCode::Conflict, message)
+            }
+            _ => refused(error),
+        }
+    }
+
     async fn run_version(
         &self,
         dag: Arc<Dag>,
@@ -186,7 +215,11 @@ impl Backend for NodeBackend {
         let part = tidemill_scheduler::Part::default();
         let request = tidemill_scheduler::TriggerRequest { dag, params, interval, who, part };
         match brought {
-            None => self.node.scheduler.trigger(request).await.map_err(refused),
+            None => {
+                let dag = request.dag.clone();
+                let triggered = self.node.scheduler.trigger(request).await;
+                triggered.map_err(|error| self.not_deployed(&dag, error))
+            }
             Some((called, dag, source)) => self.run_version(dag, source, called, request).await,
         }
     }
@@ -234,13 +267,19 @@ impl Backend for NodeBackend {
     }
 
     async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError> {
-        self.node.scheduler.cancel(run.clone(), who.to_owned()).await.map_err(refused)
+        match self.node.scheduler.cancel(run.clone(), who.to_owned()).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.ended(run, error).await),
+        }
     }
 
     async fn answer(&self, run: &RunId, answer: AnswerRequest) -> Result<(), ApiError> {
         let AnswerRequest { task, approved, values, note, who } = answer;
         let answer = tidemill_scheduler::Answer { approved, values, who, note };
-        self.node.scheduler.answer(run.clone(), task, answer).await.map_err(refused)
+        match self.node.scheduler.answer(run.clone(), task, answer).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.ended(run, error).await),
+        }
     }
 
     fn questions(&self) -> Vec<Question> {

@@ -240,6 +240,9 @@ pub(crate) struct Run {
     /// Say yes to every question that the run asks, with the defaults of what is asked for.
     #[arg(long)]
     pub(crate) yes: bool,
+    /// A value that a question asks for, which goes with the yes; may be given several times.
+    #[arg(long = "answer", value_name = "TASK.NAME=VALUE", requires = "yes")]
+    pub(crate) answers: Vec<String>,
     /// Print the result as JSON, and nothing else. A task's `counts` are null until it has
     /// succeeded, then `{in, out, duplicates, rejected}`: numbers of rows, the last by reason.
     #[arg(long)]
@@ -372,7 +375,7 @@ pub(crate) struct Trigger {
     pub(crate) dag: DagId,
     #[command(flatten)]
     pub(crate) input: RunInput,
-    /// Wait until the run has ended.
+    /// Wait until the run has ended. Ctrl-C leaves it, and a server goes on with it.
     #[arg(long)]
     pub(crate) wait: bool,
     /// Print the result as JSON: the run's id, or with `--wait` the same as `run --json`.

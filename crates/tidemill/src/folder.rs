@@ -118,6 +118,16 @@ impl DagFolder {
         Some((path, self.files.get(path)?))
     }
 
+    /// Why the DAG of this name cannot run, in one line, if that is due to its file.
+    pub(crate) fn complaint_about(&self, id: &DagId) -> Option<String> {
+        // A file that never loaded has no name but its own.
+        let is_own = |path: &Path| path.file_stem().is_some_and(|stem| stem == id.as_str());
+        let of_name = self.file_of(id).map(|(_, file)| file);
+        let file = of_name
+            .or_else(|| self.files.iter().find(|(path, _)| is_own(path)).map(|(_, file)| file))?;
+        (!file.runs()).then(|| file.complaint())
+    }
+
     /// Looks for the first time: every file is loaded as it is. Where two have one name, that of
     /// the `holders` keeps it: a new file does not take the place of a DAG by a restart.
     pub(crate) fn load_all(

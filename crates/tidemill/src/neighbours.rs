@@ -33,6 +33,23 @@ impl<'c> Siblings<'c> {
         files
     }
 
+    /// A task of a DAG that calls one whose file is there and cannot run: the task, the DAG and the
+    /// file.
+    pub(crate) fn broken_callee(&self, dag: &Dag) -> Option<(String, DagId, PathBuf)> {
+        dag.tasks().iter().find_map(|task| {
+            let Action::Call(Call { dag: callee, .. }) = &task.action else { return None };
+            let is_stem = |path: &PathBuf| path.file_stem().is_some_and(|s| s == callee.as_str());
+            let path = match self.find(callee) {
+                Some((_, source)) if load(&source, self.catalog).runnable().is_some() => {
+                    return None;
+                }
+                Some((_, source)) => source.path,
+                None => self.files().into_iter().find(is_stem)?,
+            };
+            Some((task.name.to_string(), callee.clone(), path))
+        })
+    }
+
     /// The DAG of this name, if its file is there and loads.
     pub(crate) fn find(&self, name: &DagId) -> Option<(Arc<Dag>, DagSource)> {
         let files = self.files();

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidemill_connector::ConnectorError;
+use tidemill_model::dag::Task;
 use tidemill_model::near::did_you_mean;
+use tidemill_model::outputs::{OUTPUT_BYTES_MAX, Output};
+use tidemill_model::run::MapCounts;
 use tidemill_model::selection::{Choice, Parts, parts};
-use tidemill_model::{Dag, Reused, TaskIx, TaskResult, TaskState};
+use tidemill_model::{Dag, ItemsMade, Reused, RunId, TaskIx, TaskResult, TaskState};
 use tidemill_scheduler::Part;
 use tidemill_server::backend::PartRequest;
 use tidemill_server::error::ApiError;
@@ -17,6 +20,9 @@ use crate::node::Node;
 
 /// Earlier runs in which results are looked for.
 const RUNS_LOOKED_AT: usize = 50;
+
+/// Items that are read at once.
+const ITEMS_READ: usize = 4_096;
 
 /// What the tasks of a run give that do not go.
 pub(crate) async fn part(node: &Node, dag: &Dag, request: &PartRequest) -> Result<Part, ApiError> {
@@ -100,10 +106,15 @@ async fn of_files(
     let mut names = Vec::new();
     for (table, file) in files {
         let connector = connector_of(file).map_err(|error| refused(&error))?;
+        if !file.is_file() {
+            return Err(ApiError::invalid(format!("there is no file `{}`", file.display()))
+                .help("relative paths start at the folder in which the command is typed"));
+        }
         let settings = json!({"path": file});
         let folder = file.parent().unwrap_or(Path::new("/"));
         let imported = node.executor.import((task, table), connector, settings, folder).await;
         let (table, small) = imported.map_err(|error| refused(&error))?;
+        result.counts.rows_in += table.rows;
         result.counts.rows_out += table.rows;
         result.tables.push(table);
         part.small_tables.extend(small);
@@ -145,7 +156,6 @@ fn of_runs(node: &Node, dag: &Dag, tasks: &[TaskIx]) -> Result<Vec<(TaskIx, Foun
     }
     let query =
         RunQuery { dag: Some(dag.id.clone()), limit: RUNS_LOOKED_AT, ..RunQuery::default() };
-    let internal = |error: &dyn std::fmt::Display| ApiError::internal(error.to_string());
     let runs = node.scheduler.runs(&query).map_err(|error| internal(&error))?;
     for run in &runs.runs {
         if found.values().all(Option::is_some) {
@@ -157,20 +167,68 @@ fn of_runs(node: &Node, dag: &Dag, tasks: &[TaskIx]) -> Result<Vec<(TaskIx, Foun
             continue;
         };
         for (ix, slot) in found.iter_mut().filter(|(_, slot)| slot.is_none()) {
-            let name = dag.task(*ix).name.as_str();
-            let state = version.find(name).and_then(|old| view.tasks.get(old.at()));
+            let task = dag.task(*ix);
+            let Some(at) = version.find(task.name.as_str()) else { continue };
+            let state = view.tasks.get(at.at());
             let Some(state) = state.filter(|task| task.state == TaskState::Succeeded) else {
                 continue;
             };
             let mut result = state.result.as_deref().cloned().unwrap_or_default();
             // What the janitor has taken is no result any more.
             let Ok(small) = node.executor.tables().again(&result.tables) else { continue };
+            if let Some(counts) = state.map.as_deref() {
+                of_items(node, (&run.head.id, at, counts), &values_of(task), &mut result)?;
+            }
             let made = Reused { run: run.head.id.clone(), at: run.head.created_at };
             result.reused = result.reused.or(Some(made));
             *slot = Some((result, small));
         }
     }
     Ok(found.into_iter().collect())
+}
+
+/// Adds to the result of a mapped task what expressions may read of its items. `at` is where the
+/// run has the task, `names` are the values that an item leaves.
+fn of_items(
+    node: &Node,
+    (run, at, counts): (&RunId, TaskIx, &MapCounts),
+    names: &[&str],
+    result: &mut TaskResult,
+) -> Result<(), ApiError> {
+    result.items = Some(ItemsMade { items: counts.items, failed: counts.failed() });
+    let mut lists: Vec<Vec<Value>> = names.iter().map(|_| Vec::new()).collect();
+    let (mut next, mut bytes) = ((!names.is_empty()).then_some(0), 0);
+    while let Some(first) = next {
+        let page = node.scheduler.items(run, at, first, ITEMS_READ).map_err(|e| internal(&e))?;
+        next = page.last().map(|item| item.item + 1).filter(|_| page.len() == ITEMS_READ);
+        for result in page.iter().filter_map(|item| item.runs.first()?.result.as_deref()) {
+            for (name, list) in names.iter().zip(&mut lists) {
+                if let Some(value) = result.outputs.get(*name) {
+                    bytes += value.to_string().len();
+                    list.push(value.clone());
+                }
+            }
+        }
+        if bytes > OUTPUT_BYTES_MAX {
+            let message = format!("the items left more than {OUTPUT_BYTES_MAX} bytes of values");
+            return Err(ApiError::invalid(message)
+                .help("that is too much to take over: let the mapped task run again"));
+        }
+    }
+    let names = names.iter().map(|name| (*name).to_owned());
+    result.outputs = names.zip(lists.into_iter().map(Value::Array)).collect();
+    Ok(())
+}
+
+/// The values that a task's command leaves.
+fn values_of(task: &Task) -> Vec<&str> {
+    let is_value = |output: &Output| matches!(output, Output::Value(_));
+    let values = task.outputs.iter().filter(|(_, output)| is_value(output));
+    values.map(|(name, _)| name.as_str()).collect()
+}
+
+fn internal(error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::internal(error.to_string())
 }
 
 /// Whether a task that goes wants more of this one than to come after it.

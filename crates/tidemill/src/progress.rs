@@ -31,6 +31,15 @@ pub(crate) enum Show {
     Nothing,
 }
 
+/// What Ctrl-C does to a run that is followed, or a wish to terminate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    /// It asks for the run's end, and the next one leaves at once.
+    Cancels,
+    /// It leaves a run that goes on without us.
+    Leaves,
+}
+
 /// Reads a run.
 pub(crate) async fn fetch(access: &Access, run: impl Display) -> Result<Run, Failure> {
     let value = access.get(&format!("/api/v1/runs/{run}")).await?;
@@ -39,13 +48,14 @@ pub(crate) async fn fetch(access: &Access, run: impl Display) -> Result<Run, Fai
     })
 }
 
-/// Waits for the end of a run and shows each task as it ends. Ctrl-C, or a wish to terminate, asks
-/// for the run's end.
+/// Waits for the end of a run and shows each task as it ends. An interrupt counts at any time, also
+/// while somebody is asked.
 pub(crate) async fn follow(
     access: &Access,
     run: &str,
     show: Show,
-    mut answers: Answers,
+    answers: &mut Answers,
+    interrupt: Interrupt,
 ) -> Result<Run, Failure> {
     let bar = (show == Show::Tasks && std::io::stdout().is_terminal()).then(spinner);
     let mut shown: BTreeSet<String> = BTreeSet::new();
@@ -70,12 +80,21 @@ pub(crate) async fn follow(
             bar.set_message(under_way(&now));
             bar.tick();
         }
-        if now.tasks.iter().any(|task| task.state == TaskState::Waiting || task.items.is_some()) {
-            answers.look(access, show, bar.as_ref()).await?;
-        }
+        let may_ask =
+            now.tasks.iter().any(|task| task.state == TaskState::Waiting || task.items.is_some());
+        let go_on = async {
+            if may_ask {
+                answers.look(access, show, bar.as_ref()).await?;
+            }
+            access.wait_for_end(run, ASK_EVERY).await;
+            Ok::<(), Failure>(())
+        };
         tokio::select! {
-            () = access.wait_for_end(run, ASK_EVERY) => {}
+            gone_on = go_on => gone_on?,
             () = signals.next() => {
+                if interrupt == Interrupt::Leaves {
+                    return Err(Failure::Said(format!("left; run {run} goes on")));
+                }
                 if interrupted {
                     return Err(Failure::Said(format!("left before run {run} had ended")));
                 }
@@ -134,17 +153,16 @@ pub(crate) fn line(task: &Task, now: Timestamp) -> String {
                 && task.reason.is_none()
                 && task.state != TaskState::Succeeded => {}
         (_, TaskState::Succeeded) => {
-            let rows = counts(task);
-            let gap = if rows.is_empty() || task.outputs.is_empty() { "" } else { "; " };
-            text.push_str(&format!("{rows}{gap}{}", outputs(task)));
-            match (&task.reason, &task.reused) {
+            let from = match (&task.reason, &task.reused) {
                 // It did not go: its result is from elsewhere.
-                (Some(reason), _) => text.push_str(&format!("; {reason}")),
-                (None, Some(reused)) => {
-                    text.push_str(&format!("; unchanged since {}", reused.run));
-                }
-                (None, None) => {}
-            }
+                (Some(reason), _) => reason.clone(),
+                (None, Some(reused)) => format!("unchanged since {}", reused.run),
+                (None, None) => String::new(),
+            };
+            let parts = [counts(task), outputs(task), from];
+            let parts: Vec<&str> =
+                parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+            text.push_str(&parts.join("; "));
         }
         _ => text.push_str(task.reason.as_deref().unwrap_or(label)),
     }

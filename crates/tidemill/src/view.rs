@@ -43,6 +43,9 @@ pub(crate) struct Task {
     pub(crate) error: Option<TaskError>,
     pub(crate) reason: Option<String>,
     pub(crate) waits_for: Option<String>,
+    /// The run that it called for.
+    #[serde(default)]
+    pub(crate) called: Option<String>,
     /// How its items are doing.
     pub(crate) items: Option<Items>,
 }

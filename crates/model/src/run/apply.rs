@@ -13,7 +13,7 @@ use crate::state::{AttemptOutcome, RunState, TaskState};
 use crate::table::{FailureKind, TaskError, TaskResult};
 
 /// Why a task that was removed has no part in its run.
-const NOT_PART: &str = "not part of this run";
+pub(crate) const NOT_PART: &str = "not part of this run";
 
 impl DagRun {
     /// Records that `event` happened. The only function that changes a run.

@@ -39,6 +39,7 @@ fn run_events() -> Vec<RunEvent> {
         warnings: vec!["`rows` does not hold".to_owned()],
         outputs: json!({"day": "2026-01-31"}).as_object().unwrap().clone(),
         reused: None,
+        items: None,
     };
     let reason = || "it has nothing to do".to_owned();
     let created = |trigger, interval| RunEvent::Created {

@@ -348,7 +348,8 @@ fn finish(
     if task.action.key() == "run" {
         outputs.insert("pages".to_owned(), json!(texts.or("12")));
     }
-    run.result = Some(Box::new(TaskResult { tables, counts, warnings, outputs, reused: None }));
+    run.result =
+        Some(Box::new(TaskResult { tables, counts, warnings, outputs, ..TaskResult::default() }));
 }
 
 fn error(texts: &Texts, kind: FailureKind, message: &str, place: &str, help: &str) -> TaskError {

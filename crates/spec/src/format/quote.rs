@@ -1,4 +1,5 @@
-//! How a scalar is written: without quotes where that is plainly safe, else in double ones.
+//! How a scalar is written: without quotes where that is plainly safe, else in double ones. What
+//! holds an expression is always in quotes, so that nobody need know when YAML would misread it.
 
 use std::fmt::Write as _;
 
@@ -28,6 +29,7 @@ pub(super) fn one_line(scalar: &Scalar<'_>, place: Where) -> String {
             Where::Flow | Where::Key if scalar.text.is_empty() => "null".to_owned(),
             Where::Flow | Where::Key => scalar.text.clone(),
         },
+        Form::Plain if holds_expr(&scalar.text) => in_quotes(&scalar.text),
         // It was the value of a key, and becomes an item.
         Form::Plain if place == Where::Flow && scalar.text.contains([',', '[', ']', '{', '}']) => {
             double(&scalar.text)
@@ -50,6 +52,16 @@ fn quoted(scalar: &Scalar<'_>, written: &str, place: Where) -> String {
     if is_plain(text, place) {
         return text.clone();
     }
+    in_quotes(text)
+}
+
+/// Whether a text holds an expression.
+fn holds_expr(text: &str) -> bool {
+    text.contains("${{")
+}
+
+/// A text in double quotes, or in single ones where that needs fewer signs before others.
+fn in_quotes(text: &str) -> String {
     let count = |wanted: &[char]| text.chars().filter(|c| wanted.contains(c)).count();
     if !text.chars().any(is_unseen) && count(&['\'']) < count(&['"', '\\']) {
         return format!("'{}'", text.replace('\'', "''"));
@@ -104,6 +116,7 @@ fn is_plain(text: &str, place: Where) -> bool {
     };
     begins
         && is_safe
+        && !holds_expr(text)
         && !is_word
         && !text.starts_with("...")
         && !text.ends_with(' ')

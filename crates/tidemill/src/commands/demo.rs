@@ -18,7 +18,7 @@ use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
 use crate::node::Mode;
 use crate::print::{number, seconds};
-use crate::progress::{Show, follow, verdict};
+use crate::progress::{Interrupt, Show, follow, verdict};
 use crate::signals::Signals;
 
 /// Where the flagship is, below the repository.
@@ -73,7 +73,7 @@ fn find() -> Result<PathBuf, Failure> {
 async fn show(access: &Access, file: &Path) -> Result<(), Failure> {
     let input = RunInput { params: Vec::new(), interval: None };
     let id = submit(access, file, &input, &RunPart::default()).await?;
-    let run = follow(access, &id, Show::Tasks, Answers::default()).await?;
+    let run = follow(access, &id, Show::Tasks, &mut Answers::of(&id), Interrupt::Cancels).await?;
     println!("\n{}", verdict(&run));
     if run.state != RunState::Succeeded {
         return Err(Failure::RunFailed);

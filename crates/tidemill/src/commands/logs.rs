@@ -106,6 +106,15 @@ fn not_started(run: &Run, task: &Task) -> Failure {
     let why = task.reason.as_deref().or(task.waits_for.as_deref());
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     let (name, id) = (&task.name, &run.id);
+    let of_item = name.split_once('.').filter(|(group, _)| {
+        !group.contains('[') && run.tasks.iter().any(|t| t.name == *group && t.items.is_some())
+    });
+    if let Some((group, member)) = of_item {
+        return Failure::Said(format!(
+            "`{name}` of run {id} goes once for each item, and each has a log: name one, \
+             `{group}[0].{member}`"
+        ));
+    }
     Failure::Said(match task.state {
         state if state.is_final() => {
             let state = state.label().replace('_', " ");
@@ -119,6 +128,25 @@ fn no_log(run: &Run, task: &Task, attempt: u32) -> Failure {
     let what = format!("attempt {attempt} of task `{}` of run {}", task.name, run.id);
     Failure::Said(match (task.action.as_deref(), task.state) {
         (Some("noop"), _) => format!("{what} wrote no log: a `noop` does nothing"),
+        (Some("call"), _) => match &task.called {
+            Some(called) => {
+                format!("{what} wrote no log: it called run {called}, which has its own")
+            }
+            None => format!("{what} wrote no log: it called another DAG"),
+        },
+        (Some(action @ ("wait" | "approve")), _) => {
+            format!("{what} wrote no log: a `{action}` has nobody who works on it")
+        }
+        (Some("tasks"), _) => {
+            format!(
+                "{what} wrote no log: a group is nothing but its members, `{}.MEMBER`",
+                task.name
+            )
+        }
+        _ if task.items.is_some() => format!(
+            "{what} wrote no log: its items have theirs, the first of them `{}[0]`",
+            task.name
+        ),
         (_, TaskState::Running) if task.attempts == attempt => {
             format!("{what} has written nothing yet; `--follow` waits for it")
         }

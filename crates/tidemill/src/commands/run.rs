@@ -13,8 +13,9 @@ use crate::cli::{Run, RunInput, RunPart};
 use crate::commands::{Globals, with_home};
 use crate::failure::{Failure, invalid, print_diagnostics};
 use crate::folder::read_dag;
+use crate::neighbours::Siblings;
 use crate::node::{Mode, SystemClock};
-use crate::progress::{Show, follow, verdict};
+use crate::progress::{Interrupt, Show, follow, verdict};
 use crate::view;
 
 pub(crate) fn run(globals: &Globals, command: &Run) -> Result<(), Failure> {
@@ -28,7 +29,12 @@ async fn run_file(access: &Access, command: &Run) -> Result<(), Failure> {
     if !command.json {
         println!("{id}");
     }
-    let run = follow(access, &id, show, Answers::new(command.yes, &id)).await?;
+    let mut answers =
+        if command.yes { Answers::yes(&id, &command.answers)? } else { Answers::of(&id) };
+    let run = follow(access, &id, show, &mut answers, Interrupt::Cancels).await?;
+    for value in answers.left() {
+        eprintln!("nothing asked for `--answer {value}`");
+    }
     if command.json {
         println!("{:#}", as_json(&run));
     } else {
@@ -54,6 +60,7 @@ pub(crate) async fn submit(
         eprintln!("`{}` is not run, because of the above", file.display());
         return Err(Failure::Invalid);
     };
+    called_can_run(&dag, file, access)?;
     let body = json!({
         "path": absolute(file)?,
         "params": params(&dag, &input.params)?,
@@ -62,6 +69,23 @@ pub(crate) async fn submit(
     });
     let answer = access.post("/api/v1/run-file", &body).await?;
     id_of(&answer)
+}
+
+/// Refuses a DAG that would call one whose file is wrong: the run could only fail.
+fn called_can_run(dag: &Dag, file: &Path, access: &Access) -> Result<(), Failure> {
+    let catalog = access.catalog();
+    let Some((task, callee, path)) = Siblings::new(file, &catalog).broken_callee(dag) else {
+        return Ok(());
+    };
+    match read_dag(&path, &catalog) {
+        Ok((_, loaded)) => print_diagnostics(&loaded.diagnostics),
+        Err(found) => print_diagnostics(&[*found]),
+    }
+    eprintln!(
+        "`{}` is not run: its task `{task}` calls `{callee}`, which cannot run because of the above",
+        file.display()
+    );
+    Err(Failure::Invalid)
 }
 
 /// `TABLE=FILE` texts, the files absolute.

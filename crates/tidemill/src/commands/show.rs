@@ -92,11 +92,17 @@ pub(crate) async fn task_of(access: &Access, run: &Run, written: &str) -> Result
         let members = run.tasks.iter().filter(|task| task.name.starts_with(&prefix));
         return Ok(Found { task, members: members.cloned().collect(), json: Value::Null });
     };
-    named(run, root)?;
+    let whole = named(run, root)?;
+    if let Some(of) = whole.reused.as_ref().filter(|_| whole.items.is_none()) {
+        return Err(Failure::Said(format!(
+            "task `{root}` did not go in run {}: its result is that of run {}, where its items are",
+            run.id, of.run
+        )));
+    }
     let before = number.checked_sub(1).map(|n| format!("&after={n}")).unwrap_or_default();
     let path = format!("/api/v1/runs/{}/tasks/{root}/items?limit=1{before}", run.id);
     let mut page = access.get(&path).await?;
-    let json = page["items"][0].take();
+    let json = page["items"].get_mut(0).map(Value::take).unwrap_or_default();
     let none =
         || Failure::Said(format!("item {number} of task `{root}` of run {} has not begun", run.id));
     if json["item"].as_u64() != Some(number.into()) {

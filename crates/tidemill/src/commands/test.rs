@@ -16,7 +16,7 @@ use crate::catalog::{catalog, folder_of};
 use crate::cli::Test;
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
-use crate::folder::{find_files, read_dag, read_source};
+use crate::folder::{find_yaml, read_dag, read_source};
 use crate::neighbours::{Siblings, called_by};
 use crate::node::Toolbox;
 use crate::print::seconds;
@@ -62,6 +62,11 @@ pub(crate) fn run(globals: &Globals, command: &Test) -> Result<(), Failure> {
         ground.executor.shutdown().await;
         Ok::<(), Failure>(())
     })?;
+    if let Some(name) = &command.name
+        && tally.passed + tally.failed + tally.broken == 0
+    {
+        return Err(Failure::Said(format!("no test has `{name}` in its name")));
+    }
     let Tally { passed, failed, broken, updated, told } = tally;
     if command.json {
         println!(
@@ -89,13 +94,13 @@ pub(crate) fn run(globals: &Globals, command: &Test) -> Result<(), Failure> {
 fn files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Failure> {
     let mut files = BTreeSet::new();
     for path in paths {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_dir() {
-            let dags = find_files(path).map_err(|error| {
+            // One without a DAG is looked at too: it would be missed otherwise.
+            let all = find_yaml(path).map_err(|error| {
                 Failure::Said(format!("cannot read `{}`: {error}", path.display()))
             })?;
-            files.extend(dags.iter().filter_map(|dag| tests_of(dag)));
-        } else if ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            files.extend(all.into_iter().filter(|path| is_tests(path)));
+        } else if is_tests(path) {
             files.insert(path.clone());
         } else {
             let Some(tests) = tests_of(path) else {
@@ -112,17 +117,32 @@ fn files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Failure> {
     Ok(files)
 }
 
-fn tests_of(dag: &Path) -> Option<PathBuf> {
+/// Whether a file is one of tests, by its name.
+pub(crate) fn is_tests(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// The file of the tests of a DAG file.
+pub(crate) fn tests_of(dag: &Path) -> Option<PathBuf> {
     let files = ENDINGS.iter().map(|ending| dag.with_extension(&ending[1..]));
     files.into_iter().find(|path| path.is_file())
 }
 
 /// The DAG file that a file of tests is about.
-fn dag_of(tests: &Path) -> Option<PathBuf> {
+pub(crate) fn dag_of(tests: &Path) -> Option<PathBuf> {
     let name = tests.file_name()?.to_str()?;
     let stem = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending))?;
     let files = [".yaml", ".yml"].iter().map(|end| tests.with_file_name(format!("{stem}{end}")));
     files.into_iter().find(|path| path.is_file())
+}
+
+/// What is wrong with tests that are beside no DAG.
+pub(crate) fn no_dag(tests: &Path) -> String {
+    format!(
+        "`{}` is about no DAG: the tests of `orders.yaml` are in `orders.test.yaml`, beside it",
+        tests.display()
+    )
 }
 
 /// A DAG and what stands beside it.
@@ -191,17 +211,30 @@ async fn test_file(
         if count == all.len() {
             tally.failed -= failed_here;
         } else if !command.json {
-            println!(
-                "  {} stay as they are: only what stands on lines of its own is updated, and has no \
-                 anchor",
-                counted(all.len() - count, "value")
-            );
+            let nothing = all.iter().filter(|difference| difference.actual.is_none()).count();
+            for (values, why) in [
+                (nothing, "the run made nothing that could be written there"),
+                (
+                    all.len() - count - nothing,
+                    "only what stands on lines of its own is updated, and has no anchor",
+                ),
+            ] {
+                if values > 0 {
+                    println!("  {}: {why}", kept(values));
+                }
+            }
         }
         std::fs::write(file, text).map_err(|error| {
             Failure::Said(format!("cannot write `{}`: {error}", file.display()))
         })?;
     }
     Ok(())
+}
+
+/// Values that are not updated.
+fn kept(values: usize) -> String {
+    let verb = if values == 1 { "stays as it is" } else { "stay as they are" };
+    format!("{} {verb}", counted(values, "value"))
 }
 
 /// Why there is nothing to test.
@@ -211,12 +244,7 @@ enum Unread {
 }
 
 fn read(toolbox: &Toolbox, file: &Path) -> Result<(Subject, TestFile, String), Unread> {
-    let path = dag_of(file).ok_or_else(|| {
-        Unread::Said(format!(
-            "`{}` is about no DAG: the DAG's file is not beside it",
-            file.display()
-        ))
-    })?;
+    let path = dag_of(file).ok_or_else(|| Unread::Said(no_dag(file)))?;
     let folder = folder_of(&path);
     let secrets = SecretStore::open(None, None).map_err(|error| Unread::Said(error.to_string()))?;
     let beside = Beside::read(&folder, Arc::new(secrets));

@@ -11,7 +11,7 @@ use crate::commands::run::{as_json, id_of, interval, put_param, split_param};
 use crate::commands::{Globals, with_home};
 use crate::failure::Failure;
 use crate::node::Mode;
-use crate::progress::{Show, follow, verdict};
+use crate::progress::{Interrupt, Show, follow, verdict};
 
 pub(crate) fn run(globals: &Globals, command: &Trigger) -> Result<(), Failure> {
     with_home(globals, None, Mode::Own, async |access| trigger(access, command).await)
@@ -39,7 +39,8 @@ async fn trigger(access: &Access, command: &Trigger) -> Result<(), Failure> {
         return Ok(());
     }
     let show = if command.json { Show::Nothing } else { Show::Tasks };
-    let run = follow(access, &id, show, Answers::default()).await?;
+    let interrupt = if access.address().is_some() { Interrupt::Leaves } else { Interrupt::Cancels };
+    let run = follow(access, &id, show, &mut Answers::of(&id), interrupt).await?;
     if command.json {
         println!("{:#}", as_json(&run));
     } else {

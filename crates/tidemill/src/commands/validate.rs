@@ -1,20 +1,24 @@
 //! `tidemill validate`: check DAG files; nothing is run.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
+use tidemill_model::DagId;
 use tidemill_model::words::counted;
-use tidemill_spec::{Diagnostic, Severity};
+use tidemill_spec::test_file::parse_tests;
+use tidemill_spec::{Diagnostic, Severity, SourceText};
 use tokio::runtime::Runtime;
 
 use crate::beside::Beside;
 use crate::catalog::{catalog, folder_of};
 use crate::cli::Validate;
+use crate::commands::test::{dag_of, is_tests, no_dag, tests_of};
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
-use crate::folder::{find_files, is_companion, read_dag};
+use crate::folder::{find_files, find_yaml, is_companion, read_dag, read_source};
 use crate::node::Toolbox;
 use crate::planning::desk::Desk;
 use crate::secrets::SecretStore;
@@ -43,7 +47,16 @@ fn validate(
     let mut files = 0;
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     let mut troubles: Vec<String> = Vec::new();
-    for path in paths(&command.paths)? {
+    let mut names: HashMap<DagId, PathBuf> = HashMap::new();
+    let Paths { dags, tests } = paths(&command.paths)?;
+    for file in tests {
+        files += 1;
+        match dag_of(&file) {
+            Some(dag) => diagnostics.extend(of_tests(&toolbox, globals, &dag, &file)?),
+            None => troubles.push(no_dag(&file)),
+        }
+    }
+    for path in dags {
         files += 1;
         let folder = folder_of(&path);
         let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
@@ -54,6 +67,9 @@ fn validate(
             Err(found) => diagnostics.push(*found),
             Ok((source, loaded)) => {
                 diagnostics.extend(loaded.diagnostics);
+                if let Some(dag) = &loaded.dag {
+                    troubles.extend(taken(&mut names, &dag.id, &path));
+                }
                 if let (Some((runtime, desk)), Some(dag)) = (desk, loaded.dag) {
                     diagnostics.extend(runtime.block_on(desk.plan(dag, &source)).diagnostics);
                 }
@@ -86,18 +102,62 @@ fn validate(
     if is_refused { Err(Failure::Invalid) } else { Ok(()) }
 }
 
-fn paths(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    let mut files = Vec::new();
+/// What is wrong with a name that another file has, as a server that is given both would say.
+fn taken(names: &mut HashMap<DagId, PathBuf>, name: &DagId, path: &Path) -> Option<String> {
+    match names.entry(name.clone()) {
+        Entry::Vacant(free) => {
+            free.insert(path.to_owned());
+            None
+        }
+        Entry::Occupied(taken) if taken.get() == path => None,
+        Entry::Occupied(taken) => Some(format!(
+            "`{}`: `{name}` is already the name of the DAG in `{}`; give one of them another name",
+            path.display(),
+            taken.get().display()
+        )),
+    }
+}
+
+/// What is wrong with the tests of a DAG, if the DAG itself is good.
+fn of_tests(
+    toolbox: &Toolbox,
+    globals: &Globals,
+    dag: &Path,
+    tests: &Path,
+) -> Result<Vec<Diagnostic>, Failure> {
+    let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
+    let beside = Beside::read(&folder_of(dag), Arc::new(secrets));
+    let loaded = read_dag(dag, &catalog(&toolbox.registry, Some(&beside)));
+    let Some(dag) = loaded.ok().and_then(|(_, loaded)| loaded.dag) else { return Ok(Vec::new()) };
+    Ok(match read_source(tests) {
+        Ok(text) => parse_tests(SourceText { path: tests, text: &text }, &dag).1,
+        Err(found) => vec![*found],
+    })
+}
+
+/// What is to be checked.
+#[derive(Default)]
+struct Paths {
+    dags: Vec<PathBuf>,
+    tests: BTreeSet<PathBuf>,
+}
+
+fn paths(given: &[PathBuf]) -> Result<Paths, Failure> {
+    let mut paths = Paths::default();
     for path in given {
         if path.is_dir() {
-            let found = find_files(path).map_err(|error| {
-                Failure::Said(format!("cannot read `{}`: {error}", path.display()))
-            })?;
-            files.extend(found);
+            let cannot =
+                |error| Failure::Said(format!("cannot read `{}`: {error}", path.display()));
+            paths.dags.extend(find_files(path).map_err(cannot)?);
+            let all = find_yaml(path).map_err(cannot)?;
+            paths.tests.extend(all.into_iter().filter(|path| is_tests(path)));
+        } else if is_tests(path) {
+            paths.tests.insert(path.clone());
         } else if !is_companion(path) {
             // What stands beside DAGs is read with them, and a shell's `*.yaml` names it too.
-            files.push(path.clone());
+            paths.tests.extend(tests_of(path));
+            paths.dags.push(path.clone());
         }
     }
-    Ok(files)
+    Ok(paths)
 }

@@ -165,7 +165,9 @@ impl Comparison<'_> {
             for row in all.iter_mut().filter(|_| some) {
                 row.retain(|column, _| named(column));
             }
-            let actual = inline.then_some(Actual::Rows(all));
+            // A column that is not there cannot be written, and must not be lost.
+            let known = rows.iter().flat_map(Map::keys).all(|column| columns.contains(column));
+            let actual = (inline && known).then_some(Actual::Rows(all));
             self.differ(what, expected, lines, actual);
         }
     }
@@ -184,8 +186,12 @@ impl Comparison<'_> {
             }
         }
         if !lines.is_empty() {
-            let actual = Actual::Value(Value::Object(actual.clone()));
-            self.differ(format!("outputs.{name}"), expected, lines, Some(actual));
+            // What nobody asked for stays away, and what is not there cannot be written.
+            let known = expected.value.keys().all(|key| actual.contains_key(key));
+            let named = actual.iter().filter(|(key, _)| expected.value.contains_key(*key));
+            let named = named.map(|(key, value)| (key.clone(), value.clone())).collect();
+            let actual = known.then_some(Actual::Value(Value::Object(named)));
+            self.differ(format!("outputs.{name}"), expected, lines, actual);
         }
     }
 

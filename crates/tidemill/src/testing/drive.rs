@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tidemill_connector::ConnectorError;
 use tidemill_executor::rendered;
 use tidemill_model::dag::{Command, DagHead, Task};
+use tidemill_model::decide::waiting::{params_of_call, question_of};
 use tidemill_model::outputs::read_values;
 use tidemill_model::run::MapRun;
 use tidemill_model::template::{Template, as_text};
@@ -39,6 +40,8 @@ pub(crate) struct Drive<'g> {
     test: &'g DagTest,
     folder: PathBuf,
     dag: Arc<Dag>,
+    /// The DAG as it is written, its calls among it.
+    written: Dag,
     kernel: Kernel,
     now: Timestamp,
     /// What stubs do, by when it is due.
@@ -84,12 +87,12 @@ impl<'g> Drive<'g> {
         (dag, pools): (&Dag, Vec<(PoolName, u32)>),
         now: Timestamp,
     ) -> Self {
-        let dag = Arc::new(stand_in(dag, test));
         Self {
             ground,
             test,
             folder: dag.folder.clone(),
-            dag,
+            dag: Arc::new(stand_in(dag, test)),
+            written: dag.clone(),
             kernel: Kernel::new(Limits::default(), pools),
             now,
             due: BTreeMap::new(),
@@ -124,6 +127,7 @@ impl<'g> Drive<'g> {
             }
             self.kernel.forget_finished();
             if let Some(run) = self.finished.remove(&run) {
+                self.render_waits(&run);
                 return Ok(Ended { run, rendered: self.rendered });
             }
             if self.answer()? {
@@ -266,6 +270,28 @@ impl<'g> Drive<'g> {
     fn render(&mut self, dag: &Dag, at: Instance, order: &AttemptOrder) {
         if let Ok(form) = rendered(order) {
             self.rendered.insert(dag.name_of(at), form);
+        }
+    }
+
+    /// What those have asked and called for that nobody works on.
+    fn render_waits(&mut self, run: &DagRun) {
+        for at in instances(run) {
+            let Some(task) = run.instance(at).filter(|task| task.attempts > 0) else { continue };
+            if self.written.is_repeated(at.task) && at.item.is_none() {
+                continue;
+            }
+            let form = match &self.written.task(at.task).action {
+                Action::Call(call) => match params_of_call(run, at, call) {
+                    Ok(params) => json!({"call": {"dag": call.dag, "params": params}}),
+                    Err(_) => continue,
+                },
+                Action::Approve(_) => json!({"approve": {"message": question_of(run, at)}}),
+                Action::Wait(_) => {
+                    json!({"wait": {"until": task.until.map(|until| until.to_string())}})
+                }
+                _ => continue,
+            };
+            self.rendered.insert(run.dag().name_of(at), form);
         }
     }
 
