@@ -87,7 +87,7 @@ pub struct TaskResult {
     pub outputs: Map<String, Value>,
     /// The attempt that all of this is from, when the task took over an earlier result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reused: Option<Reused>,
+    pub reused: Option<Box<Reused>>,
     /// Of a mapped task that did not go, the items that its result is of. Its outputs are then
     /// lists of what those left.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -180,7 +180,7 @@ fn of_runs(node: &Node, dag: &Dag, tasks: &[TaskIx]) -> Result<Vec<(TaskIx, Foun
                 of_items(node, (&run.head.id, at, counts), &values_of(task), &mut result)?;
             }
             let made = Reused { run: run.head.id.clone(), at: run.head.created_at };
-            result.reused = result.reused.or(Some(made));
+            result.reused = result.reused.or(Some(Box::new(made)));
             *slot = Some((result, small));
         }
     }

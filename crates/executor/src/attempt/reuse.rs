@@ -75,7 +75,7 @@ impl Attempt {
         let (run, age) = (&made.run, human_duration(age));
         self.log
             .note(&format!("nothing has changed since run {run}, {age} ago: its result stands"));
-        result.reused = Some(made);
+        result.reused = Some(Box::new(made));
         Some(Ended::Done(result, small))
     }
 

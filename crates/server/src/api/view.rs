@@ -311,7 +311,7 @@ impl Task {
             reason: task.reason.clone(),
             waits_for: wait_of(detail, Some(ix)).filter(|_| at_task.item.is_none()),
             called: task.called.as_ref().map(ToString::to_string),
-            reused: result.and_then(|result| result.reused.as_ref()).map(Reused::from),
+            reused: result.and_then(|result| result.reused.as_deref()).map(Reused::from),
             error: task.error.as_deref().cloned(),
             rows_in: counts.map(|counts| counts.rows_in),
             rows_out: counts.map(|counts| counts.rows_out),
