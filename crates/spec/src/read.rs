@@ -35,7 +35,7 @@ pub(crate) struct Folder<'n> {
 pub(crate) fn folder<'n>(root: &Node, report: &mut Report) -> Folder<'n> {
     let entries = match &root.data {
         Data::Map(entries) => entries.as_slice(),
-        // Nothing but comments.
+        // Nothing but comments, or `null`.
         Data::Null => &[],
         _ => {
             let message = format!("the file is {}, not a mapping", root.kind());
@@ -48,6 +48,11 @@ pub(crate) fn folder<'n>(root: &Node, report: &mut Report) -> Folder<'n> {
     head::folder(entries, report)
 }
 
+/// Reports a file in which nothing is written.
+pub(crate) fn empty_file(help: &str, report: &mut Report) {
+    report.error(&codes::EMPTY, Place::default(), "the file is empty").help(help);
+}
+
 /// Reads the whole file.
 pub(crate) fn dag<'n>(
     root: &'n Node,
@@ -55,6 +60,10 @@ pub(crate) fn dag<'n>(
     folder: Folder<'n>,
     report: &mut Report,
 ) -> Option<DagSpec<'n>> {
+    if root.is_empty_file() {
+        empty_file("a DAG has at least `tasks:` with one task", report);
+        return None;
+    }
     let Some(entries) = root.entries() else {
         let message = format!("a DAG file is a mapping, this one is {}", root.kind());
         report

@@ -9,7 +9,7 @@ use tidemill_model::{Action, Dag, DataInterval, RunState, Task, TaskState, Times
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::keys;
-use crate::read::value;
+use crate::read::{self, value};
 use crate::report::{Place, Report, SourceText, quoted};
 use crate::yaml;
 use crate::yaml::node::{Data, Entry, Node};
@@ -150,6 +150,10 @@ struct Reader<'d, 'r, 's> {
 
 impl Reader<'_, '_, '_> {
     fn file(&mut self, root: &Node) -> TestFile {
+        if root.is_empty_file() {
+            read::empty_file("write `tests:`, and below it the tests by name", self.report);
+            return TestFile::default();
+        }
         let Some(entries) = root.entries() else {
             self.report
                 .error(&codes::WRONG_TYPE, root.place, "a file of tests is a mapping")

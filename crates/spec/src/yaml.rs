@@ -17,7 +17,8 @@ use node::Node;
 pub(crate) const FILE_BYTES_MAX: usize = 8 << 20;
 
 /// Reads the file that the report is about. `None` when there is no tree at all; what else is
-/// wrong is in the report, and what can be read is in the tree.
+/// wrong is in the report, and what can be read is in the tree. Whether the file may be empty, its
+/// reader knows: see [`Node::is_empty_file`].
 pub(crate) fn parse(report: &mut Report) -> Option<Node> {
     let text = report.source.text;
     if text.len() > FILE_BYTES_MAX {
@@ -32,6 +33,7 @@ pub(crate) fn parse(report: &mut Report) -> Option<Node> {
         return None;
     }
     let scan::Scanned { shape, last_alias } = scan::scan(report)?;
+    let Some(shape) = shape else { return Some(Node::of_empty_file()) };
     match serde_yaml::from_str::<raw::Raw>(text) {
         Ok(raw) => Some(node::join(shape, raw)),
         Err(error) => {

@@ -79,7 +79,8 @@ struct Scan<'r, 'a> {
 
 /// What the first look found.
 pub(crate) struct Scanned {
-    pub(crate) shape: Shape,
+    /// `None` when there is nothing but comments.
+    pub(crate) shape: Option<Shape>,
     pub(crate) last_alias: Option<Place>,
 }
 
@@ -125,13 +126,7 @@ pub(crate) fn scan(report: &mut Report) -> Option<Scanned> {
         }
         reading.event(event, &span)?;
     }
-    let (root, last_alias) = (reading.root, reading.last_alias);
-    if root.is_none() {
-        report
-            .error(&codes::EMPTY, Place::default(), "the file is empty")
-            .help("a DAG has at least `tasks:` with one task");
-    }
-    root.map(|shape| Scanned { shape, last_alias })
+    Some(Scanned { shape: reading.root, last_alias: reading.last_alias })
 }
 
 fn events(text: &str) -> impl Iterator<Item = Result<(Event<'_>, Span), ScanError>> {
