@@ -54,7 +54,7 @@ codes! {
         "Remove or rename one of them.";
     MERGE_KEY = "TM0006", "merge key", "`<<` is no part of YAML 1.2 and hides where a value comes from.",
         "Write the keys out, use `defaults`, or refer to whole values with `*name`.";
-    TAG = "TM0007", "tag", "A value carries a tag such as `!ref`, which has no meaning here.", "Remove the tag.";
+    TAG = "TM0007", "tag", "A value carries a tag such as `!ref`, which has no meaning here.", "Remove the tag; put a value that starts with `!` in quotes.";
     DOCUMENTS = "TM0008", "several documents", "One file is one DAG, so a second `---` cannot be.", "Move the second document into a file of its own.";
     ALIAS = "TM0009", "alias", "An alias names no anchor, or its own surroundings, or there are more than 100 aliases, or aliases of aliases repeat their values more than 100 times.",
         "Give the anchor before the alias, and outside of it; write values out that are repeated often.";

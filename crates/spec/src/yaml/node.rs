@@ -194,7 +194,7 @@ fn literal_part(source: &Source, start: usize, text: &str, offset: usize) -> Opt
 
 /// Joins what the two readers found.
 pub(crate) fn join(shape: Shape, raw: Raw) -> Node {
-    let Shape { place, style, kind } = shape;
+    let Shape { place, style, kind, .. } = shape;
     let data = match (kind, raw) {
         (Kind::List(shapes), Raw::List(raws)) if shapes.len() == raws.len() => {
             Data::List(shapes.into_iter().zip(raws).map(|(s, r)| join(s, r)).collect())

@@ -48,6 +48,7 @@ fn unescape(yaml: &str) -> String {
         .replace("<NUL>", "\0")
         .replace("<CR>", "\r")
         .replace("<ESC>", "\u{1b}")
+        .replace("<NEL>", "\u{85}")
         .replace("<BOM>", "\u{feff}")
 }
 
@@ -57,7 +58,7 @@ fn write(path: &Path, text: &str) {
 
 #[test]
 fn yaml() {
-    check("yaml.txt", 43);
+    check("yaml.txt", 83);
 }
 
 #[test]
