@@ -2,7 +2,8 @@
 //!
 //! * [`value`]: single values; [`head`]: the keys of the DAG; [`task`]: the keys of a task;
 //! * [`check`]: `checks`; [`output`]: `outputs`; [`retry`]: `retry`; [`group`]: groups; [`map`]:
-//!   `for_each`; [`handlers`]: what is done after a task or a run.
+//!   `for_each`; [`handlers`]: what is done after a task or a run;
+//! * [`stray`]: what stands beside its key, not below it.
 
 mod cache;
 mod check;
@@ -12,12 +13,14 @@ mod head;
 mod map;
 mod output;
 pub(crate) mod retry;
+mod stray;
 mod task;
 pub(crate) mod value;
 
 use chrono_tz::Tz;
 
 use crate::codes;
+use crate::keys;
 use crate::report::{Place, Report};
 use crate::spec::DagSpec;
 use crate::yaml::node::{Data, Node};
@@ -71,6 +74,7 @@ pub(crate) fn dag<'n>(
             .help("it has at least `tasks:` with one task");
         return None;
     };
+    head::check(entries, report);
     let head = head::read(entries, stem, &folder, report);
     let defaults = task::defaults(root.entry("defaults"), folder.defaults, report);
     let tasks = match root.entry("tasks") {
@@ -82,8 +86,10 @@ pub(crate) fn dag<'n>(
         }
         Some(entry) => match entry.node.entries() {
             None => {
-                value::wrong_type("`tasks`", &["a mapping"], &entry.node, entry.place, report)
-                    .help("write each task as a key with its name");
+                if !stray::tell_tasks(entries, &[keys::TOP], report) {
+                    value::wrong_type("`tasks`", &["a mapping"], &entry.node, entry.place, report)
+                        .help("write each task as a key with its name");
+                }
                 Vec::new()
             }
             Some([]) => {

@@ -63,7 +63,7 @@ fn yaml() {
 
 #[test]
 fn structure() {
-    check("structure.txt", 34);
+    check("structure.txt", 43);
 }
 
 #[test]
