@@ -61,8 +61,8 @@ codes! {
     KEY_KIND = "TM0010", "key that is no string", "A key of a mapping is a list, a mapping or nothing.", "Write the key as a plain word.";
     EMPTY = "TM0011", "empty file", "The file holds no value.", "Write at least `tasks:` with one task.";
     TOO_MANY = "TM0012", "too many problems", "More than 200 problems were found; the others are not shown.", "Repair the ones shown, then look again.";
-    UNUSABLE = "TM0013", "file that cannot be used", "The file cannot be read, or the name of its DAG is already that of another file.",
-        "Look at the mode of the file, or give one of the two DAGs another name.";
+    UNUSABLE = "TM0013", "file that cannot be used", "The file cannot be read, or nothing reads a file of its name, as `_defaults.yml` beside `_defaults.yaml`, or the name of its DAG is already that of another file.",
+        "Look at the mode of the file, rename `_defaults.yml` and the like to `.yaml`, or give one of the two DAGs another name.";
 
     FORMAT = "TM0014", "file that cannot be formatted", "What was formatted did not mean the same, or lacked a comment, so the file was left as it is. That is a fault of Tidemill, not of the file.",
         "Report it with the file; until then, write what is unusual in it more plainly.";

@@ -75,7 +75,7 @@ impl FileKind {
             "pools.yaml" => Self::Pools,
             "calendars.yaml" => Self::Calendars,
             "secrets.yaml" => Self::Other,
-            name if name.ends_with(".test.yaml") => Self::Tests,
+            name if name.ends_with(".test.yaml") || name.ends_with(".test.yml") => Self::Tests,
             _ => Self::Dag,
         }
     }
