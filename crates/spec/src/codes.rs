@@ -54,15 +54,15 @@ codes! {
         "Remove or rename one of them.";
     MERGE_KEY = "TM0006", "merge key", "`<<` is no part of YAML 1.2 and hides where a value comes from.",
         "Write the keys out, use `defaults`, or refer to whole values with `*name`.";
-    TAG = "TM0007", "tag", "A value carries a tag such as `!ref`, which has no meaning here.", "Remove the tag.";
+    TAG = "TM0007", "tag", "A value carries a tag such as `!ref`, which has no meaning here.", "Remove the tag; put a value that starts with `!` in quotes.";
     DOCUMENTS = "TM0008", "several documents", "One file is one DAG, so a second `---` cannot be.", "Move the second document into a file of its own.";
     ALIAS = "TM0009", "alias", "An alias names no anchor, or its own surroundings, or there are more than 100 aliases, or aliases of aliases repeat their values more than 100 times.",
         "Give the anchor before the alias, and outside of it; write values out that are repeated often.";
     KEY_KIND = "TM0010", "key that is no string", "A key of a mapping is a list, a mapping or nothing.", "Write the key as a plain word.";
     EMPTY = "TM0011", "empty file", "The file holds no value.", "Write at least `tasks:` with one task.";
     TOO_MANY = "TM0012", "too many problems", "More than 200 problems were found; the others are not shown.", "Repair the ones shown, then look again.";
-    UNUSABLE = "TM0013", "file that cannot be used", "The file cannot be read, or the name of its DAG is already that of another file.",
-        "Look at the mode of the file, or give one of the two DAGs another name.";
+    UNUSABLE = "TM0013", "file that cannot be used", "The file cannot be read, or nothing reads a file of its name, as `_defaults.yml` beside `_defaults.yaml`, or the name of its DAG is already that of another file.",
+        "Look at the mode of the file, rename `_defaults.yml` and the like to `.yaml`, or give one of the two DAGs another name.";
 
     FORMAT = "TM0014", "file that cannot be formatted", "What was formatted did not mean the same, or lacked a comment, so the file was left as it is. That is a fault of Tidemill, not of the file.",
         "Report it with the file; until then, write what is unusual in it more plainly.";
@@ -79,7 +79,7 @@ codes! {
     CYCLE = "TM0109", "tasks wait for each other", "Every task of the cycle waits for another one of it, so none could ever start.", "Remove one of the dependencies that are listed.";
     READS_ITSELF = "TM0110", "task depends on itself", "A task names itself or its own table as its input.", "Name another task.";
     NAME_TAKEN = "TM0111", "name already taken", "The name already means something else.", "Choose another name.";
-    NOT_HERE = "TM0112", "key not for this action", "The key has no meaning for this kind of task.", "Remove the key.";
+    NOT_HERE = "TM0112", "key not for this action", "The key has no meaning for this kind of task, or beside its other keys.", "Remove the key.";
     LOAD_INPUT = "TM0113", "load without one table", "A `load` writes exactly one table, the one that `from` names.", "Give `from` the name of one task's table.";
     CHECK = "TM0114", "check that cannot work", "`quarantine` needs a check that blames single rows (`not_null`, `unique`, `where`), and a task whose action does not make the table of rejects itself, as `clean` does. A check needs a table to look at.", "Use `stop` or `warn`, or another check, or put the check on a task that reads the table.";
     PARAM = "TM0115", "param whose values do not fit", "The default or a value of `enum` is not of the param's type, or the default is not in `enum`.", "Correct the value or the `type` of the param.";
@@ -106,7 +106,7 @@ codes! {
     SQL_PARAMETER = "TM0306", "parameter without a name", "Parameters are written `$name`; `?`, `$1` and `:name` are not used.", "Write `$name`.";
 
     // TM04xx: connectors, transforms, their settings.
-    UNKNOWN_CONNECTOR = "TM0401", "unknown connector", "This installation has no connector of this name.", "Correct the name.";
+    UNKNOWN_CONNECTOR = "TM0401", "unknown connector", "This installation has no connector of this name, or a test stands in for one that no task reads from.", "Correct the name.";
     NO_SUCH_END = "TM0402", "connector without this end", "The connector can only be read from, or only be written to.", "Use another connector.";
     UNKNOWN_TRANSFORM = "TM0403", "unknown transform", "This installation has no transform of this name.", "Correct the name.";
     UNKNOWN_SETTING = "TM0404", "unknown setting", "The connector or transform has no such setting.", "Use one of the settings that are listed.";

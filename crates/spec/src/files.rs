@@ -2,6 +2,8 @@
 
 mod calendars;
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 use tidemill_model::{DagId, PoolName};
 
@@ -9,7 +11,7 @@ use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::keys::{self, Key, SLOTS_MAX};
 use crate::read::value;
-use crate::report::{Report, SourceText, quoted};
+use crate::report::{Place, Report, SourceText, quoted};
 use crate::yaml;
 use crate::yaml::node::{Data, Entry};
 pub use calendars::{CalendarSpec, Roll, parse_calendars};
@@ -80,6 +82,20 @@ fn named_entries(report: &mut Report) -> Vec<Entry> {
             Vec::new()
         }
     }
+}
+
+/// Names that are nearly those of files beside DAGs: nothing reads a file that has one.
+pub const UNREAD_NAMES: [&str; 4] =
+    ["_defaults.yml", "connections.yml", "pools.yml", "calendars.yml"];
+
+/// What is said of a file that has one of [`UNREAD_NAMES`], by its name alone: a warning.
+pub fn unread(path: &Path) -> Option<Diagnostic> {
+    let name = UNREAD_NAMES.into_iter().find(|name| path.file_name() == Some(name.as_ref()))?;
+    let mut report = Report::new(SourceText { path, text: "" });
+    report
+        .warning(&codes::UNUSABLE, Place::default(), format!("`{name}` is not read"))
+        .help(format!("rename it to `{}`", name.replace(".yml", ".yaml")));
+    report.finish().pop()
 }
 
 /// Whether there is nothing but comments.

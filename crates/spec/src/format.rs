@@ -41,6 +41,7 @@ use std::path::Path;
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::files;
+use crate::read;
 use crate::report::{Place, Report, Source, SourceText};
 use crate::yaml;
 use crate::yaml::layout;
@@ -75,7 +76,7 @@ impl FileKind {
             "pools.yaml" => Self::Pools,
             "calendars.yaml" => Self::Calendars,
             "secrets.yaml" => Self::Other,
-            name if name.ends_with(".test.yaml") => Self::Tests,
+            name if name.ends_with(".test.yaml") || name.ends_with(".test.yml") => Self::Tests,
             _ => Self::Dag,
         }
     }
@@ -126,8 +127,7 @@ fn unified(text: &str) -> Cow<'_, str> {
 fn readable(source: SourceText) -> Result<(), Vec<Diagnostic>> {
     let mut report = Report::new(source);
     yaml::parse(&mut report);
-    let found = report.finish().into_iter();
-    let found: Vec<Diagnostic> = found.filter(|found| found.code != codes::EMPTY.id).collect();
+    let found = report.finish();
     if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
@@ -135,7 +135,9 @@ fn readable(source: SourceText) -> Result<(), Vec<Diagnostic>> {
 fn parse(source: SourceText) -> Result<Node, Vec<Diagnostic>> {
     let mut report = Report::new(source);
     let root = yaml::parse(&mut report);
-    if let Some(root) = root.as_ref().filter(|root| root.entries().is_none()) {
+    if root.as_ref().is_some_and(Node::is_empty_file) {
+        read::empty_file("write keys with values", &mut report);
+    } else if let Some(root) = root.as_ref().filter(|root| root.entries().is_none()) {
         let message = format!("the file is {}, not a mapping", root.kind());
         report.error(&codes::WRONG_TYPE, root.place, message).help("write keys with values");
     }

@@ -373,7 +373,18 @@ pub(crate) fn check<'n>(
             Some(_) => {}
             None => {
                 let message = format!("{owner} has no key {}", quoted(&entry.key));
-                let near = report.did_you_mean(&entry.key, keys().map(|key| key.name));
+                // `run:ls` is one word.
+                let start = entry
+                    .key
+                    .split_once(':')
+                    .filter(|(start, _)| keys().any(|key| key.name == *start));
+                let near = match start {
+                    Some((start, rest)) => {
+                        let apart = quoted(&format!("{start}: {rest}"));
+                        Some(format!("put a space behind the `:`, as in {apart}"))
+                    }
+                    None => report.did_you_mean(&entry.key, keys().map(|key| key.name)),
+                };
                 let usable = keys().filter(|key| !key.later).map(|key| key.name);
                 let help = near.unwrap_or_else(|| format!("it takes {}", listed(usable)));
                 report.error(&codes::UNKNOWN_KEY, entry.place, message).help(help);

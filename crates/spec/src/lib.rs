@@ -43,7 +43,8 @@ use tidemill_model::{Dag, DagId};
 pub use catalog::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
 pub use files::{
-    CalendarSpec, ConnectionSpec, Roll, parse_calendars, parse_connections, parse_pools,
+    CalendarSpec, ConnectionSpec, Roll, UNREAD_NAMES, parse_calendars, parse_connections,
+    parse_pools, unread,
 };
 pub use format::{FileKind, format};
 pub use meaning::{Change, changes, meaning};
@@ -124,6 +125,10 @@ fn load_here(
     catalog: &Catalog,
     neighbours: &dyn Neighbours,
 ) -> Loaded {
+    if let Some(unread) = files::unread(source.path) {
+        let found = Diagnostic { severity: Severity::Error, blocks_run: true, ..unread };
+        return Loaded { dag: None, diagnostics: vec![found] };
+    }
     let (folder, mut diagnostics) = defaults.map(read_folder).unwrap_or_default();
     let defaults_are_good = !diagnostics.iter().any(|d| d.severity == Severity::Error);
     let mut report = report::Report::new(source);

@@ -2,7 +2,8 @@
 //!
 //! * [`value`]: single values; [`head`]: the keys of the DAG; [`task`]: the keys of a task;
 //! * [`check`]: `checks`; [`output`]: `outputs`; [`retry`]: `retry`; [`group`]: groups; [`map`]:
-//!   `for_each`; [`handlers`]: what is done after a task or a run.
+//!   `for_each`; [`handlers`]: what is done after a task or a run;
+//! * [`stray`]: what stands beside its key, not below it.
 
 mod cache;
 mod check;
@@ -12,12 +13,14 @@ mod head;
 mod map;
 mod output;
 pub(crate) mod retry;
+mod stray;
 mod task;
 pub(crate) mod value;
 
 use chrono_tz::Tz;
 
 use crate::codes;
+use crate::keys;
 use crate::report::{Place, Report};
 use crate::spec::DagSpec;
 use crate::yaml::node::{Data, Node};
@@ -35,7 +38,7 @@ pub(crate) struct Folder<'n> {
 pub(crate) fn folder<'n>(root: &Node, report: &mut Report) -> Folder<'n> {
     let entries = match &root.data {
         Data::Map(entries) => entries.as_slice(),
-        // Nothing but comments.
+        // Nothing but comments, or `null`.
         Data::Null => &[],
         _ => {
             let message = format!("the file is {}, not a mapping", root.kind());
@@ -48,6 +51,11 @@ pub(crate) fn folder<'n>(root: &Node, report: &mut Report) -> Folder<'n> {
     head::folder(entries, report)
 }
 
+/// Reports a file in which nothing is written.
+pub(crate) fn empty_file(help: &str, report: &mut Report) {
+    report.error(&codes::EMPTY, Place::default(), "the file is empty").help(help);
+}
+
 /// Reads the whole file.
 pub(crate) fn dag<'n>(
     root: &'n Node,
@@ -55,6 +63,10 @@ pub(crate) fn dag<'n>(
     folder: Folder<'n>,
     report: &mut Report,
 ) -> Option<DagSpec<'n>> {
+    if root.is_empty_file() {
+        empty_file("a DAG has at least `tasks:` with one task", report);
+        return None;
+    }
     let Some(entries) = root.entries() else {
         let message = format!("a DAG file is a mapping, this one is {}", root.kind());
         report
@@ -62,6 +74,7 @@ pub(crate) fn dag<'n>(
             .help("it has at least `tasks:` with one task");
         return None;
     };
+    head::check(entries, report);
     let head = head::read(entries, stem, &folder, report);
     let defaults = task::defaults(root.entry("defaults"), folder.defaults, report);
     let tasks = match root.entry("tasks") {
@@ -73,8 +86,10 @@ pub(crate) fn dag<'n>(
         }
         Some(entry) => match entry.node.entries() {
             None => {
-                value::wrong_type("`tasks`", &["a mapping"], &entry.node, entry.place, report)
-                    .help("write each task as a key with its name");
+                if !stray::tell_tasks(entries, &[keys::TOP], report) {
+                    value::wrong_type("`tasks`", &["a mapping"], &entry.node, entry.place, report)
+                        .help("write each task as a key with its name");
+                }
                 Vec::new()
             }
             Some([]) => {

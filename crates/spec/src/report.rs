@@ -1,6 +1,6 @@
 //! Collects findings while a file is read: [`Source`], [`Place`], [`Report`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use tidemill_model::near::nearest;
@@ -196,6 +196,37 @@ pub(crate) struct Report<'a> {
     seen: HashMap<(&'static str, Place, String), usize>,
     errors: usize,
     comparisons: usize,
+    refused: Refused,
+    /// What is found of them, which is not kept.
+    spare: Option<Draft>,
+}
+
+/// Values that are known to be wrong, whatever they are read as.
+#[derive(Default)]
+struct Refused {
+    wholes: HashSet<Place>,
+    /// The ends of single values, by their starts: what is inside of them is no better.
+    singles: BTreeMap<u32, u32>,
+    /// Their keys, at which it is said that there is nothing behind them.
+    keys: HashSet<Place>,
+}
+
+impl Refused {
+    /// Whether a finding is about one of them.
+    fn covers(&self, draft: &Draft) -> bool {
+        const OF_VALUES: [&Code; 5] = [
+            &codes::WRONG_TYPE,
+            &codes::MISSING_KEY,
+            &codes::ACTION,
+            &codes::MISSING_SETTING,
+            &codes::WRONG_SETTING,
+        ];
+        let Place { start, .. } = draft.place;
+        let single = self.singles.range(..=start).next_back();
+        self.wholes.contains(&draft.place)
+            || single.is_some_and(|(_, end)| start < *end)
+            || (self.keys.contains(&draft.place) && OF_VALUES.contains(&draft.code))
+    }
 }
 
 impl<'a> Report<'a> {
@@ -206,11 +237,27 @@ impl<'a> Report<'a> {
             seen: HashMap::new(),
             errors: 0,
             comparisons: 0,
+            refused: Refused::default(),
+            spare: None,
         }
+    }
+
+    /// Takes note of a value that is refused for its tag or for one of its keys, so that nothing
+    /// more is said of it. What a list or mapping holds is another matter.
+    pub(crate) fn refuse(&mut self, value: Place, key: Option<Place>, is_single: bool) {
+        if is_single {
+            self.refused.singles.insert(value.start, value.end);
+        }
+        self.refused.wholes.insert(value);
+        self.refused.keys.extend(key);
     }
 
     /// Adds a finding.
     pub(crate) fn push(&mut self, mut draft: Draft) -> &mut Draft {
+        if self.refused.covers(&draft) {
+            draft.kept = false;
+            return self.spare.insert(draft);
+        }
         self.errors += usize::from(draft.severity == Severity::Error);
         let at = if let Some(at) = self.seen.get(&draft.identity()) {
             *at

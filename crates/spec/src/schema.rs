@@ -148,7 +148,7 @@ pub fn tests_schema() -> Value {
         "stub": both(keys::test_file::STUB, keys::test_file::ROWS),
         "rows": mapping(keys::test_file::ROWS),
         "answer": mapping(keys::test_file::ANSWER),
-        "expect": mapping(keys::test_file::EXPECT),
+        "expect": not_empty(mapping(keys::test_file::EXPECT)),
         "expected_table": both(keys::test_file::EXPECTED_TABLE, keys::test_file::ROWS),
     });
     editors::adapt(&mut root);
@@ -172,6 +172,11 @@ pub(crate) fn mapping(keys: &[Key]) -> Value {
 fn closed(properties: Map<String, Value>) -> Value {
     let properties = Value::Object(properties);
     json!({"type": "object", "properties": properties, "additionalProperties": false})
+}
+
+fn not_empty(mut schema: Value) -> Value {
+    schema["minProperties"] = json!(1);
+    schema
 }
 
 fn described(mut schema: Value, about: &str) -> Value {

@@ -1,16 +1,19 @@
 //! `NAME.test.yaml`: tests of the DAG in `NAME.yaml`.
 
+mod expect;
+
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
+use tidemill_model::time::BadInterval;
 use tidemill_model::{Action, Dag, DataInterval, RunState, Task, TaskState, Timestamp};
 
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::keys;
-use crate::read::value;
-use crate::report::{Place, Report, SourceText, quoted};
+use crate::read::{self, value};
+use crate::report::{Place, Report, SourceText, listed, quoted};
 use crate::yaml;
 use crate::yaml::node::{Data, Entry, Node};
 
@@ -131,7 +134,11 @@ pub struct ExpectedTable {
     pub tolerance: f64,
 }
 
-/// Reads a file of tests of `dag`; `None` when there is an error.
+/// How an instant is written.
+const INSTANT_HELP: &str = "write for example `2026-01-31T02:00:00Z`, or a day, `2026-01-31`";
+
+/// Reads a file of tests of `dag`; `None` when there is an error. Of the connectors that a test
+/// stands in for, those of DAGs that are called are not known here.
 pub fn parse_tests(source: SourceText, dag: &Dag) -> (Option<TestFile>, Vec<Diagnostic>) {
     let mut report = Report::new(source);
     let file = yaml::parse(&mut report).map(|root| {
@@ -150,6 +157,10 @@ struct Reader<'d, 'r, 's> {
 
 impl Reader<'_, '_, '_> {
     fn file(&mut self, root: &Node) -> TestFile {
+        if root.is_empty_file() {
+            read::empty_file("write `tests:`, and below it the tests by name", self.report);
+            return TestFile::default();
+        }
         let Some(entries) = root.entries() else {
             self.report
                 .error(&codes::WRONG_TYPE, root.place, "a file of tests is a mapping")
@@ -168,7 +179,18 @@ impl Reader<'_, '_, '_> {
                 .help("write `tests:`, and below it the tests by name");
             return TestFile::default();
         };
-        let tests = value::entries("`tests`", tests, self.report);
+        let is_empty = tests.node.entries().is_some_and(<[Entry]>::is_empty);
+        if is_empty || tests.node.is_null() {
+            self.report
+                .error(&codes::MISSING_KEY, tests.place, "`tests` is empty")
+                .help("write below it the tests by name, each with an `expect`");
+            return TestFile::default();
+        }
+        let Some(tests) = tests.node.entries() else {
+            value::wrong_type("`tests`", &["a mapping"], &tests.node, tests.place, self.report)
+                .help("write each test as a key with its name");
+            return TestFile::default();
+        };
         TestFile { tests: tests.iter().map(|entry| self.test(entry)).collect() }
     }
 
@@ -180,13 +202,14 @@ impl Reader<'_, '_, '_> {
         let what = format!("test {}", quoted(&entry.key));
         let entries = value::entries(&what, entry, self.report);
         keys::check(entries, &[keys::test_file::TEST], &what, self.report);
+        let mut connectors = Vec::new();
         let mut test =
             DagTest { name: entry.key.clone(), line: self.line(entry.place), ..DagTest::default() };
         for entry in entries {
             match entry.key.as_str() {
                 "params" => test.params = self.params(entry),
-                "interval" => test.interval = self.parsed("`interval`", entry, "`START/END`"),
-                "now" => test.now = self.instant("`now`", entry),
+                "interval" => test.interval = self.interval(entry),
+                "now" => test.now = self.instant(entry),
                 "stubs" => {
                     for (entry, name) in self.of_tasks("`stubs`", entry) {
                         self.can_be_stubbed(&name, entry.place);
@@ -196,6 +219,7 @@ impl Reader<'_, '_, '_> {
                 }
                 "connectors" => {
                     for entry in value::entries("`connectors`", entry, self.report) {
+                        connectors.push(entry);
                         let stub = self.stub(&format!("stub of `{}`", entry.key), entry);
                         test.connectors.insert(entry.key.clone(), stub);
                     }
@@ -223,16 +247,47 @@ impl Reader<'_, '_, '_> {
                         }
                     }
                 }
-                "expect" => test.expect = self.expect(entry),
+                "expect" => test.expect = self.expect(&what, entry),
                 _ => {}
             }
         }
-        if !entries.iter().any(|entry| entry.key == "expect") {
-            self.report
-                .error(&codes::MISSING_KEY, entry.place, format!("{what} expects nothing"))
-                .help("give it an `expect`, for example `expect: {state: succeeded}`");
+        if entry.node.entries().is_some() && !entries.iter().any(|entry| entry.key == "expect") {
+            self.expects_nothing(&what, entry.place);
+        }
+        for entry in connectors {
+            self.is_read_from(entry, &test);
         }
         test
+    }
+
+    /// Reports a connector that a test stands in for, and that no task reads from.
+    fn is_read_from(&mut self, connector: &Entry, test: &DagTest) {
+        let mut known = Vec::new();
+        for (at, task) in self.dag.tasks().iter().enumerate() {
+            match &task.action {
+                Action::Ingest { connector, .. } => known.push(connector.as_str()),
+                // What the called DAG reads from is not known here.
+                Action::Call(_) => {
+                    let name = self.dag.name_of(tidemill_model::TaskIx(at as u32).into());
+                    if !test.stubs.contains_key(&name) {
+                        return;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if known.contains(&connector.key.as_str()) {
+            return;
+        }
+        known.sort_unstable();
+        known.dedup();
+        let near = self.report.did_you_mean(&connector.key, known.iter().copied());
+        let help = near.unwrap_or_else(|| match known.as_slice() {
+            [] => "remove it: the DAG has no `ingest`".to_owned(),
+            known => format!("its tasks read from {}", listed(known.iter().copied())),
+        });
+        let message = format!("no task of `{}` reads from {}", self.dag.id, quoted(&connector.key));
+        self.report.error(&codes::UNKNOWN_CONNECTOR, connector.place, message).help(help);
     }
 
     fn params(&mut self, entry: &Entry) -> Map<String, Value> {
@@ -252,20 +307,29 @@ impl Reader<'_, '_, '_> {
         params
     }
 
-    fn parsed<T: std::str::FromStr>(&mut self, what: &str, entry: &Entry, form: &str) -> Option<T> {
-        let text = value::text(what, entry, self.report)?;
-        let parsed = text.parse().ok();
-        if parsed.is_none() {
-            let message = format!("{what} is no {}", form.trim_matches('`'));
-            self.report
-                .error(&codes::NOT_ALLOWED, entry.node.place, message)
-                .help(format!("write {form}, dates or instants"));
+    fn instant(&mut self, entry: &Entry) -> Option<Timestamp> {
+        let what = format!("`{}`", entry.key);
+        let Some(text) = entry.node.text() else {
+            value::wrong_type(&what, &["an instant"], &entry.node, entry.place, self.report)
+                .help(INSTANT_HELP);
+            return None;
+        };
+        let instant = text.parse().ok();
+        if instant.is_none() {
+            let message = format!("{what} is {}, which is no instant", quoted(text));
+            self.report.error(&codes::INSTANT, entry.node.place, message).help(INSTANT_HELP);
         }
-        parsed
+        instant
     }
 
-    fn instant(&mut self, what: &str, entry: &Entry) -> Option<Timestamp> {
-        self.parsed(what, entry, "`2026-01-31T02:00:00Z`")
+    fn interval(&mut self, entry: &Entry) -> Option<DataInterval> {
+        let text = value::text("`interval`", entry, self.report)?;
+        text.parse()
+            .map_err(|error: BadInterval| {
+                let message = format!("`interval`: {error}");
+                self.report.error(&codes::INSTANT, entry.node.place, message).help(error.help());
+            })
+            .ok()
     }
 
     /// The entries of a mapping whose keys are tasks.
@@ -275,11 +339,19 @@ impl Reader<'_, '_, '_> {
         known.map(|entry| (entry, entry.key.clone())).collect()
     }
 
-    /// The entries of a mapping whose keys are tasks, or items of mapped ones.
+    /// The entries of a mapping whose keys are tasks, or items of mapped ones. A member of a mapped
+    /// group is there only for an item.
     fn of_instances<'n>(&mut self, what: &str, entry: &'n Entry) -> Vec<(&'n Entry, String)> {
         let entries = value::entries(what, entry, self.report);
-        let known = entries.iter().filter(|entry| {
-            self.dag.find_instance(&entry.key).is_some() || self.is_task(&entry.key, entry.place)
+        let known = entries.iter().filter(|entry| match self.dag.find_instance(&entry.key) {
+            Some(at) if at.item.is_none() && self.dag.is_repeated(at.task) => {
+                let (group, member) = entry.key.split_once('.').unwrap_or((&entry.key, ""));
+                let message = format!("`{}` is there once for each item", entry.key);
+                let help = format!("name an item, from 0 on: `{group}[0].{member}`");
+                self.report.error(&codes::NOT_HERE, entry.place, message).help(help);
+                false
+            }
+            at => at.is_some() || self.is_task(&entry.key, entry.place),
         });
         known.map(|entry| (entry, entry.key.clone())).collect()
     }
@@ -359,7 +431,25 @@ impl Reader<'_, '_, '_> {
                 _ => {}
             }
         }
+        self.goes_together(entries, stub.skips);
         stub
+    }
+
+    /// Reports keys of a stub that change nothing beside the others.
+    fn goes_together(&mut self, entries: &[Entry], skips: bool) {
+        let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+        if let (Some(times), None) = (find("times"), find("fails")) {
+            self.report
+                .error(&codes::NOT_HERE, times.place, "`times` has no meaning without `fails`")
+                .help("say how so many attempts fail, `fails: no route`, or remove it");
+        }
+        let beside = |entry: &&Entry| !matches!(entry.key.as_str(), "skips" | "takes" | "times");
+        for entry in entries.iter().filter(beside).filter(|_| skips) {
+            let message = format!("{} has no meaning beside `skips`", quoted(&entry.key));
+            self.report
+                .error(&codes::NOT_HERE, entry.place, message)
+                .help("a task that skips does nothing else: remove one of the two");
+        }
     }
 
     fn object(&mut self, what: &str, entry: &Entry) -> Map<String, Value> {
@@ -393,7 +483,13 @@ impl Reader<'_, '_, '_> {
                 let name = value::text("`file`", file, self.report)?;
                 RowSource::File(name.to_owned())
             }
-            _ => {
+            (Some(_), Some(file)) => {
+                self.report
+                    .error(&codes::NOT_ALLOWED, file.place, format!("{what} has `rows` and `file`"))
+                    .help("its rows are in one place: remove one of the two");
+                return None;
+            }
+            (None, None) => {
                 self.report
                     .error(&codes::MISSING_KEY, place, format!("{what} has no rows"))
                     .help("write a list of rows, or `{rows: […]}`, or `{file: orders.csv}`");
@@ -430,103 +526,5 @@ impl Reader<'_, '_, '_> {
             }
         }
         Some(answer)
-    }
-
-    fn expect(&mut self, entry: &Entry) -> Expect {
-        let mut expect = Expect::default();
-        let entries = value::entries("`expect`", entry, self.report);
-        keys::check(entries, &[keys::test_file::EXPECT], "`expect`", self.report);
-        for entry in entries {
-            match entry.key.as_str() {
-                "state" => {
-                    let states = [RunState::Succeeded, RunState::Failed, RunState::Cancelled];
-                    let states = states.map(|state| (state.label(), state));
-                    let state = value::choice("`state`", entry, &states, self.report);
-                    expect.state = state.map(|state| self.expected(entry, state));
-                }
-                "tasks" => {
-                    let states = TaskState::ALL.map(|state| (state.label(), state));
-                    for (entry, name) in self.of_instances("`tasks`", entry) {
-                        let what = format!("the state of `{name}`");
-                        let state = value::choice(&what, entry, &states, self.report);
-                        let state = state.map(|state| (name, self.expected(entry, state)));
-                        expect.tasks.extend(state);
-                    }
-                }
-                "tables" => self.tables(entry, &mut expect),
-                "outputs" => {
-                    for (entry, name) in self.of_instances("`outputs`", entry) {
-                        let values = self.object("`outputs`", entry);
-                        expect.outputs.insert(name, self.expected(entry, values));
-                    }
-                }
-                "rendered" => {
-                    for (entry, name) in self.of_instances("`rendered`", entry) {
-                        let form = self.expected(entry, entry.node.to_json());
-                        expect.rendered.insert(name, form);
-                    }
-                }
-                "errors" => {
-                    for (entry, name) in self.of_instances("`errors`", entry) {
-                        let text = value::text("an error", entry, self.report);
-                        let text = text.map(|text| (name, self.expected(entry, text.to_owned())));
-                        expect.errors.extend(text);
-                    }
-                }
-                "next_ticks" => {
-                    let texts = value::texts("`next_ticks`", entry, self.report);
-                    let ticks = texts.into_iter().filter_map(|(text, place)| {
-                        let tick = text.parse().ok();
-                        if tick.is_none() {
-                            self.report
-                                .error(&codes::NOT_ALLOWED, place, "a tick is no instant")
-                                .help("write for example `2026-01-31T02:00:00Z`");
-                        }
-                        tick
-                    });
-                    let ticks = ticks.collect();
-                    expect.next_ticks = Some(self.expected(entry, ticks));
-                }
-                _ => {}
-            }
-        }
-        expect
-    }
-
-    fn expected<T>(&self, entry: &Entry, value: T) -> Expected<T> {
-        Expected { value, line: self.line(entry.place), at: entry.place.start as usize }
-    }
-
-    fn tables(&mut self, entry: &Entry, expect: &mut Expect) {
-        for entry in value::entries("`tables`", entry, self.report) {
-            let name = entry.key.as_str();
-            let longest = [Some(name), name.rsplit_once('.').map(|(task, _)| task)];
-            let names = |known: &str| longest.iter().flatten().any(|name| *name == known);
-            let is_known = (0..self.dag.tasks().len() as u32)
-                .any(|at| names(&self.dag.name_of(tidemill_model::TaskIx(at).into())));
-            if !is_known && !self.is_task(name, entry.place) {
-                continue;
-            }
-            let what = format!("the expected table `{name}`");
-            let Some(rows) = self.rows(&what, &entry.node, entry.place) else { continue };
-            let mut table = ExpectedTable { rows, ordered: false, tolerance: 0.0 };
-            if let Some(entries) = entry.node.entries() {
-                keys::check(
-                    entries,
-                    &[keys::test_file::ROWS, keys::test_file::EXPECTED_TABLE],
-                    &what,
-                    self.report,
-                );
-            }
-            if let Some(entry) = entry.node.entry("ordered") {
-                table.ordered = self.truth("`ordered`", entry).unwrap_or_default();
-            }
-            if let Some(entry) = entry.node.entry("tolerance") {
-                let number = value::number("`tolerance`", entry, 0.0..=f64::MAX, self.report);
-                table.tolerance = number.unwrap_or_default();
-            }
-            let table = self.expected(entry, table);
-            expect.tables.insert(name.to_owned(), table);
-        }
     }
 }

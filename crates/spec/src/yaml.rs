@@ -2,12 +2,14 @@
 //!
 //! Two readers look at the text. [`scan`] reads its events, holds it to the limits and finds the
 //! places; `serde_yaml` says what each value is. [`node`] is the tree they make together, [`layout`]
-//! the one with comments and styles that formatting needs. No other module reads YAML.
+//! the one with comments and styles that formatting needs; [`syntax`] says why there is none. No
+//! other module reads YAML.
 
 pub(crate) mod layout;
 pub(crate) mod node;
 mod raw;
 mod scan;
+mod syntax;
 
 use crate::codes;
 use crate::report::{Place, Report};
@@ -17,7 +19,8 @@ use node::Node;
 pub(crate) const FILE_BYTES_MAX: usize = 8 << 20;
 
 /// Reads the file that the report is about. `None` when there is no tree at all; what else is
-/// wrong is in the report, and what can be read is in the tree.
+/// wrong is in the report, and what can be read is in the tree. Whether the file may be empty, its
+/// reader knows: see [`Node::is_empty_file`].
 pub(crate) fn parse(report: &mut Report) -> Option<Node> {
     let text = report.source.text;
     if text.len() > FILE_BYTES_MAX {
@@ -31,7 +34,8 @@ pub(crate) fn parse(report: &mut Report) -> Option<Node> {
         forbidden(at, c, report);
         return None;
     }
-    let scan::Scanned { shape, last_alias } = scan::scan(report)?;
+    let scan::Scanned { shape, last_alias, has_bad_tags } = scan::scan(report)?;
+    let Some(shape) = shape else { return Some(Node::of_empty_file()) };
     match serde_yaml::from_str::<raw::Raw>(text) {
         Ok(raw) => Some(node::join(shape, raw)),
         Err(error) => {
@@ -42,10 +46,12 @@ pub(crate) fn parse(report: &mut Report) -> Option<Node> {
                     .help("write the values out, or give names to fewer of them");
                 return None;
             }
+            if has_bad_tags {
+                return None;
+            }
             // The scan accepted it, so this is one of the few texts on which readers differ.
             let at = error.location().map_or(0, |location| location.index());
-            let message = format!("this is not YAML: {error}");
-            report.error(&codes::SYNTAX, Place::new(at, at + 1), message);
+            syntax::disagreement(report, &error.to_string(), at);
             None
         }
     }

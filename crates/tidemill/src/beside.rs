@@ -10,7 +10,8 @@ use tidemill_executor::{Connections, Secrets};
 use tidemill_model::PoolName;
 use tidemill_model::admission::{DEFAULT_POOL, DEFAULT_POOL_SLOTS};
 use tidemill_spec::{
-    ConnectionSpec, Diagnostic, SourceText, parse_calendars, parse_connections, parse_pools,
+    ConnectionSpec, Diagnostic, SourceText, UNREAD_NAMES, parse_calendars, parse_connections,
+    parse_pools, unread,
 };
 
 use crate::folder::read_text;
@@ -57,6 +58,8 @@ impl Beside {
             beside.calendars = calendars.into_iter().map(|calendar| calendar.name).collect();
             beside.diagnostics.extend(diagnostics);
         }
+        let strays = UNREAD_NAMES.iter().map(|name| folder.join(name));
+        beside.diagnostics.extend(strays.filter(|path| path.exists()).filter_map(|p| unread(&p)));
         beside
     }
 

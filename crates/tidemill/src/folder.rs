@@ -15,7 +15,7 @@ use tidemill_model::{Dag, DagId};
 use tidemill_spec::codes::{self, Code};
 use tidemill_spec::{
     Catalog, Diagnostic, FOLDER_DEFAULTS, Loaded, Neighbours, Nobody, Severity, SourceText,
-    load_dag_with,
+    load_dag_with, unread,
 };
 use tidemill_store::DagSource;
 
@@ -273,7 +273,11 @@ pub(crate) fn read_dag(
     catalog: &Catalog,
 ) -> Result<(DagSource, Loaded), Box<Diagnostic>> {
     let source = read_dag_text(path)?;
-    let loaded = load_among(&source, catalog, &Siblings::new(path, catalog));
+    let mut loaded = load_among(&source, catalog, &Siblings::new(path, catalog));
+    let stray = path.with_file_name(FOLDER_DEFAULTS).with_extension("yml");
+    if stray.exists() {
+        loaded.diagnostics.extend(unread(&stray));
+    }
     Ok((source, loaded))
 }
 

@@ -6,8 +6,11 @@ use tidemill_model::TaskState;
 use super::{Key, duration, now, text};
 
 /// The keys of a file of tests.
-pub(crate) static TESTS: &[Key] =
-    &[now("tests", "The tests, by name.", || by_name(&json!({"$ref": "#/$defs/test"})))];
+pub(crate) static TESTS: &[Key] = &[now(
+    "tests",
+    "The tests, by name.",
+    || json!({"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/test"}}),
+)];
 
 /// The keys of a test.
 pub(crate) static TEST: &[Key] = &[

@@ -7,7 +7,7 @@ use tidemill_model::dag::{Param, ParamKind};
 use tidemill_model::schedule::Schedule;
 use tidemill_model::{DagId, Timestamp, VarName};
 
-use super::{Folder, task, value};
+use super::{Folder, stray, task, value};
 use crate::codes;
 use crate::keys;
 use crate::report::{Place, Report, quoted};
@@ -39,6 +39,13 @@ fn tags(entry: &Entry, report: &mut Report) -> Vec<String> {
     tags.into_iter().map(|(tag, _)| tag.to_owned()).collect()
 }
 
+/// Looks at the keys of the DAG, those aside that were meant to be tasks.
+pub(crate) fn check(entries: &[Entry], report: &mut Report) {
+    let known = [keys::TOP];
+    let keys = stray::others(entries, &known).filter(|entry| !notes(entry));
+    keys::check(keys, &known, "a DAG file", report);
+}
+
 /// Reads everything but the tasks, which are left empty.
 pub(crate) fn read<'n>(
     entries: &'n [Entry],
@@ -46,7 +53,6 @@ pub(crate) fn read<'n>(
     folder: &Folder<'n>,
     report: &mut Report,
 ) -> DagSpec<'n> {
-    keys::check(entries.iter().filter(|e| !notes(e)), &[keys::TOP], "a DAG file", report);
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
     let words = |key: &str, report: &mut Report| {
         find(key).and_then(|e| value::text(&format!("`{key}`"), e, report)).map(str::to_owned)

@@ -15,7 +15,7 @@ pub(crate) fn read<'n>(mapping: &mut MappingSpec<'n>, entry: &'n Entry, report: 
         "for_each" => match &entry.node.data {
             Data::Text(_) | Data::List(_) => mapping.for_each = Some((&entry.node, entry.place)),
             _ => {
-                let wanted = ["an expression that gives a list", "a list"];
+                let wanted = ["a list", "an expression that gives one"];
                 value::wrong_type("`for_each`", &wanted, &entry.node, entry.place, report)
                     .help("write for example `for_each: params.regions`, or `for_each: [eu, us]`");
             }

@@ -9,7 +9,7 @@ use tidemill_model::retry::RetryPolicy;
 use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{PoolName, TaskName};
 
-use super::{cache, check, group, handlers, head, map, output, retry, value};
+use super::{cache, check, group, handlers, head, map, output, retry, stray, value};
 use crate::codes;
 use crate::keys::{self, ACTIONS};
 use crate::report::{Place, Report, listed, quoted};
@@ -96,7 +96,9 @@ pub(crate) fn read_all<'n>(
     report: &mut Report,
 ) -> Vec<TaskSpec<'n>> {
     let mut tasks = Vec::with_capacity(entries.len());
-    for entry in entries {
+    let mut left = entries;
+    while let Some((entry, after)) = left.split_first() {
+        left = &after[stray::keys_of(entry, after, report)..];
         name(entry, report);
         let (task, of_group) = read(Written::of(entry), None, defaults, report);
         let place = tasks.len();
@@ -178,7 +180,8 @@ pub(crate) fn read<'n>(
     if is_group {
         // What all tasks have by default is for those that work.
         (task.retry, task.retry_when, task.timeout) = (RetryPolicy::default(), None, None);
-        keys::check(entries, &[ACTIONS, keys::GROUP, keys::MODIFIERS], &owner, report);
+        let known = [ACTIONS, keys::GROUP, keys::MODIFIERS];
+        keys::check(stray::others(entries, &known), &known, &owner, report);
     } else {
         keys::check(entries, &[ACTIONS, keys::MODIFIERS], &owner, report);
     }
@@ -312,8 +315,11 @@ fn action<'n>(
                 ActionSpec::Broken(entry)
             }
             None => {
-                value::wrong_type("`tasks`", &["a mapping"], &entry.node, entry.place, report)
-                    .help("write each member as a key with its name");
+                let known = [ACTIONS, keys::GROUP, keys::MODIFIERS];
+                if !stray::tell_tasks(entries, &known, report) {
+                    value::wrong_type("`tasks`", &["a mapping"], &entry.node, entry.place, report)
+                        .help("write each member as a key with its name");
+                }
                 ActionSpec::Broken(entry)
             }
         },

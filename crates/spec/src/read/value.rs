@@ -10,7 +10,7 @@ use tidemill_model::schedule::{BadSchedule, Surprise};
 use tidemill_model::time::parse_duration;
 
 use crate::codes;
-use crate::report::{Draft, Place, Report, quoted};
+use crate::report::{Draft, Place, Report, Source, quoted};
 use crate::settings::type_help;
 use crate::yaml::node::{Data, Entry, Node};
 
@@ -24,9 +24,19 @@ pub(crate) fn wrong_type<'r>(
     report: &'r mut Report,
 ) -> &'r mut Draft {
     let place = if node.is_null() { key } else { node.place };
-    let help = type_help(wanted, node, &report.source).or_else(|| form(wanted, node));
+    let help = only_an_anchor(node, key, &report.source)
+        .or_else(|| type_help(wanted, node, &report.source))
+        .or_else(|| form(wanted, node));
     let message = format!("{what} must be {}, not {}", wanted.join(" or "), node.kind());
     report.error(&codes::WRONG_TYPE, place, message).maybe_help(help)
+}
+
+/// What to do about a text that was taken for the anchor of nothing, because of its `&`.
+fn only_an_anchor(node: &Node, key: Place, source: &Source) -> Option<String> {
+    let behind = source.text.get(key.end as usize..).filter(|_| node.is_null())?;
+    let behind = behind.lines().next()?.trim_start_matches([':', ' ']).trim_end();
+    let text = behind.split(['}', ',', ']']).next()?;
+    text.starts_with('&').then(|| format!("a text that starts with `&` needs quotes: `\"{text}\"`"))
 }
 
 /// How a value of a type is written.

@@ -46,6 +46,16 @@ pub(crate) struct Entry {
 }
 
 impl Node {
+    /// What a file holds in which there is no value.
+    pub(crate) fn of_empty_file() -> Self {
+        Self { place: Place::default(), style: Style::Plain, data: Data::Null }
+    }
+
+    /// Whether it is what a file holds in which nothing is written but comments and `---`.
+    pub(crate) fn is_empty_file(&self) -> bool {
+        self.is_null() && self.place.start == self.place.end
+    }
+
     /// What it is, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.data {
@@ -184,7 +194,7 @@ fn literal_part(source: &Source, start: usize, text: &str, offset: usize) -> Opt
 
 /// Joins what the two readers found.
 pub(crate) fn join(shape: Shape, raw: Raw) -> Node {
-    let Shape { place, style, kind } = shape;
+    let Shape { place, style, kind, .. } = shape;
     let data = match (kind, raw) {
         (Kind::List(shapes), Raw::List(raws)) if shapes.len() == raws.len() => {
             Data::List(shapes.into_iter().zip(raws).map(|(s, r)| join(s, r)).collect())

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::node::Style;
+use super::syntax;
 use crate::codes;
 use crate::report::{Place, Report, quoted};
 
@@ -16,6 +17,8 @@ const DEPTH_MAX: usize = 64;
 const COUNTED_FIRST_BYTES: usize = 1 << 20;
 /// Aliases in a file.
 const ALIASES_MAX: usize = 100;
+/// What to do about a tag, or what was taken for one.
+pub(super) const TAG_HELP: &str = "remove it; a value that starts with `!` needs quotes";
 
 /// A value of which only place and structure are known.
 #[derive(Debug, Clone)]
@@ -23,6 +26,8 @@ pub(crate) struct Shape {
     pub(crate) place: Place,
     pub(crate) style: Style,
     pub(crate) kind: Kind,
+    /// Whether its tag or one of its keys was refused.
+    refused: bool,
 }
 
 /// The structure of a value.
@@ -74,12 +79,18 @@ struct Scan<'r, 'a> {
     aliases: usize,
     last_alias: Option<Place>,
     nodes: usize,
+    has_bad_tags: bool,
+    /// Where the last value or key ended.
+    end: usize,
     root: Option<Shape>,
 }
 
 /// What the first look found.
 pub(crate) struct Scanned {
-    pub(crate) shape: Shape,
+    /// Whether there are tags that were refused: the other reader may stumble over them.
+    pub(crate) has_bad_tags: bool,
+    /// `None` when there is nothing but comments.
+    pub(crate) shape: Option<Shape>,
     pub(crate) last_alias: Option<Place>,
 }
 
@@ -99,6 +110,8 @@ pub(crate) fn scan(report: &mut Report) -> Option<Scanned> {
         aliases: 0,
         last_alias: None,
         nodes: 0,
+        has_bad_tags: false,
+        end: 0,
         root: None,
     };
     let mut documents = 0;
@@ -106,7 +119,8 @@ pub(crate) fn scan(report: &mut Report) -> Option<Scanned> {
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
-                syntax(reading.report, &error);
+                let open = reading.open.last().map(|open| open.shape.place.start as usize);
+                syntax::report(reading.report, &error, open, reading.end);
                 return None;
             }
         };
@@ -125,13 +139,11 @@ pub(crate) fn scan(report: &mut Report) -> Option<Scanned> {
         }
         reading.event(event, &span)?;
     }
-    let (root, last_alias) = (reading.root, reading.last_alias);
-    if root.is_none() {
-        report
-            .error(&codes::EMPTY, Place::default(), "the file is empty")
-            .help("a DAG has at least `tasks:` with one task");
-    }
-    root.map(|shape| Scanned { shape, last_alias })
+    Some(Scanned {
+        has_bad_tags: reading.has_bad_tags,
+        shape: reading.root,
+        last_alias: reading.last_alias,
+    })
 }
 
 fn events(text: &str) -> impl Iterator<Item = Result<(Event<'_>, Span), ScanError>> {
@@ -162,10 +174,15 @@ impl Scan<'_, '_> {
     /// Takes an event; `None` stops the reading.
     fn event(&mut self, event: Event<'_>, span: &Span) -> Option<()> {
         let place = place_of(span);
-        if let Some(tag) = event.tag() {
+        self.end = place.end as usize;
+        let tag = event.tag().filter(|tag| !is_known(tag));
+        if let Some(tag) = tag {
             let at = span.tag_span().map_or(place, |span| place_of(&span));
-            self.tag(tag, at);
+            let message = format!("the tag {} has no meaning here", quoted(&tag.original()));
+            self.report.error(&codes::TAG, at, message).help(TAG_HELP);
+            self.has_bad_tags = true;
         }
+        let refused = tag.is_some();
         match event {
             Event::Scalar(text, style, anchor, _) => {
                 let style = match style {
@@ -173,7 +190,7 @@ impl Scan<'_, '_> {
                     ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
                     ScalarStyle::Literal => Style::Literal,
                 };
-                let shape = Shape { place, style, kind: Kind::Scalar };
+                let shape = Shape { place, style, kind: Kind::Scalar, refused };
                 let text = text.into_owned();
                 if anchor != 0 {
                     let (shape, text) = (shape.clone(), Some(text.clone()));
@@ -183,29 +200,19 @@ impl Scan<'_, '_> {
                 self.add(shape, Some(text), 1, 0);
                 Some(())
             }
-            Event::SequenceStart(_, anchor, _) => self.start(Kind::List(Vec::new()), place, anchor),
-            Event::MappingStart(_, anchor, _) => self.start(Kind::Map(Vec::new()), place, anchor),
+            Event::SequenceStart(_, anchor, _) => {
+                self.start((Kind::List(Vec::new()), refused), place, anchor)
+            }
+            Event::MappingStart(_, anchor, _) => {
+                self.start((Kind::Map(Vec::new()), refused), place, anchor)
+            }
             Event::SequenceEnd | Event::MappingEnd => self.end(place),
             Event::Alias(anchor) => self.alias(anchor, place),
             Event::UnresolvedAlias(name) => {
-                let message =
-                    format!("there is no anchor {} before this alias", quoted(&format!("&{name}")));
-                let line = self.report.source.line_of(place.start as usize);
-                let help = star_help(self.report.source.line_text(line)).unwrap_or_else(|| {
-                    format!("write `&{name}` before the value that it stands for, or put a text that starts with `*` in quotes")
-                });
-                self.report.error(&codes::ALIAS, place, message).help(help);
+                syntax::unknown_alias(self.report, &name, place);
                 None
             }
             _ => Some(()),
-        }
-    }
-
-    fn tag(&mut self, tag: &Tag, place: Place) {
-        const KNOWN: &[&str] = &["str", "int", "float", "bool", "null", "seq", "map"];
-        if !tag.core_suffix().is_some_and(|suffix| KNOWN.contains(&suffix)) {
-            let message = format!("the tag {} has no meaning here", quoted(&tag.original()));
-            self.report.error(&codes::TAG, place, message).help("remove it");
         }
     }
 
@@ -224,14 +231,14 @@ impl Scan<'_, '_> {
         None
     }
 
-    fn start(&mut self, kind: Kind, place: Place, anchor: usize) -> Option<()> {
+    fn start(&mut self, (kind, refused): (Kind, bool), place: Place, anchor: usize) -> Option<()> {
         self.count(1, place)?;
         if self.open.len() >= DEPTH_MAX {
             too_deep(self.report, place);
             return None;
         }
         self.open.push(Open {
-            shape: Shape { place, style: Style::Plain, kind },
+            shape: Shape { place, style: Style::Plain, kind, refused },
             anchor,
             nodes: 1,
             height: 0,
@@ -298,6 +305,7 @@ impl Scan<'_, '_> {
     /// Adds a whole value to what is open: as a key, as a value, or as the root.
     fn add(&mut self, shape: Shape, text: Option<String>, nodes: usize, height: usize) {
         let Some(mut open) = self.open.pop() else {
+            self.refuse(&shape, None);
             self.root = Some(shape);
             return;
         };
@@ -306,15 +314,31 @@ impl Scan<'_, '_> {
         open.shape.place.end = open.shape.place.end.max(shape.place.end);
         match &mut open.shape.kind {
             Kind::Scalar => {}
-            Kind::List(items) => items.push(shape),
+            Kind::List(items) => {
+                self.refuse(&shape, None);
+                items.push(shape);
+            }
             Kind::Map(entries) => match open.key.take() {
                 Some(Key { text, place, kept }) => {
+                    self.refuse(&shape, Some(place));
                     entries.push(EntryShape { key: text, place, kept, value: shape });
                 }
-                None => open.key = Some(self.key(&mut open.keys, text, shape.place)),
+                None => {
+                    self.refuse(&shape, None);
+                    let key = self.key(&mut open.keys, text, shape.place);
+                    // Nobody knows what a mapping lacks while some of it is not read.
+                    open.shape.refused |= !key.kept && !open.keys.contains_key(&key.text);
+                    open.key = Some(key);
+                }
             },
         }
         self.open.push(open);
+    }
+
+    fn refuse(&mut self, shape: &Shape, key: Option<Place>) {
+        if shape.refused {
+            self.report.refuse(shape.place, key, matches!(shape.kind, Kind::Scalar));
+        }
     }
 
     /// A key, refused where it repeats another one or is none.
@@ -352,121 +376,19 @@ impl Scan<'_, '_> {
     }
 }
 
+/// Whether a tag only says what a value is without it.
+fn is_known(tag: &Tag) -> bool {
+    const KNOWN: &[&str] = &["str", "int", "float", "bool", "null", "seq", "map"];
+    tag.core_suffix().is_some_and(|suffix| KNOWN.contains(&suffix))
+}
+
 fn too_large(report: &mut Report, place: Place, what: &str) {
     report
         .error(&codes::TOO_LARGE, place, format!("the file has {what}"))
         .help("move data out of the file, or split the DAG");
 }
 
-fn too_deep(report: &mut Report, place: Place) {
+pub(super) fn too_deep(report: &mut Report, place: Place) {
     let message = format!("the file has more than {DEPTH_MAX} levels inside each other");
     report.error(&codes::TOO_LARGE, place, message).help("write it with fewer levels");
-}
-
-/// Reports why the text is not YAML.
-fn syntax(report: &mut Report, error: &ScanError) {
-    let text = report.source.text;
-    let mut at = error.marker().byte_offset().unwrap_or(0).min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    if *error.kind() == ErrorKind::RecursionLimitExceeded {
-        too_deep(report, Place::new(at, at + 1));
-        return;
-    }
-    let mut line = report.source.line_of(at);
-    // At the end of the text there is nothing to point at: the last line with content is.
-    let mut place = Place::new(at, at + 1);
-    if text[at..].trim().is_empty() {
-        while line > 0 && report.source.line_text(line).trim().is_empty() {
-            line -= 1;
-        }
-        place = report.source.line_place(line);
-    }
-    let written = report.source.line_text(line);
-    let indent = &written[..written.len() - written.trim_start().len()];
-    if let Some(tab) = indent.find('\t') {
-        let at = report.source.line_start(line) + tab;
-        report
-            .error(&codes::TAB, Place::new(at, at + 1), "a tab cannot indent a line")
-            .help("replace it by spaces");
-        return;
-    }
-    let message = format!("this is not YAML: {}", error.info());
-    let expression = (0..=2)
-        .filter_map(|back| line.checked_sub(back))
-        .find(|line| report.source.line_text(*line).contains("${{"));
-    let help = match expression {
-        Some(line) => {
-            place = report.source.line_place(line);
-            Some("quote the value that holds `${{ … }}`: `key: \"${{ … }}\"`".to_owned())
-        }
-        None => star_help(written).or_else(|| remedy(&error.info(), written)),
-    };
-    report.error(&codes::SYNTAX, place, message).maybe_help(help);
-}
-
-/// What to do about the slips behind what the parser says most often.
-fn remedy(said: &str, line: &str) -> Option<String> {
-    if said.contains("mapping values are not allowed") {
-        let help = match line.split_once(": ") {
-            Some((_, value)) if value.contains(": ") || value.ends_with(':') => {
-                "a value that holds `: ` needs quotes"
-            }
-            _ => {
-                "one space too many or too few before a key, or a `:` is missing in the line above"
-            }
-        };
-        return Some(help.to_owned());
-    }
-    let help = match said {
-        said if said.contains("unclosed bracket '['") => "close it with `]`",
-        said if said.contains("unclosed bracket '{'") => "close it with `}`",
-        said if said.contains("after single-quoted") => {
-            "double a quote inside of quotes: `'it''s'`"
-        }
-        said if said.contains("after double-quoted") => "write a quote inside of quotes as `\\\"`",
-        said if said.contains("unknown escape character") => {
-            "write `\\\\` for a backslash, or put the text in single quotes"
-        }
-        said if said.contains("unexpected character") && line.trim_start().starts_with("{%") => {
-            "a DAG file is YAML, not a template: write the values, or use `params` and `${{ … }}`"
-        }
-        said if said.contains("unexpected character") => {
-            "a value that starts with this character needs quotes"
-        }
-        said if said.contains("wrongly indented line in block") => {
-            "give the lines of a block the same number of spaces, more than its key has"
-        }
-        said if said.contains("only valid inside a block")
-            && line.trim_start().starts_with('{') =>
-        {
-            "a DAG file is YAML, not a template: write the values, or use `params` and `${{ … }}`"
-        }
-        said if said.contains("unclosed quote") => "close it, or double a quote inside: `'it''s'`",
-        said if said.contains("expected ',' or '}'") => {
-            "separate keys by `,` and close the `{` with `}`; a value that holds one of `,[]{}` needs quotes"
-        }
-        said if said.contains("expected ',' or ']'") => {
-            "separate items by `,` and close the `[` with `]`; a value that holds one of `,[]{}` needs quotes"
-        }
-        said if said.contains("parsing a block mapping") => {
-            "give all keys of a mapping the same number of spaces before them"
-        }
-        said if said.contains("parsing a block collection") => {
-            "give all items of a list the same number of spaces before their `-`"
-        }
-        _ => return None,
-    };
-    Some(help.to_owned())
-}
-
-/// What to do about a value that starts with a star but is no alias, as cron lines do.
-fn star_help(line: &str) -> Option<String> {
-    let (key, value) = line.split_once(": *")?;
-    let cron = value.starts_with([' ', '/']) && value.split(' ').count() >= 4;
-    cron.then(|| {
-        let key = key.trim_start().trim_start_matches("- ");
-        format!("a value that starts with `*` needs quotes: `{key}: \"*{}\"`", value.trim_end())
-    })
 }

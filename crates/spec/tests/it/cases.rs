@@ -6,7 +6,10 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::support::outcome;
+use tidemill_spec::SourceText;
+use tidemill_spec::test_file::parse_tests;
+
+use crate::support::{good, outcome};
 
 fn check(file: &str, expected_cases: usize) {
     check_with(file, expected_cases, |_, yaml| outcome(yaml));
@@ -45,6 +48,7 @@ fn unescape(yaml: &str) -> String {
         .replace("<NUL>", "\0")
         .replace("<CR>", "\r")
         .replace("<ESC>", "\u{1b}")
+        .replace("<NEL>", "\u{85}")
         .replace("<BOM>", "\u{feff}")
 }
 
@@ -54,12 +58,12 @@ fn write(path: &Path, text: &str) {
 
 #[test]
 fn yaml() {
-    check("yaml.txt", 41);
+    check("yaml.txt", 83);
 }
 
 #[test]
 fn structure() {
-    check("structure.txt", 34);
+    check("structure.txt", 43);
 }
 
 #[test]
@@ -110,4 +114,17 @@ fn later() {
 #[test]
 fn several_at_once() {
     check("several.txt", 2);
+}
+
+/// A DAG, a line `+++`, and its tests.
+#[test]
+fn tests_beside_a_dag() {
+    check_with("tests.txt", 13, |_, text| {
+        let (dag, tests) = text.split_once("+++\n").expect("a DAG and its tests");
+        let source = SourceText { path: Path::new("dags/shop.test.yaml"), text: tests };
+        let (file, found) = parse_tests(source, &good(dag));
+        let mut parts: Vec<String> = found.iter().map(ToString::to_string).collect();
+        parts.extend(file.map(|file| format!("tests: {}", file.tests.len())));
+        parts.join("\n\n")
+    });
 }

@@ -117,7 +117,7 @@ fn what_is_wrong_is_told_at_its_own_place() {
     check(
         "a: b: c",
         &[
-            "dags/_defaults.yaml:1:5 TM0001 this is not YAML: mapping values are not allowed in this context",
+            "dags/_defaults.yaml:1:5 TM0001 this is not YAML: the value of `a` holds a `:` with a space behind it",
         ],
     );
     check(

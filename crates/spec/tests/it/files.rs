@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::json;
 use tidemill_spec::{
-    Diagnostic, Roll, SourceText, decode, parse_calendars, parse_connections, parse_pools,
+    Diagnostic, Roll, Severity, SourceText, decode, load_dag, parse_calendars, parse_connections,
+    parse_pools, unread,
 };
 
 fn source(text: &str) -> SourceText<'_> {
@@ -160,6 +161,30 @@ fn empty_files_hold_nothing() {
     }
     let (_, found) = parse_pools(source("- a\n"));
     assert_eq!(short(&found), ["1:1 TM0103 the file is a list, not a mapping"]);
+}
+
+#[test]
+fn a_name_that_nothing_reads_is_told() {
+    for (name, told) in [
+        ("_defaults.yml", "1:1 TM0013 `_defaults.yml` is not read; rename it to `_defaults.yaml`"),
+        ("pools.yml", "1:1 TM0013 `pools.yml` is not read; rename it to `pools.yaml`"),
+        ("_defaults.yaml", ""),
+        ("orders.yml", ""),
+        ("orders.test.yml", ""),
+    ] {
+        let found = unread(&Path::new("dags").join(name));
+        assert!(found.as_ref().is_none_or(|d| d.severity == Severity::Warning && !d.blocks_run));
+        let line = found.map(|found| {
+            let help = found.help.clone().unwrap_or_default();
+            format!("{}; {help}", short(&[found]).remove(0))
+        });
+        assert_eq!(line.unwrap_or_default(), told, "{name}");
+    }
+    // Nor is it a DAG.
+    let source = SourceText { path: Path::new("dags/_defaults.yml"), text: "owner: me\n" };
+    let loaded = load_dag(source, crate::support::catalog());
+    assert!(loaded.dag.is_none());
+    assert_eq!(short(&loaded.diagnostics), ["1:1 TM0013 `_defaults.yml` is not read"]);
 }
 
 #[test]
