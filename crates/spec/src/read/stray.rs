@@ -16,24 +16,24 @@ pub(super) fn others<'n>(
     entries: &'n [Entry],
     known: &[&[Key]],
 ) -> impl Iterator<Item = &'n Entry> {
-    let tasks = empty_tasks(entries);
-    entries.iter().filter(move |entry| !tasks.is_some_and(|tasks| is_task(entry, tasks, known)))
+    let is_empty = empty_tasks(entries).is_some();
+    entries.iter().filter(move |entry| !(is_empty && is_task(entry, known)))
 }
 
-/// Whether an entry would be a task if it stood below `tasks`: it comes after it, has the form of
-/// one, and is no key of the language at this place.
-fn is_task(entry: &Entry, tasks: Place, known: &[&[Key]]) -> bool {
+/// Whether an entry would be a task if it stood below `tasks`: it has the form of one, and is no key
+/// of the language at this place. In which order they stand says nothing.
+fn is_task(entry: &Entry, known: &[&[Key]]) -> bool {
     let mut keys = known.iter().flat_map(|table| table.iter());
     let is_known = entry.key.starts_with("x-") || keys.any(|key| key.name == entry.key);
-    entry.place > tasks && !is_known && matches!(entry.node.data, Data::Map(_) | Data::Null)
+    !is_known && matches!(entry.node.data, Data::Map(_) | Data::Null)
 }
 
 /// Reports the first task that stands beside `tasks`; false when there is none.
 pub(super) fn tell_tasks(entries: &[Entry], known: &[&[Key]], report: &mut Report) -> bool {
     let Some(tasks) = empty_tasks(entries) else { return false };
-    let Some(first) = entries.iter().find(|entry| is_task(entry, tasks, known)) else {
-        return false;
-    };
+    let strays = || entries.iter().filter(|entry| is_task(entry, known));
+    let after = strays().find(|entry| entry.place > tasks);
+    let Some(first) = after.or_else(|| strays().next()) else { return false };
     tell("`tasks`", "the tasks", ("tasks", first), report);
     true
 }

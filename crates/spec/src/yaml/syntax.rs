@@ -119,7 +119,7 @@ impl<'s, 'a> Stop<'s, 'a> {
 
     /// What a reader that stops for this reason has come upon.
     fn slip(&self, kind: &ErrorKind) -> Slip {
-        let common = [Self::tab, Self::template, Self::expression, Self::unclosed];
+        let common = [Self::conflict, Self::tab, Self::template, Self::expression, Self::unclosed];
         if let Some(slip) = common.iter().find_map(|slip| slip(self, kind)) {
             return slip;
         }

@@ -43,6 +43,19 @@ impl<'a> Stop<'_, 'a> {
         Slip { code: &codes::TAB, place: Place::new(at, at + 1), message, help }
     }
 
+    /// What a merge leaves in a file when it is not finished.
+    pub(super) fn conflict(&self, _: &ErrorKind) -> Option<Slip> {
+        let is_mark = |line: &usize| {
+            let text = self.source.line_text(*line);
+            text.starts_with("<<<<<<< ") || text.starts_with(">>>>>>> ") || text == "======="
+        };
+        let line = (0..=self.line).find(is_mark)?;
+        let message = "a merge of two versions of the file is not finished";
+        let help = "keep one of the two texts, and remove the lines with `<<<<<<<`, `=======` and \
+                    `>>>>>>>`";
+        Some(Slip::new(self.source.line_place(line), message, help))
+    }
+
     pub(super) fn template(&self, _: &ErrorKind) -> Option<Slip> {
         self.template_in(self.line)
     }
@@ -165,6 +178,13 @@ impl<'a> Stop<'_, 'a> {
         let start = self.source.line_place(line).start as usize;
         let place = Place::new(start, start + text.len());
         let text = without_dash(text);
+        let first = text.split([' ', ':']).next().unwrap_or_default().trim_matches('"');
+        if !first.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c)) {
+            let message = "the line is neither a key nor an item";
+            let help = "a key has a `:` behind it, an item a `-` before it; a text of several lines \
+                        stands below `|`, with more spaces than its key has";
+            return Slip::new(place, message, help);
+        }
         let (message, example) = match (text.split_once(':'), text.split_once(' ')) {
             (Some((key, value)), _) if !key.is_empty() && !value.is_empty() => {
                 let example = format!("{key}: {}", value.trim_start());
@@ -186,6 +206,11 @@ impl<'a> Stop<'_, 'a> {
         let close = before.trim_end().chars().next_back().filter(|c| matches!(c, ']' | '}'));
         if let Some(close) = close {
             return self.text_behind(close, after, "remove it, or put the whole value in quotes");
+        }
+        if !without_dash(before).is_empty() {
+            let message = "there is more in this line than one value";
+            let help = "a value has at most one anchor, `&`, and one tag; put a text in quotes";
+            return Slip::new(self.place(), message, help);
         }
         let place = self.source.line_place(self.line);
         if self.written().trim_start().starts_with("- ") {
@@ -232,10 +257,16 @@ impl<'a> Stop<'_, 'a> {
         if let Some((line, _)) = self.above().filter(|(_, text)| text.ends_with(['"', '\''])) {
             return self.lacks_colon(line);
         }
-        let message = "the one value of the file ends above this line";
+        let (place, message) = match first {
+            Some(_) => (
+                self.source.line_place(self.line),
+                "the one value of the file ends above this line",
+            ),
+            None => (self.place(), "the one value of the file ends before this"),
+        };
         let help = "a file is one mapping: write each key on a line of its own, without brackets \
                     around some of them";
-        Slip::new(self.source.line_place(self.line), message, help)
+        Slip::new(place, message, help)
     }
 
     /// Text behind a closing quote.
