@@ -192,7 +192,6 @@ impl Node {
             .map_err(Failure::said)?;
         let secrets = Arc::new(secrets);
         let folder = settings.folder.clone().unwrap_or_else(|| ".".into());
-        let beside = Arc::new(Beside::read(&folder, Arc::clone(&secrets)));
         let engine = engine(settings.sql_memory, home.spill())?;
         let profiles_kv: Arc<dyn Kv> =
             Arc::new(SledKv::open(&home.profiles()).map_err(Failure::said)?);
@@ -202,6 +201,7 @@ impl Node {
         let profiles = Arc::new(profiles);
         let past = Past::default();
         let registry = registry(&engine, &profiles, Arc::new(past.clone()));
+        let beside = Arc::new(Beside::read(&folder, &registry, Arc::clone(&secrets)));
         let toolbox = Toolbox { registry: registry.clone(), engine: Arc::clone(&engine) };
         // A stored version is loaded again without regard to the connections of today.
         let resolver = resolver(catalog(&registry, None));

@@ -91,6 +91,14 @@ fn connectors(registry: &Registry, pages: &mut BTreeMap<String, String>) {
             );
             page.push_str(&settings(&schema));
         }
+        if let Some(schema) = connector.connection_schema() {
+            let _ = write!(
+                page,
+                "\n## Connection\n\nIn `connections.yaml`, with `type: {name}`. A secret is named, \
+                 `{{secret: NAME}}`, and its value is in the environment or in `secrets.yaml`.\n\n"
+            );
+            page.push_str(&settings(&schema));
+        }
         pages.insert(format!("connectors/{name}.md"), page);
     }
     list.push_str(

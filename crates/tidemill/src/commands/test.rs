@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tidemill_model::words::counted;
-use tidemill_model::{Dag, PoolName, Timestamp};
+use tidemill_model::{Action, Dag, PoolName, Timestamp};
 use tidemill_spec::test_file::{DagTest, TestFile, parse_tests};
 use tidemill_spec::{Catalog, Diagnostic, SourceText};
 
@@ -247,7 +247,7 @@ fn read(toolbox: &Toolbox, file: &Path) -> Result<(Subject, TestFile, String), U
     let path = dag_of(file).ok_or_else(|| Unread::Said(no_dag(file)))?;
     let folder = folder_of(&path);
     let secrets = SecretStore::open(None, None).map_err(|error| Unread::Said(error.to_string()))?;
-    let beside = Beside::read(&folder, Arc::new(secrets));
+    let beside = Beside::read(&folder, &toolbox.registry, Arc::new(secrets));
     let catalog: Catalog = catalog(&toolbox.registry, Some(&beside));
     let (_, loaded) =
         read_dag(&path, &catalog).map_err(|found| Unread::Diagnostics(vec![*found]))?;
@@ -260,7 +260,24 @@ fn read(toolbox: &Toolbox, file: &Path) -> Result<(Subject, TestFile, String), U
     print_diagnostics(&diagnostics);
     let others = Siblings::new(&path, &catalog);
     let called = called_by(&dag, |name| others.find(name)).into_iter().map(|(dag, _)| dag);
-    Ok((Subject { called: called.collect(), dag, pools: beside.pools() }, tests, text))
+    let called: Vec<Arc<Dag>> = called.collect();
+    let all = || std::iter::once(&dag).chain(&called).flat_map(|dag| dag.tasks());
+    let reads = |name: &String| {
+        all().any(
+            |task| matches!(&task.action, Action::Ingest { connector, .. } if connector == name),
+        )
+    };
+    for test in &tests.tests {
+        if let Some(name) = test.connectors.keys().find(|name| !reads(name)) {
+            let (file, line) = (file.display(), test.line);
+            return Err(Unread::Said(format!(
+                "{file}:{line}: test `{}` has a stub for connector `{name}`, from which no task of \
+                 `{}` reads, nor one of a DAG that it calls",
+                test.name, dag.id
+            )));
+        }
+    }
+    Ok((Subject { called, dag, pools: beside.pools() }, tests, text))
 }
 
 async fn test_one(

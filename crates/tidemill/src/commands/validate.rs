@@ -60,7 +60,7 @@ fn validate(
         files += 1;
         let folder = folder_of(&path);
         let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
-        let beside = Beside::read(&folder, Arc::new(secrets));
+        let beside = Beside::read(&folder, &toolbox.registry, Arc::new(secrets));
         diagnostics.extend(beside.diagnostics.iter().cloned());
         troubles.extend(beside.trouble.iter().cloned());
         match read_dag(&path, &catalog(&toolbox.registry, Some(&beside))) {
@@ -126,7 +126,7 @@ fn of_tests(
     tests: &Path,
 ) -> Result<Vec<Diagnostic>, Failure> {
     let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
-    let beside = Beside::read(&folder_of(dag), Arc::new(secrets));
+    let beside = Beside::read(&folder_of(dag), &toolbox.registry, Arc::new(secrets));
     let loaded = read_dag(dag, &catalog(&toolbox.registry, Some(&beside)));
     let Some(dag) = loaded.ok().and_then(|(_, loaded)| loaded.dag) else { return Ok(Vec::new()) };
     Ok(match read_source(tests) {
