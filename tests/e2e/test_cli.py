@@ -590,3 +590,22 @@ def test_files_that_nothing_reads_are_told(home):
     told = home.call("validate", file).err
     assert "`_defaults.yml` is not read" in told and "rename it to `_defaults.yaml`" in told
     assert "`pools.yml` is not read" in told
+
+
+def test_every_error_of_a_command_has_a_code_with_a_page(home):
+    file = home.dag("fails", """
+params: {n: {type: integer, default: 1}}
+tasks: {a: {run: [sh, -c, 'echo no disk >&2; exit 3']}}
+""")
+    assert "ended with code 3: no disk [TM1001]" in home.call("run", file, code=1).out
+    assert home.call("show", "fails.1", "--json").json()["tasks"][0]["error"]["code"] == "TM1001"
+    for words, code in [
+        (["run", file, "--param", "n=x"], "TM0801"), (["show", "fails.9"], "TM0802"),
+        (["logs", "fails.1", "b"], "TM0802"), (["cancel", "fails.1"], "TM0803"),
+        (["explain", "TM0000"], "TM0802"), (["schema", "--nonsense"], None),
+    ]:
+        told = home.call(*words, code=None)
+        assert told.code != 0
+        if code:
+            assert told.err.startswith(f"error[{code}]: "), (words, told.err)
+            assert home.call("explain", code).out.startswith(code)

@@ -1542,10 +1542,10 @@ def test_lineage_of_what_is_not_there(shop):
     for name in ("nothing", "nothing.top", "file"):
         done = lineage(shop, name, code=1)
         assert done.out == ""
-        assert done.err == f"error: there is no table or column `{name}`; known are the tables: {tables}\n"
+        assert done.err == f"error[TM0802]: there is no table or column `{name}`; known are the tables: {tables}\n"
     shop.dag("d", "tasks: {t: {run: [echo]}}\n")
     assert lineage(shop, "x", code=1).err == \
-        "error: there is no table or column `x`; no table is known before a run\n"
+        "error[TM0802]: there is no table or column `x`; no table is known before a run\n"
     assert lineage(shop, "--format", "json").json()["tables"] == {}
 
 
@@ -1563,7 +1563,7 @@ def test_lineage_of_what_is_not_there_in_other_forms(shop, form):
 def test_lineage_of_a_column_that_is_not_there(shop):
     shop.dag("d", LINEAGE)
     assert lineage(shop, "best.nothing", code=1).err == \
-        "error: `best` has no column `nothing`; it has: _item, name, top\n"
+        "error[TM0802]: `best` has no column `nothing`; it has: _item, name, top\n"
 
 
 def test_lineage_of_many_tasks_one_behind_the_other(shop):

@@ -67,7 +67,7 @@ impl Ground {
             // Nobody waits any more when the test has ended.
             let _ = send.send(report);
         });
-        let executor = Executor::new(config, report).map_err(Failure::said)?;
+        let executor = Executor::new(config, report).map_err(Failure::home)?;
         Ok(Self { executor, reports, small, folder, written: AtomicU64::new(0) })
     }
 
