@@ -5,12 +5,14 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 use tidemill_model::dag::{Action, Approve, Call, Param, Wait};
+use tidemill_model::decide::waiting::CALL_DEPTH_MAX;
 use tidemill_model::expr::Type;
 use tidemill_model::template::Template;
 use tidemill_model::time::parse_duration;
 use tidemill_model::{Dag, DagId, VarName};
 
 use super::Resolver;
+use super::calls::Endless;
 use super::exprs::Spot;
 use super::uses::Uses;
 use crate::Neighbour;
@@ -141,6 +143,9 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         let dag: DagId = value::name(name, place, self.report)?;
         let is_self = self.is_own_name(&dag, "cannot call itself", place);
         let callee = if is_self { None } else { self.callee(&dag, place) };
+        if callee.is_some() {
+            self.calls_end(&dag, place);
+        }
         let params = match entry.node.entry("params") {
             None => Template::Literal(Value::Object(Map::new())),
             Some(params) => {
@@ -166,9 +171,9 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
 
     /// The called DAG, where it is known. One that is not there may still come from elsewhere.
     pub(crate) fn callee(&mut self, dag: &DagId, place: Place) -> Option<Arc<Dag>> {
-        match self.neighbours.dag(dag) {
+        match self.calls.neighbour(dag) {
             Neighbour::Unknown => None,
-            Neighbour::Known(callee) => Some(callee),
+            Neighbour::Known(callee) => Some(Arc::clone(callee)),
             Neighbour::Broken => {
                 self.report
                     .warning(
@@ -189,6 +194,32 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
                 None
             }
         }
+    }
+
+    /// Reports a call whose run would call the DAG again, or that leads to too many calls.
+    fn calls_end(&mut self, callee: &DagId, place: Place) {
+        let Some(endless) = self.calls.endless(self.spec.name.as_ref(), callee) else { return };
+        let shown = |dags: &[DagId]| {
+            let first = dags.iter().take(CALL_DEPTH_MAX as usize + 2).map(DagId::as_str);
+            first.collect::<Vec<_>>().join(" → ")
+        };
+        let (message, help) = match &endless {
+            Endless::Circle(dags, task) => {
+                let [.., last, again] = dags.as_slice() else { return };
+                (
+                    format!("DAG `{again}` would call itself: `{}`", shown(dags)),
+                    format!(
+                        "task `{task}` of `{last}` calls `{again}`: take out one of these calls; \
+                         for a list, use `for_each`"
+                    ),
+                )
+            }
+            Endless::Deep(dags) => (
+                format!("calls go more than {CALL_DEPTH_MAX} deep: `{}`", shown(dags)),
+                "call some of these DAGs one after the other, or join two of them".to_owned(),
+            ),
+        };
+        self.report.error(&codes::STARTS_ITSELF, place, message).help(help);
     }
 
     /// A param that is given to a run of a DAG with these params.

@@ -76,6 +76,12 @@ fn waiting() {
     check("waiting.txt", 7);
 }
 
+/// A DAG, and those beside it, each after a line `+++ NAME`.
+#[test]
+fn calls() {
+    check("calls.txt", 7);
+}
+
 #[test]
 fn graph() {
     check("graph.txt", 14);
