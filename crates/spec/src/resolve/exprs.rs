@@ -344,21 +344,29 @@ impl Resolver<'_, '_, '_, '_> {
                 self.unknown_field(&format!("tasks.{name}"), field, &own, place)
             }
             Some("outputs") => match fields.get(1) {
-                Some(output) => self.output_name(&name, upstream, output, place),
+                Some(output) => self.output_name(&name, upstream, output, &fields[2..], place),
                 None => true,
             },
             _ => true,
         }
     }
 
-    /// Looks up a value that a command leaves.
-    fn output_name(&mut self, task: &str, at: usize, name: &str, place: Place) -> bool {
+    /// Looks up a value that a task leaves, and what is `below` it.
+    fn output_name(
+        &mut self,
+        task: &str,
+        at: usize,
+        name: &str,
+        below: &[String],
+        place: Place,
+    ) -> bool {
         let spec = &self.spec.tasks[at];
         match spec.action {
-            // Nothing is known of what cannot be read or run, and what a called run gives is known
-            // when it has ended.
-            None | Some(ActionSpec::Later | ActionSpec::Broken(_) | ActionSpec::Call(_)) => {
-                return true;
+            // Nothing is known of what cannot be read or run.
+            None | Some(ActionSpec::Later | ActionSpec::Broken(_)) => return true,
+            Some(ActionSpec::Call(entry)) => {
+                let value = below.first().map(String::as_str);
+                return self.called_output(task, entry, (name, value), place);
             }
             Some(ActionSpec::Approve(_)) if name == "by" || name == "note" => return true,
             _ => {}

@@ -159,10 +159,8 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
                 self.template(&params.node, &[], CALL, uses)?
             }
         };
-        let table = entry.node.entry("table").and_then(|table| {
-            let name = value::text("`table`", table, self.report)?;
-            Some(name.to_owned())
-        });
+        let table = entry.node.entry("table");
+        let table = table.and_then(|table| self.called_table(table, callee.as_deref()));
         if let Some(callee) = &callee {
             self.owed(callee, entry, place);
         }

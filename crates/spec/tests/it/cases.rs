@@ -79,7 +79,7 @@ fn waiting() {
 /// A DAG, and those beside it, each after a line `+++ NAME`.
 #[test]
 fn calls() {
-    check("calls.txt", 7);
+    check("calls.txt", 9);
 }
 
 #[test]
