@@ -16,7 +16,7 @@ mod exprs;
 mod groups;
 mod known;
 mod later;
-mod names;
+pub(crate) mod names;
 mod task;
 mod texts;
 mod triggers;

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use serde_json::{Map, Value};
-use tidemill_model::dag::{Action, Approve, Call, Param, Wait};
+use tidemill_model::dag::{Action, Approve, Call, Wait};
 use tidemill_model::decide::waiting::CALL_DEPTH_MAX;
 use tidemill_model::expr::Type;
 use tidemill_model::template::Template;
 use tidemill_model::time::parse_duration;
-use tidemill_model::{Dag, DagId, VarName};
+use tidemill_model::{Dag, DagId};
 
 use super::Resolver;
 use super::calls::Endless;
@@ -18,7 +17,7 @@ use super::uses::Uses;
 use crate::Neighbour;
 use crate::codes;
 use crate::keys;
-use crate::read::value;
+use crate::read::{given, value};
 use crate::report::{Place, listed, quoted};
 use crate::spec::TaskSpec;
 use crate::yaml::node::{Data, Entry, Node};
@@ -153,7 +152,7 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
                 if let Some(callee) = &callee {
                     let owner = format!("DAG `{}`", callee.id);
                     for entry in entries {
-                        self.given(&owner, &callee.params, entry);
+                        given::check(&owner, &callee.params, entry, self.report);
                     }
                 }
                 self.template(&params.node, &[], CALL, uses)?
@@ -220,50 +219,16 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         self.report.error(&codes::STARTS_ITSELF, place, message).help(help);
     }
 
-    /// A param that is given to a run of a DAG with these params.
-    pub(crate) fn given(&mut self, owner: &str, params: &IndexMap<VarName, Param>, entry: &Entry) {
-        let Some(param) = params.get(entry.key.as_str()) else {
-            let names = || params.keys().map(VarName::as_str);
-            let near = self.report.did_you_mean(&entry.key, names());
-            let message = format!("{owner} has no param {}", quoted(&entry.key));
-            let known = || {
-                let none = "it has none".to_owned();
-                if params.is_empty() { none } else { format!("it has {}", listed(names())) }
-            };
-            self.report.error(&codes::PARAM, entry.place, message).maybe_help(near).or_help(known);
-            return;
-        };
-        if entry.node.holds_expr() {
-            return;
-        }
-        let value = entry.node.to_json();
-        let message = if !param.kind.admits(&value) {
-            format!("param {} must be {}, not {value}", quoted(&entry.key), param.kind.value())
-        } else if !param.allowed.is_empty() && !param.allowed.contains(&value) {
-            format!("param {} cannot be {value}", quoted(&entry.key))
-        } else {
-            return;
-        };
-        let allowed: Vec<String> = param.allowed.iter().map(ToString::to_string).collect();
-        let help = (!allowed.is_empty()).then(|| format!("it is one of {}", allowed.join(", ")));
-        self.report.error(&codes::PARAM, entry.node.place, message).maybe_help(help);
-    }
-
-    /// Params that a called DAG must be given.
+    /// Reports params that a called DAG must be given.
     fn owed(&mut self, callee: &Dag, entry: &Entry, place: Place) {
-        let given = |name: &str| {
-            let params = entry.node.entry("params").map(|params| &params.node);
-            params.is_some_and(|params| params.entry(name).is_some())
-        };
-        let owed = callee.params.iter().filter(|(_, param)| param.default.is_none());
-        let owed: Vec<&str> =
-            owed.map(|(name, _)| name.as_str()).filter(|name| !given(name)).collect();
-        if !owed.is_empty() {
+        let params = entry.node.entry("params").map(|params| &params.node);
+        let owed = given::owed(&callee.params, params);
+        if let Some(first) = owed.first() {
             let message =
                 format!("DAG `{}` must be given {}", callee.id, listed(owed.iter().copied()));
             self.report
                 .error(&codes::PARAM, place, message)
-                .help(format!("write `params: {{{}: …}}`", owed[0]));
+                .help(format!("write `params: {{{first}: …}}`"));
         }
     }
 

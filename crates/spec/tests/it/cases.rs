@@ -125,7 +125,7 @@ fn several_at_once() {
 /// A DAG, a line `+++`, and its tests.
 #[test]
 fn tests_beside_a_dag() {
-    check_with("tests.txt", 13, |_, text| {
+    check_with("tests.txt", 17, |_, text| {
         let (dag, tests) = text.split_once("+++\n").expect("a DAG and its tests");
         let source = SourceText { path: Path::new("dags/shop.test.yaml"), text: tests };
         let (file, found) = parse_tests(source, &good(dag));
