@@ -96,6 +96,7 @@ codes! {
     SECRET_HERE = "TM0204", "secret at a place where it would leak", "Secrets may stand only in `env`, in `bind` and in the settings of a connector: elsewhere they would be kept, logged or shown.", "Put the secret into `env` or `bind`, and use that name.";
     EXPR_TYPE = "TM0205", "types that do not go together", "An operator or a key is given values of types that it cannot work with. Whole numbers and numbers with a fraction are two types, and instants of a run are texts.", "Bring the values to one type: `double(…)`, `string(…)`, `timestamp(…)`, or write the value in the other form: `2.0`, `'3'`.";
     NEVER_EQUAL = "TM0206", "comparison that never holds", "A text is compared with the state of a task, or with a param that has an `enum`, and is none of their values.", "Correct the text.";
+    OTHER_FORM = "TM0207", "text that looks like an expression", "Other tools write `{{ … }}`, `${ … }` or `$name` for a value. Here such a text is taken as it is written.", "Write `${{ … }}` for the value, or `${{ '{{ … }}' }}` where the text itself is meant.";
 
     // TM03xx: SQL.
     SQL_SYNTAX = "TM0301", "SQL does not parse", "The text is no SQL.", "Correct the SQL at the place that is marked: most often a comma, a quote, a bracket or a keyword is missing or one too many.";

@@ -2,7 +2,8 @@
 //! found, cycles refused.
 //!
 //! * [`names`]: what a name can mean; [`uses`]: what a task turns out to use;
-//! * [`exprs`]: control expressions; [`known`]: the types of what they read; [`texts`]: SQL and message texts;
+//! * [`exprs`]: control expressions; [`known`]: the types of what they read; [`habits`]: forms that
+//!   are none; [`texts`]: SQL and message texts;
 //! * [`groups`]: groups and mapping; [`action`]: the action and its settings; [`command`]: the command of a `run`;
 //! * [`waiting`]: actions that wait; [`calls`]: the DAGs that are called, and where their calls lead;
 //! * [`vars`]: values that expressions share; [`task`]: the whole task;
@@ -14,6 +15,7 @@ mod command;
 mod cron;
 mod exprs;
 mod groups;
+mod habits;
 mod known;
 mod later;
 pub(crate) mod names;

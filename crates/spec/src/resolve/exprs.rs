@@ -10,6 +10,7 @@ use tidemill_model::template::{RawPiece, Template, split};
 
 use super::Resolver;
 use super::groups::is_group;
+use super::habits::Forms;
 use super::uses::Uses;
 use crate::codes;
 use crate::report::{Place, listed, quoted};
@@ -435,7 +436,18 @@ impl Resolver<'_, '_, '_, '_> {
 
     /// The expressions of a text; false when one is wrong.
     pub(crate) fn text(&mut self, node: &Node, spot: Spot, uses: &mut Uses) -> bool {
-        let Some(text) = node.text().filter(|text| text.contains("${{")) else { return true };
+        self.text_with(node, spot, Forms::All, uses)
+    }
+
+    /// As [`Resolver::text`], where only these forms of other tools are worth a warning.
+    pub(crate) fn text_with(
+        &mut self,
+        node: &Node,
+        spot: Spot,
+        forms: Forms,
+        uses: &mut Uses,
+    ) -> bool {
+        let Some(text) = node.text().filter(|text| text.contains(['$', '{'])) else { return true };
         let pieces = match split(text) {
             Ok(pieces) => pieces,
             Err(error) => {
@@ -444,6 +456,7 @@ impl Resolver<'_, '_, '_, '_> {
                 return false;
             }
         };
+        self.habits(node, &pieces, (spot, forms), uses);
         let mut good = true;
         for piece in pieces {
             if let RawPiece::Expr(source, offset) = piece {

@@ -89,7 +89,7 @@ fn graph() {
 
 #[test]
 fn expressions() {
-    check("expressions.txt", 21);
+    check("expressions.txt", 23);
 }
 
 #[test]
