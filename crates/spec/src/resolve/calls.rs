@@ -133,10 +133,7 @@ impl Resolver<'_, '_, '_, '_> {
     pub(super) fn called_table(&mut self, entry: &Entry, callee: Option<&Dag>) -> Option<String> {
         let name = value::text("`table`", entry, self.report)?;
         let place = entry.node.place;
-        if entry.node.holds_expr() {
-            self.report
-                .error(&codes::NOT_ALLOWED, place, "`table` of `call` cannot be an expression")
-                .help("write the name of a table of the called DAG: this key takes no `${{ … }}`");
+        if value::is_expr("`table` of `call`", "the name of a table", name, place, self.report) {
             return None;
         }
         let tables = callee.map(tables_of).unwrap_or_default();

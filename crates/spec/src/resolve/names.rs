@@ -53,7 +53,7 @@ impl Names {
     }
 
     /// A whole name as it is written here: members of the group have their short names.
-    fn seen<'s>(&self, name: &'s str) -> &'s str {
+    pub(crate) fn seen<'s>(&self, name: &'s str) -> &'s str {
         let inner = self.inside.as_ref().and_then(|group| name.strip_prefix(group.as_str()));
         inner.and_then(|inner| inner.strip_prefix('.')).unwrap_or(name)
     }
@@ -108,7 +108,7 @@ fn outputs_known(task: &TaskSpec, catalog: &Catalog) -> Vec<String> {
 }
 
 /// Rows that a check set aside.
-const REJECTS: &str = "rejects";
+pub(crate) const REJECTS: &str = "rejects";
 
 /// Rows that a source could not read.
 const BAD_ROWS: &str = "bad_rows";

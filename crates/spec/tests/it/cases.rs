@@ -63,23 +63,23 @@ fn yaml() {
 
 #[test]
 fn structure() {
-    check("structure.txt", 43);
+    check("structure.txt", 44);
 }
 
 #[test]
 fn groups() {
-    check("groups.txt", 17);
+    check("groups.txt", 18);
 }
 
 #[test]
 fn waiting() {
-    check("waiting.txt", 7);
+    check("waiting.txt", 8);
 }
 
 /// A DAG, and those beside it, each after a line `+++ NAME`.
 #[test]
 fn calls() {
-    check("calls.txt", 9);
+    check("calls.txt", 10);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn graph() {
 
 #[test]
 fn expressions() {
-    check("expressions.txt", 23);
+    check("expressions.txt", 24);
 }
 
 #[test]
