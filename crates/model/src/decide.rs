@@ -165,7 +165,7 @@ pub(crate) fn begin(run: &DagRun, task: Instance, now: Timestamp) -> RunEvent {
     if let Some(when) = spec.when.as_ref().filter(|when| is_asked(run, task, when)) {
         match when.eval_bool(&scope_for(run, task, &when.references())) {
             Ok(true) => {}
-            Ok(false) => return skipped(format!("`when: {}` is false", when.source())),
+            Ok(false) => return skipped(format!("`when: {}` is false", when.source().trim())),
             Err(error) => return failed("when", error),
         }
     }

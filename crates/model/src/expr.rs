@@ -188,12 +188,12 @@ impl Expr {
         let value = self.program.execute(&context).map_err(|error| {
             ExprError::value(format!(
                 "`{}` has no value: {}",
-                self.source,
+                self.source.trim(),
                 tidy(&error.to_string())
             ))
         })?;
         from_cel(&value).ok_or_else(|| {
-            ExprError::value(format!("`{}` gives a value that is no data", self.source))
+            ExprError::value(format!("`{}` gives a value that is no data", self.source.trim()))
         })
     }
 
@@ -203,7 +203,7 @@ impl Expr {
             Value::Bool(truth) => Ok(truth),
             other => Err(ExprError::value(format!(
                 "`{}` gives {other}, which is neither true nor false",
-                self.source
+                self.source.trim()
             ))),
         }
     }

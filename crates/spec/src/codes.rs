@@ -88,7 +88,7 @@ codes! {
     NESTED = "TM0117", "group inside of a group", "A group holds tasks, not groups, and what is mapped over a list is not mapped over another one inside of it.", "Make one group or one list of both, or put the inner one into a DAG of its own.";
     NOT_OUTSIDE = "TM0118", "member seen from outside", "Outside of a group, its members cannot be waited for one by one, and those of a mapped group have no table or value of their own: there is one for each item.", "Wait for the group, or name what it gives in its `outputs`.";
     UNKNOWN_DAG = "TM0119", "called DAG that is not beside this file", "A task calls a DAG of which there is no file in the same folder. A server finds it anywhere in the folder that it serves; `tidemill run` looks beside the file.", "Correct the name, or put the file of the DAG beside this one.";
-    STARTS_ITSELF = "TM0120", "DAG that starts itself", "A DAG calls itself, or is started by its own runs or by a table of its own, so that each run would start the next one without end.", "Name another DAG; for a list, use `for_each`.";
+    STARTS_ITSELF = "TM0120", "DAG that starts itself", "A DAG calls itself, by way of other DAGs or at once, or is started by its own runs or by a table of its own, so that each run would start the next one without end. Calls may be 16 deep, one inside the other.", "Name another DAG; for a list, use `for_each`.";
 
     // TM02xx: control expressions.
     EXPR_SYNTAX = "TM0201", "expression does not parse", "The text is no CEL expression, or `${{` is not closed.", "Correct it at the place that is marked: texts have quotes, `==` compares, `&&`, `||` and `!` join conditions, and each bracket is closed.";
@@ -97,6 +97,7 @@ codes! {
     SECRET_HERE = "TM0204", "secret at a place where it would leak", "Secrets may stand only in `env`, in `bind` and in the settings of a connector: elsewhere they would be kept, logged or shown.", "Put the secret into `env` or `bind`, and use that name.";
     EXPR_TYPE = "TM0205", "types that do not go together", "An operator or a key is given values of types that it cannot work with. Whole numbers and numbers with a fraction are two types, and instants of a run are texts.", "Bring the values to one type: `double(…)`, `string(…)`, `timestamp(…)`, or write the value in the other form: `2.0`, `'3'`.";
     NEVER_EQUAL = "TM0206", "comparison that never holds", "A text is compared with the state of a task, or with a param that has an `enum`, and is none of their values.", "Correct the text.";
+    OTHER_FORM = "TM0207", "text that looks like an expression", "Other tools write `{{ … }}`, `${ … }` or `$name` for a value. Here such a text is taken as it is written.", "Write `${{ … }}` for the value, or `${{ '{{ … }}' }}` where the text itself is meant.";
 
     // TM03xx: SQL.
     SQL_SYNTAX = "TM0301", "SQL does not parse", "The text is no SQL.", "Correct the SQL at the place that is marked: most often a comma, a quote, a bracket or a keyword is missing or one too many.";

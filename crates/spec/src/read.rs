@@ -3,10 +3,11 @@
 //! * [`value`]: single values; [`head`]: the keys of the DAG; [`task`]: the keys of a task;
 //! * [`check`]: `checks`; [`output`]: `outputs`; [`retry`]: `retry`; [`group`]: groups; [`map`]:
 //!   `for_each`; [`handlers`]: what is done after a task or a run;
-//! * [`stray`]: what stands beside its key, not below it.
+//! * [`given`]: params that a run is given; [`stray`]: what stands beside its key, not below it.
 
 mod cache;
 mod check;
+pub(crate) mod given;
 mod group;
 pub(crate) mod handlers;
 mod head;

@@ -2,19 +2,23 @@
 //! found, cycles refused.
 //!
 //! * [`names`]: what a name can mean; [`uses`]: what a task turns out to use;
-//! * [`exprs`]: control expressions; [`known`]: the types of what they read; [`texts`]: SQL and message texts;
+//! * [`exprs`]: control expressions; [`known`]: the types of what they read; [`habits`]: forms that
+//!   are none; [`texts`]: SQL and message texts;
 //! * [`groups`]: groups and mapping; [`action`]: the action and its settings; [`command`]: the command of a `run`;
-//! * [`waiting`]: actions that wait; [`vars`]: values that expressions share; [`task`]: the whole task;
+//! * [`waiting`]: actions that wait; [`calls`]: the DAGs that are called, and where their calls lead;
+//! * [`vars`]: values that expressions share; [`task`]: the whole task;
 //! * [`later`], [`triggers`], [`cron`]: keys that no code runs yet; [`version`]: the hash of the canonical form.
 
 mod action;
+mod calls;
 mod command;
 mod cron;
 mod exprs;
 mod groups;
+mod habits;
 mod known;
 mod later;
-mod names;
+pub(crate) mod names;
 mod task;
 mod texts;
 mod triggers;
@@ -37,6 +41,7 @@ use crate::catalog::Catalog;
 use crate::codes;
 use crate::report::{Place, Report};
 use crate::spec::{DagSpec, TaskSpec};
+use calls::Calls;
 use names::Names;
 use uses::Uses;
 
@@ -56,7 +61,7 @@ pub(crate) struct Resolver<'c, 'n, 'r, 'a> {
     pub(crate) catalog: &'c Catalog,
     pub(crate) spec: &'c DagSpec<'n>,
     pub(crate) names: Names,
-    pub(crate) neighbours: &'c dyn Neighbours,
+    pub(crate) calls: Calls<'c>,
     /// The type of `item`, where there is one.
     pub(crate) item: Option<Type>,
     /// What is done after a task or a run, while that is resolved.
@@ -89,7 +94,7 @@ pub(crate) fn dag(
         catalog,
         spec: &spec,
         names,
-        neighbours,
+        calls: Calls::new(neighbours),
         item: None,
         after: None,
         knows_error: false,

@@ -2,6 +2,7 @@
 //! this installation's connectors and transforms.
 
 mod editors;
+mod expressions;
 
 use serde_json::{Map, Value, json};
 
@@ -42,6 +43,12 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     root["patternProperties"] = json!({"^x-": {"description": "Notes and anchors; not read."}});
     root["$defs"] = Value::Object(definitions);
     editors::adapt(&mut root);
+    for (name, definition) in root["$defs"].as_object_mut().into_iter().flatten() {
+        if let Some((_, of)) = name.split_once('.') {
+            // Settings as a whole are a mapping; what is in them may be an expression.
+            expressions::admit(definition, of.contains('.'));
+        }
+    }
     root
 }
 
@@ -298,7 +305,7 @@ fn title_of(name: &str) -> String {
     name.split_once('.').map_or_else(|| name.to_owned(), |(end, of)| format!("{of} {end}"))
 }
 
-/// Points references to the new names, and lets numbers and booleans be expressions.
+/// Points references to the new names.
 fn adapt(schema: &mut Value, name: &str) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(|item| adapt(item, name)),
@@ -313,20 +320,6 @@ fn adapt(schema: &mut Value, name: &str) {
                 if !matches!(key.as_str(), "default" | "const" | "enum" | "examples" | "required") {
                     adapt(value, name);
                 }
-            }
-            let scalar = matches!(
-                fields.get("type").and_then(Value::as_str),
-                Some("integer" | "number" | "boolean")
-            );
-            if scalar {
-                let mut plain = std::mem::take(fields);
-                for key in ["description", "default", "title"] {
-                    if let Some(value) = plain.remove(key) {
-                        fields.insert(key.to_owned(), value);
-                    }
-                }
-                let expression = json!({"type": "string", "pattern": editors::EXPRESSION});
-                fields.insert("anyOf".to_owned(), json!([plain, expression]));
             }
         }
         _ => {}

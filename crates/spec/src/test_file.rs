@@ -1,6 +1,7 @@
 //! `NAME.test.yaml`: tests of the DAG in `NAME.yaml`.
 
 mod expect;
+mod tables;
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tidemill_model::{Action, Dag, DataInterval, RunState, Task, TaskState, Times
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::keys;
-use crate::read::{self, value};
+use crate::read::{self, given, value};
 use crate::report::{Place, Report, SourceText, listed, quoted};
 use crate::yaml;
 use crate::yaml::node::{Data, Entry, Node};
@@ -212,7 +213,9 @@ impl Reader<'_, '_, '_> {
                 "now" => test.now = self.instant(entry),
                 "stubs" => {
                     for (entry, name) in self.of_tasks("`stubs`", entry) {
-                        self.can_be_stubbed(&name, entry.place);
+                        if self.can_be_stubbed(&name, entry.place) {
+                            self.stub_of_task(&name, entry);
+                        }
                         let stub = self.stub(&format!("stub of `{name}`"), entry);
                         test.stubs.insert(name, stub);
                     }
@@ -220,6 +223,7 @@ impl Reader<'_, '_, '_> {
                 "connectors" => {
                     for entry in value::entries("`connectors`", entry, self.report) {
                         connectors.push(entry);
+                        self.stub_of_connector(entry);
                         let stub = self.stub(&format!("stub of `{}`", entry.key), entry);
                         test.connectors.insert(entry.key.clone(), stub);
                     }
@@ -257,6 +261,9 @@ impl Reader<'_, '_, '_> {
         for entry in connectors {
             self.is_read_from(entry, &test);
         }
+        if entry.node.entries().is_some() {
+            self.owed(&what, entry);
+        }
         test
     }
 
@@ -291,20 +298,28 @@ impl Reader<'_, '_, '_> {
     }
 
     fn params(&mut self, entry: &Entry) -> Map<String, Value> {
-        let mut params = Map::new();
-        for entry in value::entries("`params`", entry, self.report) {
-            if !self.dag.params.contains_key(entry.key.as_str()) {
-                let known = self.dag.params.keys().map(tidemill_model::VarName::as_str);
-                let near = self.report.did_you_mean(&entry.key, known);
-                let message = format!("`{}` has no param {}", self.dag.id, quoted(&entry.key));
-                self.report.error(&codes::NOT_ALLOWED, entry.place, message).maybe_help(near);
+        let owner = format!("`{}`", self.dag.id);
+        let entries = value::entries("`params`", entry, self.report);
+        for entry in entries {
+            // A test says its values as they are: it has no expressions.
+            if let Some(param) = given::find(&owner, &self.dag.params, entry, self.report) {
+                given::fits(param, entry, self.report);
             }
-            params.insert(entry.key.clone(), entry.node.to_json());
         }
-        if let Err(error) = self.dag.params_of(&params) {
-            self.report.error(&codes::NOT_ALLOWED, entry.place, error.to_string());
+        entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect()
+    }
+
+    /// Reports params that the run must be given, and is not.
+    fn owed(&mut self, what: &str, test: &Entry) {
+        let params = test.node.entry("params");
+        let owed = given::owed(&self.dag.params, params.map(|params| &params.node));
+        if let Some(first) = owed.first() {
+            let message = format!("{what} must give {}", listed(owed.iter().copied()));
+            let place = params.map_or(test.place, |params| params.place);
+            self.report
+                .error(&codes::PARAM, place, message)
+                .help(format!("write `params: {{{first}: …}}`: it has no default"));
         }
-        params
     }
 
     fn instant(&mut self, entry: &Entry) -> Option<Timestamp> {
@@ -336,6 +351,26 @@ impl Reader<'_, '_, '_> {
     fn of_tasks<'n>(&mut self, what: &str, entry: &'n Entry) -> Vec<(&'n Entry, String)> {
         let entries = value::entries(what, entry, self.report);
         let known = entries.iter().filter(|entry| self.is_task(&entry.key, entry.place));
+        known.map(|entry| (entry, entry.key.clone())).collect()
+    }
+
+    /// The entries of a mapping whose keys are tasks that there are once in a run. What single items
+    /// came to is not remembered to its end.
+    fn of_wholes<'n>(&mut self, what: &str, entry: &'n Entry) -> Vec<(&'n Entry, String)> {
+        let entries = value::entries(what, entry, self.report);
+        let known = entries.iter().filter(|entry| match self.dag.find_instance(&entry.key) {
+            Some(at) if at.item.is_some() || self.dag.is_repeated(at.task) => {
+                let root = self.dag.task(self.dag.root(at.task).unwrap_or(at.task)).name.clone();
+                let message =
+                    format!("what becomes of single items of `{root}` is not kept to the end");
+                let help = format!(
+                    "expect what becomes of `{root}` as a whole; of an item, what is `rendered`"
+                );
+                self.report.error(&codes::NOT_HERE, entry.place, message).help(help);
+                false
+            }
+            at => at.is_some() || self.is_task(&entry.key, entry.place),
+        });
         known.map(|entry| (entry, entry.key.clone())).collect()
     }
 
@@ -381,17 +416,18 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    /// Reports a stub of what does nothing that a stub could stand for.
-    fn can_be_stubbed(&mut self, name: &str, place: Place) {
+    /// Whether there is something that a stub can stand for; reports one that has no meaning.
+    fn can_be_stubbed(&mut self, name: &str, place: Place) -> bool {
         let help = match self.find(name).map(|task| &task.action) {
             Some(Action::Wait(_)) => "a wait takes no time on the clock of a test",
             Some(Action::Approve(_)) => "write what a person says in `answers`",
             Some(Action::Group(_)) => "write stubs of its members, `GROUP.MEMBER`",
             Some(Action::Noop) => "it does nothing",
-            _ => return,
+            _ => return true,
         };
         let message = format!("a stub of `{name}` has no meaning");
         self.report.error(&codes::NOT_HERE, place, message).help(help);
+        false
     }
 
     fn stub(&mut self, what: &str, entry: &Entry) -> Stub {

@@ -45,7 +45,7 @@ pub(crate) fn items_of(run: &DagRun, root: TaskIx, list: &Expr) -> Result<Vec<Va
     match list.eval(&scope_for(run, root.into(), &list.references()))? {
         Value::Array(items) if items.len() > ITEMS_MAX => Err(ExprError::value(format!(
             "`{}` gives a list of {} items, at most {ITEMS_MAX} can be mapped over",
-            list.source(),
+            list.source().trim(),
             items.len()
         ))),
         Value::Array(items) => Ok(items),
@@ -57,7 +57,7 @@ pub(crate) fn items_of(run: &DagRun, root: TaskIx, list: &Expr) -> Result<Vec<Va
                 Value::Bool(_) => "a truth value",
                 _ => "a number",
             };
-            Err(ExprError::value(format!("`{}` gives {kind}, not a list", list.source())))
+            Err(ExprError::value(format!("`{}` gives {kind}, not a list", list.source().trim())))
         }
     }
 }
@@ -76,7 +76,8 @@ pub(super) fn plan_of(run: &DagRun, root: TaskIx) -> Result<MapPlan, (&'static s
             let scope = scope_for(run, root.into(), &count.references());
             let value = count.eval(&scope).map_err(|error| ("tolerate", error))?;
             let count = value.as_u64().ok_or_else(|| {
-                let message = format!("`{}` gives {value}, not a number of items", count.source());
+                let message =
+                    format!("`{}` gives {value}, not a number of items", count.source().trim());
                 ("tolerate", ExprError::value(message))
             })?;
             u32::try_from(count).unwrap_or(u32::MAX)

@@ -5,7 +5,7 @@ use tidemill_model::dag::{Check, CheckRule, OnFail};
 use super::value;
 use crate::codes;
 use crate::keys;
-use crate::report::{Report, listed};
+use crate::report::{Place, Report, listed};
 use crate::spec::CheckSpec;
 use crate::yaml::node::{Data, Entry, Node};
 
@@ -86,12 +86,9 @@ fn rule_of<'n>(entry: &'n Entry, report: &mut Report) -> Option<(CheckRule, Opti
 /// One column or a list of them.
 fn columns(entry: &Entry, report: &mut Report) -> Option<Vec<String>> {
     let what = format!("`{}`", entry.key);
-    let columns: Vec<String> = match &entry.node.data {
-        Data::Text(one) => vec![one.clone()],
-        Data::List(_) => value::texts(&what, entry, report)
-            .into_iter()
-            .map(|(text, _)| text.to_owned())
-            .collect(),
+    let columns: Vec<(&str, Place)> = match &entry.node.data {
+        Data::Text(one) => vec![(one, entry.node.place)],
+        Data::List(_) => value::texts(&what, entry, report),
         _ => {
             value::wrong_type(&what, &["a column", "a list"], &entry.node, entry.place, report);
             return None;
@@ -104,7 +101,10 @@ fn columns(entry: &Entry, report: &mut Report) -> Option<Vec<String>> {
             .help(format!("name at least one: `{}: [order_id]`", entry.key));
         return None;
     }
-    Some(columns)
+    for (column, place) in &columns {
+        value::is_expr("a column", "a name", column, *place, report);
+    }
+    Some(columns.into_iter().map(|(column, _)| column.to_owned()).collect())
 }
 
 fn rows(entry: &Entry, report: &mut Report) -> Option<CheckRule> {

@@ -148,6 +148,9 @@ fn instant(entry: &Entry, zone: Tz, report: &mut Report) -> Option<Timestamp> {
             Some(day.and_time(NaiveTime::MIN))
         });
     let Some(local) = local else {
+        if value::is_expr(&what, "a date or an instant", text, entry.node.place, report) {
+            return None;
+        }
         let message = format!("{what} is {}, which is neither a date nor an instant", quoted(text));
         report
             .error(&codes::INSTANT, entry.node.place, message)
@@ -289,6 +292,7 @@ fn fits(
         _ => &[],
     };
     let help = match kind {
+        _ if node.holds_expr() => Some(value::NO_EXPR.to_owned()),
         ParamKind::Timestamp => Some("write for example `2026-01-31T02:00:00Z`".to_owned()),
         ParamKind::Date => Some("write for example `2026-01-31`".to_owned()),
         _ => crate::settings::type_help(wanted, node, &report.source),

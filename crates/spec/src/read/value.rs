@@ -25,10 +25,39 @@ pub(crate) fn wrong_type<'r>(
 ) -> &'r mut Draft {
     let place = if node.is_null() { key } else { node.place };
     let help = only_an_anchor(node, key, &report.source)
+        .or_else(|| takes_no_expr(wanted, node))
         .or_else(|| type_help(wanted, node, &report.source))
         .or_else(|| form(wanted, node));
     let message = format!("{what} must be {}, not {}", wanted.join(" or "), node.kind());
     report.error(&codes::WRONG_TYPE, place, message).maybe_help(help)
+}
+
+/// What to do about an expression where none is read.
+fn takes_no_expr(wanted: &[&str], node: &Node) -> Option<String> {
+    let help = match wanted {
+        ["a mapping"] => "write its keys out: no expression gives them",
+        _ => NO_EXPR,
+    };
+    node.holds_expr().then(|| help.to_owned())
+}
+
+/// The remedy for an expression where none is read.
+pub(crate) const NO_EXPR: &str = "write the value itself: this key takes no `${{ … }}`";
+
+/// Reports an expression where only `wanted` is read; false when it is none.
+pub(crate) fn is_expr(
+    what: &str,
+    wanted: &str,
+    text: &str,
+    place: Place,
+    report: &mut Report,
+) -> bool {
+    let is_expr = text.contains("${{");
+    if is_expr {
+        let message = format!("{what} must be {wanted}, not an expression");
+        report.error(&codes::WRONG_TYPE, place, message).help(NO_EXPR);
+    }
+    is_expr
 }
 
 /// What to do about a text that was taken for the anchor of nothing, because of its `&`.
@@ -140,6 +169,9 @@ pub(crate) fn duration_text(
 
 /// Reports a text that is no duration.
 pub(crate) fn bad_duration(what: &str, text: &str, place: Place, report: &mut Report) {
+    if is_expr(what, "a duration", text, place, report) {
+        return;
+    }
     let message = format!("{what} is {}, which is no duration", quoted(text));
     report
         .error(&codes::DURATION, place, message)
@@ -150,6 +182,9 @@ pub(crate) fn bad_duration(what: &str, text: &str, place: Place, report: &mut Re
 pub(crate) fn zone(text: &str, place: Place, report: &mut Report) -> Option<Tz> {
     if let Ok(zone) = text.parse() {
         return Some(zone);
+    }
+    if is_expr("a time zone", "a name", text, place, report) {
+        return None;
     }
     let city = |name: &str| {
         let last = name.rsplit('/').next().unwrap_or(name);
@@ -181,6 +216,10 @@ pub(crate) fn bad_schedule<'r>(
     report: &'r mut Report,
 ) -> &'r mut Draft {
     let text = node.text().unwrap_or_default();
+    if text.contains("${{") {
+        let message = "a schedule must be a cron line, not an expression";
+        return report.error(&codes::WRONG_TYPE, node.place, message).help(NO_EXPR);
+    }
     let place = bad.offset.map_or(node.place, |offset| {
         let rest = text.get(offset..).unwrap_or_default();
         let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
@@ -267,6 +306,9 @@ pub(crate) fn choice<T: Copy>(
     if let Some((_, value)) = choices.iter().find(|(name, _)| *name == written) {
         return Some(*value);
     }
+    if is_expr(what, "written out", written, entry.node.place, report) {
+        return None;
+    }
     let names = || choices.iter().map(|(name, _)| *name);
     let help = report.did_you_mean(written, names());
     let message = format!("{what} cannot be {}", quoted(written));
@@ -298,6 +340,7 @@ pub(crate) fn name_of<T: FromStr<Err = BadName>>(
             let message = format!("{} is not a {what}", quoted(text));
             let fixed = repaired(text).filter(|fixed| fixed.parse::<T>().is_ok());
             let help = match fixed {
+                _ if text.contains("${{") => NO_EXPR.to_owned(),
                 Some(fixed) => format!("write `{fixed}`: {rule}"),
                 None => rule.to_owned(),
             };

@@ -5,6 +5,7 @@ use tidemill_model::template::{Template, split};
 
 use super::Resolver;
 use super::exprs::Spot;
+use super::habits::Forms;
 use super::uses::Uses;
 use crate::codes;
 use crate::read::value;
@@ -44,11 +45,12 @@ impl Resolver<'_, '_, '_, '_> {
                 .error(&codes::NO_COMMAND, program.place, "the program has no name")
                 .help("write a program and its arguments: `run: [python, report.py]`");
         }
+        let forms = if is_shell(program) { Forms::Braces } else { Forms::All };
         let templates: Vec<Option<Template>> = words
             .iter()
             .map(|word| {
                 let text = value::scalar("a word of `run`", word, entry.place, self.report)?;
-                let good = self.text(word, COMMAND, uses);
+                let good = self.text_with(word, COMMAND, forms, uses);
                 good.then(|| Template::parse_text(&text).ok())?
             })
             .collect();
@@ -76,6 +78,7 @@ impl Resolver<'_, '_, '_, '_> {
             self.text(node, COMMAND, uses);
             return None;
         };
+        self.habits(node, &pieces, (COMMAND, Forms::Braces), uses);
         let script = match shell::lex(&pieces) {
             Ok(script) => script,
             Err(misplaced) => {
@@ -133,4 +136,10 @@ impl Resolver<'_, '_, '_, '_> {
         }
         good.then(|| Template::parse_text(text).ok())?
     }
+}
+
+/// Whether a program is a shell, to which a `$` in its arguments may mean something.
+fn is_shell(program: &Node) -> bool {
+    let name = program.text().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    matches!(name, "sh" | "ash" | "bash" | "dash" | "ksh" | "zsh")
 }

@@ -10,10 +10,11 @@ use tidemill_model::template::{RawPiece, Template, split};
 
 use super::Resolver;
 use super::groups::is_group;
+use super::habits::Forms;
 use super::uses::Uses;
 use crate::codes;
 use crate::report::{Place, listed, quoted};
-use crate::spec::ActionSpec;
+use crate::spec::{ActionSpec, TaskSpec};
 use crate::yaml::node::{Data, Node};
 use say::{find_name, readable};
 pub(crate) use spot::Spot;
@@ -32,6 +33,12 @@ fn former_boolean(word: &str) -> Option<bool> {
         "no" | "off" | "n" | "false" => Some(false),
         _ => None,
     }
+}
+
+/// The names below `tasks.NAME.` of a task.
+fn own_fields(task: &TaskSpec<'_>) -> impl Iterator<Item = &'static str> {
+    let is_mapped = task.mapping.for_each.is_some();
+    TASK_FIELDS.iter().chain(MAP_FIELDS.iter().filter(move |_| is_mapped)).copied()
 }
 
 impl Resolver<'_, '_, '_, '_> {
@@ -160,7 +167,7 @@ impl Resolver<'_, '_, '_, '_> {
             ("tasks", Some(_)) => self.task_name(path, place, spot, uses),
             ("item", _) if self.item.is_some() => true,
             ("item", _) => {
-                let message = format!("there is no `item` in `{}`", spot.why);
+                let message = format!("there is no `item` in {}", spot.place());
                 self.report.error(&codes::EXPR_NAME, place, message).help(
                     "only a task with `for_each`, and the members of such a group, have items",
                 );
@@ -205,7 +212,7 @@ impl Resolver<'_, '_, '_, '_> {
         if !ROOTS.contains(&root) && !LATER_ROOTS.contains(&root) {
             return true;
         }
-        let message = format!("{} cannot be read in `{}`", quoted(&path.join(".")), spot.why);
+        let message = format!("{} cannot be read in {}", quoted(&path.join(".")), spot.place());
         let help = format!("it reads {}", listed(roots.iter().copied()));
         self.report.error(&codes::EXPR_NAME, place, message).help(help);
         false
@@ -302,7 +309,7 @@ impl Resolver<'_, '_, '_, '_> {
             return false;
         };
         if upstream == uses.at {
-            let message = format!("task `{name}` reads its own result in `{}`", spot.why);
+            let message = format!("task `{name}` reads its own result in {}", spot.place());
             self.report
                 .error(&codes::READS_ITSELF, place, message)
                 .help("what a task gives is known when it has ended");
@@ -319,7 +326,8 @@ impl Resolver<'_, '_, '_, '_> {
         };
         let reader = uses.at;
         if spec.tasks.get(reader).is_some_and(|task| task.group == Some(upstream)) {
-            let message = format!("a member of `{name}` reads the group itself in `{}`", spot.why);
+            let message =
+                format!("a member of `{name}` reads the group itself in {}", spot.place());
             self.report
                 .error(&codes::READS_ITSELF, place, message)
                 .help("what a group gives is known when its members have ended");
@@ -335,30 +343,35 @@ impl Resolver<'_, '_, '_, '_> {
             return false;
         }
         uses.edge(upstream, &name, spot.why.to_owned(), place);
-        let task = &spec.tasks[upstream];
-        let is_mapped = task.mapping.for_each.is_some();
-        let own: Vec<&str> =
-            TASK_FIELDS.iter().chain(MAP_FIELDS.iter().filter(|_| is_mapped)).copied().collect();
+        let own: Vec<&str> = own_fields(&spec.tasks[upstream]).collect();
         match fields.first().map(String::as_str) {
             Some(field) if !own.contains(&field) => {
                 self.unknown_field(&format!("tasks.{name}"), field, &own, place)
             }
             Some("outputs") => match fields.get(1) {
-                Some(output) => self.output_name(&name, upstream, output, place),
+                Some(output) => self.output_name(&name, upstream, output, &fields[2..], place),
                 None => true,
             },
             _ => true,
         }
     }
 
-    /// Looks up a value that a command leaves.
-    fn output_name(&mut self, task: &str, at: usize, name: &str, place: Place) -> bool {
+    /// Looks up a value that a task leaves, and what is `below` it.
+    fn output_name(
+        &mut self,
+        task: &str,
+        at: usize,
+        name: &str,
+        below: &[String],
+        place: Place,
+    ) -> bool {
         let spec = &self.spec.tasks[at];
         match spec.action {
-            // Nothing is known of what cannot be read or run, and what a called run gives is known
-            // when it has ended.
-            None | Some(ActionSpec::Later | ActionSpec::Broken(_) | ActionSpec::Call(_)) => {
-                return true;
+            // Nothing is known of what cannot be read or run.
+            None | Some(ActionSpec::Later | ActionSpec::Broken(_)) => return true,
+            Some(ActionSpec::Call(entry)) => {
+                let value = below.first().map(String::as_str);
+                return self.called_output(task, entry, (name, value), place);
             }
             Some(ActionSpec::Approve(_)) if name == "by" || name == "note" => return true,
             _ => {}
@@ -378,12 +391,30 @@ impl Resolver<'_, '_, '_, '_> {
         }
         let names = || known.iter().map(String::as_str);
         let near = self.report.did_you_mean(name, names());
-        let help = near.unwrap_or_else(|| match known.as_slice() {
-            [] if is_group(spec) => {
+        let is_field = own_fields(spec).any(|field| field == name);
+        let field = is_field.then(|| format!("did you mean `tasks.{task}.{name}`?"));
+        let help = near.or(field).unwrap_or_else(|| match (spec.action, known.as_slice()) {
+            (Some(ActionSpec::Approve(_)), known) => {
+                let has = listed(known.iter().map(String::as_str).chain(["by", "note"]));
+                format!(
+                    "it has {has}; to ask for {}, add it to the `params` of `approve`",
+                    quoted(name)
+                )
+            }
+            (_, [_, ..]) => format!("it has {}", listed(names())),
+            (Some(ActionSpec::Group), []) => {
                 format!("say what `{task}` gives: `outputs: {{{name}: tasks.MEMBER.rows}}`")
             }
-            [] => format!("say what `{task}` leaves: `outputs: {{{name}: string}}`"),
-            _ => format!("it has {}", listed(names())),
+            (Some(ActionSpec::Run(_)), []) => {
+                format!("say what `{task}` leaves: `outputs: {{{name}: string}}`")
+            }
+            _ => {
+                let fields = own_fields(spec).filter(|field| *field != "outputs");
+                format!(
+                    "only commands, groups, questions and calls have outputs; it has {}",
+                    listed(fields)
+                )
+            }
         });
         let message = format!("task `{task}` has no output {}", quoted(name));
         self.report.error(&codes::EXPR_NAME, place, message).help(help);
@@ -427,7 +458,18 @@ impl Resolver<'_, '_, '_, '_> {
 
     /// The expressions of a text; false when one is wrong.
     pub(crate) fn text(&mut self, node: &Node, spot: Spot, uses: &mut Uses) -> bool {
-        let Some(text) = node.text().filter(|text| text.contains("${{")) else { return true };
+        self.text_with(node, spot, Forms::All, uses)
+    }
+
+    /// As [`Resolver::text`], where only these forms of other tools are worth a warning.
+    pub(crate) fn text_with(
+        &mut self,
+        node: &Node,
+        spot: Spot,
+        forms: Forms,
+        uses: &mut Uses,
+    ) -> bool {
+        let Some(text) = node.text().filter(|text| text.contains(['$', '{'])) else { return true };
         let pieces = match split(text) {
             Ok(pieces) => pieces,
             Err(error) => {
@@ -436,6 +478,7 @@ impl Resolver<'_, '_, '_, '_> {
                 return false;
             }
         };
+        self.habits(node, &pieces, (spot, forms), uses);
         let mut good = true;
         for piece in pieces {
             if let RawPiece::Expr(source, offset) = piece {

@@ -60,7 +60,8 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         let list = self.bare(node, Spot::of("for_each"), uses)?;
         let kind = list.check(&|path| self.type_of(path)).kind;
         if !kind.fits(&Type::list()) {
-            let message = format!("`for_each` must give a list, `{}` is {kind}", list.source());
+            let message =
+                format!("`for_each` must give a list, `{}` is {kind}", list.source().trim());
             self.report
                 .error(&codes::EXPR_TYPE, node.place, message)
                 .help("write a list, for example `[…]`, `range(10)` or `text.split(',')`");

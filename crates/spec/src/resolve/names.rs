@@ -2,8 +2,9 @@
 
 use indexmap::IndexMap;
 use serde_json::Value;
-use tidemill_model::dag::OnFail;
+use tidemill_model::dag::{Action, OnFail};
 use tidemill_model::outputs::Output;
+use tidemill_model::{Dag, Task, TaskIx};
 
 use crate::catalog::Catalog;
 use crate::report::listed;
@@ -52,7 +53,7 @@ impl Names {
     }
 
     /// A whole name as it is written here: members of the group have their short names.
-    fn seen<'s>(&self, name: &'s str) -> &'s str {
+    pub(crate) fn seen<'s>(&self, name: &'s str) -> &'s str {
         let inner = self.inside.as_ref().and_then(|group| name.strip_prefix(group.as_str()));
         inner.and_then(|inner| inner.strip_prefix('.')).unwrap_or(name)
     }
@@ -107,7 +108,7 @@ fn outputs_known(task: &TaskSpec, catalog: &Catalog) -> Vec<String> {
 }
 
 /// Rows that a check set aside.
-const REJECTS: &str = "rejects";
+pub(crate) const REJECTS: &str = "rejects";
 
 /// Rows that a source could not read.
 const BAD_ROWS: &str = "bad_rows";
@@ -125,14 +126,22 @@ fn ingest_outputs(task: &TaskSpec) -> Vec<String> {
 
 /// The tables that a command leaves: one with the name of the task is the task's own.
 pub(crate) fn run_outputs(task: &TaskSpec) -> Vec<String> {
-    let tables = task.outputs.iter().filter(|(_, output)| matches!(output, Output::Table { .. }));
-    let mut outputs: Vec<String> = tables
-        .map(|(name, _)| if name.as_str() == task.short { String::new() } else { name.to_string() })
-        .collect();
+    let tables = task.outputs.iter().filter(|(_, output)| is_table(output));
+    let mut outputs: Vec<String> =
+        tables.map(|(name, _)| of_short(&task.short, name.as_str())).collect();
     if quarantines(task) {
         outputs.push(REJECTS.to_owned());
     }
     outputs
+}
+
+fn is_table(output: &Output) -> bool {
+    matches!(output, Output::Table { .. })
+}
+
+/// The table of a command that has the name of its task is the task's own.
+fn of_short(task: &str, name: &str) -> String {
+    if name == task { String::new() } else { name.to_owned() }
 }
 
 /// The outputs of a transform: `""` is the table named like the task.
@@ -152,4 +161,37 @@ pub(crate) fn transform_outputs(task: &TaskSpec, entry: &Entry, catalog: &Catalo
         outputs.push(REJECTS.to_owned());
     }
     outputs
+}
+
+/// The tables that a task can make: `""` is the one named like the task.
+pub(crate) fn outputs_of(task: &Task) -> Vec<String> {
+    let own = |has: bool| has.then(String::new).into_iter().collect();
+    let mut outputs = match &task.action {
+        Action::Ingest { .. } => vec![String::new(), BAD_ROWS.to_owned()],
+        Action::Transform { outputs, .. } => outputs.clone(),
+        Action::Run(_) => {
+            let short = task.name.as_str().rsplit('.').next().unwrap_or_default();
+            let tables = task.outputs.iter().filter(|(_, output)| is_table(output));
+            tables.map(|(name, _)| of_short(short, name.as_str())).collect()
+        }
+        Action::Group(group) => own(group.table.is_some()),
+        Action::Call(call) => own(call.table.is_some()),
+        Action::Load { .. } | Action::Noop | Action::Wait(_) | Action::Approve(_) => Vec::new(),
+    };
+    let quarantines = task.checks.iter().any(|check| check.on_fail == OnFail::Quarantine);
+    if quarantines && !outputs.iter().any(|output| output == REJECTS) {
+        outputs.push(REJECTS.to_owned());
+    }
+    outputs
+}
+
+/// The tables that a run of a DAG can make. What a mapped group repeats for each item is not seen
+/// from outside.
+pub(crate) fn tables_of(dag: &Dag) -> Vec<String> {
+    let tasks = dag.tasks().iter().enumerate();
+    let seen = tasks.filter(|(at, _)| !dag.is_repeated(TaskIx(*at as u32)));
+    let tables = seen.flat_map(|(_, task)| {
+        outputs_of(task).into_iter().map(|output| table_name(task.name.as_str(), &output))
+    });
+    tables.collect()
 }

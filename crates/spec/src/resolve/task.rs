@@ -128,7 +128,11 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
                     uses.edge(at, &upstream.name, "depends_on".to_owned(), *place);
                 }
                 None => {
-                    let near = self.report.did_you_mean(name, self.names.tasks());
+                    let near = if name.contains("${{") {
+                        Some(value::NO_EXPR.to_owned())
+                    } else {
+                        self.report.did_you_mean(name, self.names.tasks())
+                    };
                     let message = format!(
                         "task {} depends on {}, which does not exist",
                         quoted(&task.name),

@@ -4,13 +4,15 @@ use std::collections::HashSet;
 
 use super::Resolver;
 use super::groups::is_group;
-use super::names::table_name;
+use super::names::{REJECTS, table_name, tables_of};
 use super::uses::Uses;
 use super::{LATER_VALUES, RUN_TASKS, RUN_VALUES};
 use crate::codes;
+use crate::read::value::NO_EXPR;
 use crate::report::{Place, listed, quoted};
+use crate::spec::{ActionSpec, TaskSpec};
 use crate::sql::{self, ParameterUse, SqlError, SqlErrorKind};
-use crate::yaml::node::Node;
+use crate::yaml::node::{Entry, Node};
 
 /// Which tables a text may read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -184,13 +186,11 @@ impl Resolver<'_, '_, '_, '_> {
                     .error(&codes::READS_ITSELF, place, message)
                     .help("what a group gives is known when its members have ended");
             }
-            Some((at, _)) if !self.is_seen_outside(at, uses.at) => {
+            Some((at, table)) if !self.is_seen_outside(at, uses.at) => {
                 let group = self.spec.tasks[at].group.map_or("", |g| &self.spec.tasks[g].name);
                 let message = format!("table {} is there for each item of `{group}`", quoted(name));
-                self.report.error(&codes::NOT_OUTSIDE, place, message).help(format!(
-                    "read `{group}`, and let it give that table: `outputs: {}`",
-                    self.spec.tasks[at].short
-                ));
+                let help = self.read_the_group(at, &table);
+                self.report.error(&codes::NOT_OUTSIDE, place, message).help(help);
             }
             Some((at, table)) => {
                 let upstream = &self.spec.tasks[at].name;
@@ -207,62 +207,30 @@ impl Resolver<'_, '_, '_, '_> {
             self.report.error(&codes::UNKNOWN_TABLE, place, message);
             return;
         }
-        if let Some(at) = self.names.task(name).filter(|at| is_group(&self.spec.tasks[*at])) {
-            let makes = |table: &&str| {
-                let maker = self.names.table(table).map(|(maker, _)| maker);
-                maker.is_some_and(|maker| self.spec.tasks[maker].group == Some(at))
-            };
-            let tables: Vec<&str> = self.names.tables().filter(makes).collect();
-            let help = match tables.first() {
-                Some(table) => {
-                    let member = table.strip_prefix(name).unwrap_or(table).trim_start_matches('.');
-                    format!("let it give one that a member makes: `outputs: {member}`")
-                }
-                None => "its members make none; only to wait for it, use `depends_on`".to_owned(),
-            };
-            let message = format!("group {} gives no table", quoted(name));
-            self.report.error(&codes::UNKNOWN_TABLE, place, message).help(help);
+        if let Some(at) = self.names.task(name) {
+            return self.no_own_table(name, at, place);
+        }
+        if name.contains("${{") {
+            let message = format!("there is no table {}", quoted(name));
+            self.report.error(&codes::UNKNOWN_TABLE, place, message).help(NO_EXPR);
             return;
         }
-        if self.names.task(name).is_some() {
-            let prefix = format!("{name}.");
-            let others: Vec<&str> =
-                self.names.tables().filter(|table| table.starts_with(&prefix)).collect();
-            let (message, help) = match others.as_slice() {
-                [] => (
-                    format!("task {} makes no table", quoted(name)),
-                    "tables come from `ingest`, `transform` and the `outputs` of `run`; only to \
-                     wait for it, use `depends_on`"
-                        .to_owned(),
-                ),
-                others => (
-                    format!("task {} makes no table of its own name", quoted(name)),
-                    format!("it makes {}", listed(others.iter().copied())),
-                ),
-            };
-            self.report.error(&codes::UNKNOWN_TABLE, place, message).help(help);
-            return;
+        let of_task = name.rsplit_once('.').and_then(|(task, _)| self.names.task(task));
+        if let Some(at) = of_task {
+            return self.no_such_output(name, at, place);
         }
         let inputs = self.reader(uses).from.iter().map(|input| input.alias);
         let inputs = inputs.filter(|alias| *alias != name);
         let own = table_name(&self.reader(uses).short, "");
         let known = self.names.tables().filter(|table| *table != own).chain(inputs);
         let near = self.report.did_you_mean(name, known.chain([RUN_TASKS]));
-        let help = near.or_else(|| {
-            let (task, output) = name.split_once('.')?;
-            let mut outputs: Vec<&str> =
-                self.names.tables().filter(|table| table.split('.').next() == Some(task)).collect();
-            outputs.sort_unstable();
-            let known = (!outputs.is_empty()).then(|| listed(outputs));
-            known.map(|known| format!("`{task}` has no table `{output}`; it makes {known}"))
-        });
         let others = |table: &&str| table.split('.').next() != Some(own.as_str());
         let all: Vec<&str> = self.names.tables().filter(others).collect();
         let message = format!("there is no table {}", quoted(name));
         self.report
             .error(&codes::UNKNOWN_TABLE, place, message)
             .label("no task makes this table")
-            .maybe_help(help)
+            .maybe_help(near)
             .or_help(|| match all.as_slice() {
                 [] => {
                     "no other task makes a table; add one with `ingest` or `transform`".to_owned()
@@ -270,6 +238,128 @@ impl Resolver<'_, '_, '_, '_> {
                 all => format!("there are {}", listed(all.iter().copied())),
             });
     }
+
+    /// How the group of a member gives a table of it: the group's name, and what to write.
+    fn let_give(&self, member: usize, table: &str) -> (&str, String) {
+        let tasks = &self.spec.tasks;
+        let Some(group) = tasks[member].group.map(|group| &tasks[group]) else {
+            return ("", String::new());
+        };
+        let inner = table.strip_prefix(group.name.as_str()).unwrap_or(table);
+        let table = inner.trim_start_matches('.');
+        let outputs = match group.group_outputs.values.as_slice() {
+            [] => format!("`outputs: {table}`"),
+            _ => format!("`outputs: {{table: {table}}}`"),
+        };
+        (&group.name, outputs)
+    }
+
+    /// What to do about a table that is there for each item of a group.
+    fn read_the_group(&self, member: usize, table: &str) -> String {
+        let (group, outputs) = self.let_give(member, table);
+        format!("read `{group}`, and let it give that table: {outputs}")
+    }
+
+    /// Reports a task that makes no table of its own name.
+    fn no_own_table(&mut self, name: &str, at: usize, place: Place) {
+        let task = &self.spec.tasks[at];
+        let prefix = format!("{name}.");
+        let others: Vec<&str> =
+            self.names.tables().filter(|table| table.starts_with(&prefix)).collect();
+        let (message, help) = match (task.action, others.as_slice()) {
+            (Some(ActionSpec::Group), others) => {
+                let help = match others.first().and_then(|table| self.names.table(table)) {
+                    Some((member, table)) => {
+                        let (_, outputs) = self.let_give(member, &table);
+                        format!("let it give one that a member makes: {outputs}")
+                    }
+                    None => {
+                        "its members make none; only to wait for it, use `depends_on`".to_owned()
+                    }
+                };
+                (format!("group {} gives no table", quoted(name)), help)
+            }
+            (Some(ActionSpec::Call(entry)), _) => {
+                (format!("task {} makes no table", quoted(name)), self.take_table(entry, None))
+            }
+            (_, []) => (
+                format!("task {} makes no table", quoted(name)),
+                "tables come from `ingest`, `transform` and the `outputs` of `run`; only to \
+                 wait for it, use `depends_on`"
+                    .to_owned(),
+            ),
+            (_, others) => (
+                format!("task {} makes no table of its own name", quoted(name)),
+                format!("it makes {}", listed(others.iter().copied())),
+            ),
+        };
+        self.report.error(&codes::UNKNOWN_TABLE, place, message).help(help);
+    }
+
+    /// Reports a table that its task does not make: what was meant is one of that task's.
+    fn no_such_output(&mut self, name: &str, at: usize, place: Place) {
+        let task = &self.spec.tasks[at];
+        let (owner, output) = name.rsplit_once('.').unwrap_or((name, ""));
+        let prefix = format!("{owner}.");
+        let own = |table: &&str| *table == owner || table.starts_with(&prefix);
+        let own: Vec<String> = self.names.tables().filter(own).map(str::to_owned).collect();
+        let names = || own.iter().map(String::as_str);
+        let of_member = names().find(|table| table.rsplit('.').next() == Some(output));
+        let near = of_member.or_else(|| self.report.nearest(name, names()));
+        let is_mapped = is_group(task) && task.mapping.for_each.is_some();
+        let help = match (task.action, near.and_then(|near| self.names.table(near))) {
+            (Some(ActionSpec::Call(entry)), _) => self.take_table(entry, Some(output)),
+            (_, Some((member, table))) if is_mapped && member != at => {
+                self.read_the_group(member, &table)
+            }
+            (_, Some((_, table))) => format!("did you mean `{}`?", self.names.seen(&table)),
+            (_, None) if output == REJECTS && can_quarantine(task) => {
+                format!("a check of `{owner}` with `on_fail: quarantine` makes it")
+            }
+            (_, None) if own.is_empty() => format!("`{owner}` makes no table"),
+            (_, None) if is_mapped => {
+                let inner = names().filter_map(|table| table.strip_prefix(&prefix));
+                format!("let `{owner}` give one in its `outputs`: {}", listed(inner))
+            }
+            (_, None) => {
+                format!("`{owner}` has no table `{output}`; it makes {}", listed(names()))
+            }
+        };
+        let message = format!("there is no table {}", quoted(name));
+        self.report
+            .error(&codes::UNKNOWN_TABLE, place, message)
+            .label("no task makes this table")
+            .help(help);
+    }
+
+    /// How a call takes a table of the called run.
+    fn take_table(&mut self, call: &Entry, wanted: Option<&str>) -> String {
+        let dag = call.node.text().or_else(|| call.node.entry("dag")?.node.text());
+        let dag = dag.unwrap_or("DAG");
+        let callee = dag.parse().ok().and_then(|dag| self.calls.known(&dag));
+        let known = callee.map(|callee| tables_of(&callee)).unwrap_or_default();
+        let written = |table: &str| format!("`call: {{dag: {dag}, table: {table}}}`");
+        let help = "let it take a table of the called run:";
+        match (wanted, known.as_slice()) {
+            (Some(wanted), known) if known.is_empty() || known.iter().any(|t| t == wanted) => {
+                format!("{help} {}", written(wanted))
+            }
+            (_, [only]) => format!("{help} {}", written(only)),
+            (_, []) => format!("{help} {}", written("TABLE")),
+            (_, known) => {
+                let known = listed(known.iter().map(String::as_str));
+                format!("{help} {}, one of {known}", written("TABLE"))
+            }
+        }
+    }
+}
+
+/// Whether checks of a task can set rows aside.
+fn can_quarantine(task: &TaskSpec<'_>) -> bool {
+    matches!(
+        task.action,
+        Some(ActionSpec::Ingest(_) | ActionSpec::Transform(_) | ActionSpec::Run(_))
+    )
 }
 
 /// The expression for a help text; a long one is left to the reader.

@@ -1,7 +1,6 @@
 //! `triggers`: what goes together, once each has the shape that its keys give it.
 
 use serde_json::json;
-use tidemill_model::dag::Param;
 
 use super::exprs::Spot;
 use super::later::{AFTER, Forms};
@@ -9,7 +8,7 @@ use super::uses::Uses;
 use super::{Resolver, cron};
 use crate::codes;
 use crate::keys::runs::{TRIGGER, TRIGGER_KINDS};
-use crate::read::value;
+use crate::read::{given, value};
 use crate::report::{listed, quoted};
 use crate::yaml::node::{Data, Entry, Node};
 
@@ -161,7 +160,7 @@ impl Resolver<'_, '_, '_, '_> {
             let is_unread = spec.params.get(entry.key.as_str()).is_none()
                 && spec.param_names.contains(&entry.key.as_str());
             if !is_unread {
-                self.given("the DAG", &spec.params, entry);
+                given::check("the DAG", &spec.params, entry, self.report);
             }
         }
         let mut uses = Uses::new(AFTER, "triggers");
@@ -172,12 +171,7 @@ impl Resolver<'_, '_, '_, '_> {
     /// Params that every run needs, and that this trigger does not give.
     fn owed_by_trigger(&mut self, item: &Node, entries: &[Entry]) {
         let params = entries.iter().find(|entry| entry.key == "params").map(|entry| &entry.node);
-        let is_given = |name: &str| params.is_some_and(|params| params.entry(name).is_some());
-        let is_owed = |param: &Param| param.default.is_none();
-        let spec = self.spec;
-        let owed = spec.params.iter().filter(|(_, param)| is_owed(param));
-        let owed: Vec<&str> =
-            owed.map(|(name, _)| name.as_str()).filter(|name| !is_given(name)).collect();
+        let owed = given::owed(&self.spec.params, params);
         if let Some(first) = owed.first() {
             let message = format!("runs of this trigger need {}", listed(owed.iter().copied()));
             self.report.error(&codes::PARAM, item.place, message).help(format!(

@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use serde_json::{Map, Value};
-use tidemill_model::dag::{Action, Approve, Call, Param, Wait};
+use tidemill_model::dag::{Action, Approve, Call, Wait};
+use tidemill_model::decide::waiting::CALL_DEPTH_MAX;
 use tidemill_model::expr::Type;
 use tidemill_model::template::Template;
 use tidemill_model::time::parse_duration;
-use tidemill_model::{Dag, DagId, VarName};
+use tidemill_model::{Dag, DagId};
 
 use super::Resolver;
+use super::calls::Endless;
 use super::exprs::Spot;
 use super::uses::Uses;
 use crate::Neighbour;
 use crate::codes;
 use crate::keys;
-use crate::read::value;
+use crate::read::{given, value};
 use crate::report::{Place, listed, quoted};
 use crate::spec::TaskSpec;
 use crate::yaml::node::{Data, Entry, Node};
@@ -141,6 +142,9 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         let dag: DagId = value::name(name, place, self.report)?;
         let is_self = self.is_own_name(&dag, "cannot call itself", place);
         let callee = if is_self { None } else { self.callee(&dag, place) };
+        if callee.is_some() {
+            self.calls_end(&dag, place);
+        }
         let params = match entry.node.entry("params") {
             None => Template::Literal(Value::Object(Map::new())),
             Some(params) => {
@@ -148,16 +152,14 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
                 if let Some(callee) = &callee {
                     let owner = format!("DAG `{}`", callee.id);
                     for entry in entries {
-                        self.given(&owner, &callee.params, entry);
+                        given::check(&owner, &callee.params, entry, self.report);
                     }
                 }
                 self.template(&params.node, &[], CALL, uses)?
             }
         };
-        let table = entry.node.entry("table").and_then(|table| {
-            let name = value::text("`table`", table, self.report)?;
-            Some(name.to_owned())
-        });
+        let table = entry.node.entry("table");
+        let table = table.and_then(|table| self.called_table(table, callee.as_deref()));
         if let Some(callee) = &callee {
             self.owed(callee, entry, place);
         }
@@ -166,9 +168,9 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
 
     /// The called DAG, where it is known. One that is not there may still come from elsewhere.
     pub(crate) fn callee(&mut self, dag: &DagId, place: Place) -> Option<Arc<Dag>> {
-        match self.neighbours.dag(dag) {
+        match self.calls.neighbour(dag) {
             Neighbour::Unknown => None,
-            Neighbour::Known(callee) => Some(callee),
+            Neighbour::Known(callee) => Some(Arc::clone(callee)),
             Neighbour::Broken => {
                 self.report
                     .warning(
@@ -191,50 +193,42 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
         }
     }
 
-    /// A param that is given to a run of a DAG with these params.
-    pub(crate) fn given(&mut self, owner: &str, params: &IndexMap<VarName, Param>, entry: &Entry) {
-        let Some(param) = params.get(entry.key.as_str()) else {
-            let names = || params.keys().map(VarName::as_str);
-            let near = self.report.did_you_mean(&entry.key, names());
-            let message = format!("{owner} has no param {}", quoted(&entry.key));
-            let known = || {
-                let none = "it has none".to_owned();
-                if params.is_empty() { none } else { format!("it has {}", listed(names())) }
-            };
-            self.report.error(&codes::PARAM, entry.place, message).maybe_help(near).or_help(known);
-            return;
+    /// Reports a call whose run would call the DAG again, or that leads to too many calls.
+    fn calls_end(&mut self, callee: &DagId, place: Place) {
+        let Some(endless) = self.calls.endless(self.spec.name.as_ref(), callee) else { return };
+        let shown = |dags: &[DagId]| {
+            let first = dags.iter().take(CALL_DEPTH_MAX as usize + 2).map(DagId::as_str);
+            first.collect::<Vec<_>>().join(" → ")
         };
-        if entry.node.holds_expr() {
-            return;
-        }
-        let value = entry.node.to_json();
-        let message = if !param.kind.admits(&value) {
-            format!("param {} must be {}, not {value}", quoted(&entry.key), param.kind.value())
-        } else if !param.allowed.is_empty() && !param.allowed.contains(&value) {
-            format!("param {} cannot be {value}", quoted(&entry.key))
-        } else {
-            return;
+        let (message, help) = match &endless {
+            Endless::Circle(dags, task) => {
+                let [.., last, again] = dags.as_slice() else { return };
+                (
+                    format!("DAG `{again}` would call itself: `{}`", shown(dags)),
+                    format!(
+                        "task `{task}` of `{last}` calls `{again}`: take out one of these calls; \
+                         for a list, use `for_each`"
+                    ),
+                )
+            }
+            Endless::Deep(dags) => (
+                format!("calls go more than {CALL_DEPTH_MAX} deep: `{}`", shown(dags)),
+                "call some of these DAGs one after the other, or join two of them".to_owned(),
+            ),
         };
-        let allowed: Vec<String> = param.allowed.iter().map(ToString::to_string).collect();
-        let help = (!allowed.is_empty()).then(|| format!("it is one of {}", allowed.join(", ")));
-        self.report.error(&codes::PARAM, entry.node.place, message).maybe_help(help);
+        self.report.error(&codes::STARTS_ITSELF, place, message).help(help);
     }
 
-    /// Params that a called DAG must be given.
+    /// Reports params that a called DAG must be given.
     fn owed(&mut self, callee: &Dag, entry: &Entry, place: Place) {
-        let given = |name: &str| {
-            let params = entry.node.entry("params").map(|params| &params.node);
-            params.is_some_and(|params| params.entry(name).is_some())
-        };
-        let owed = callee.params.iter().filter(|(_, param)| param.default.is_none());
-        let owed: Vec<&str> =
-            owed.map(|(name, _)| name.as_str()).filter(|name| !given(name)).collect();
-        if !owed.is_empty() {
+        let params = entry.node.entry("params").map(|params| &params.node);
+        let owed = given::owed(&callee.params, params);
+        if let Some(first) = owed.first() {
             let message =
                 format!("DAG `{}` must be given {}", callee.id, listed(owed.iter().copied()));
             self.report
                 .error(&codes::PARAM, place, message)
-                .help(format!("write `params: {{{}: …}}`", owed[0]));
+                .help(format!("write `params: {{{first}: …}}`"));
         }
     }
 

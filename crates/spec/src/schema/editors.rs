@@ -14,15 +14,12 @@ const DATA: &[&str] = &["default", "const", "enum", "examples", "required", "x-v
 const BY_NAME: &[&str] = &["properties", "patternProperties", "$defs", "dependentSchemas"];
 /// The types of JSON.
 const TYPES: [&str; 6] = ["string", "number", "boolean", "array", "object", "null"];
-/// How a schema says that an expression may stand in the place of a value.
-pub(super) const EXPRESSION: &str = r"^\$\{\{";
 
 /// Puts a whole schema into that form.
 pub(super) fn adapt(schema: &mut Value) {
     for pass in [
         exactly_one_alternative,
         choices,
-        values_or_expressions,
         alternatives_of_types,
         no_null_defaults,
         types_of_columns,
@@ -105,31 +102,6 @@ fn choices(schema: &mut Map<String, Value>) {
     schema.insert("type".to_owned(), json!("string"));
     schema.insert("enum".to_owned(), Value::Array(values));
     schema.insert("markdownEnumDescriptions".to_owned(), json!(abouts));
-}
-
-/// A number or a boolean, or an expression that gives it, is one schema of two types.
-fn values_or_expressions(schema: &mut Map<String, Value>) {
-    let Some([plain, expression]) =
-        schema.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
-    else {
-        return;
-    };
-    if expression.get("pattern") != Some(&json!(EXPRESSION)) {
-        return;
-    }
-    let Some(mut plain) = plain.as_object().cloned() else { return };
-    let Some(kind) = plain.remove("type") else { return };
-    let wanted = match kind.as_str() {
-        Some("integer") => "a whole number",
-        Some("number") => "a number",
-        _ => "`true` or `false`",
-    };
-    schema.remove("anyOf");
-    schema.extend(plain);
-    schema.insert("type".to_owned(), json!([kind, "string"]));
-    schema.insert("pattern".to_owned(), json!(EXPRESSION));
-    let message = format!("Expected {wanted}, or an expression: `${{{{ … }}}}`.");
-    schema.insert("errorMessage".to_owned(), json!(message));
 }
 
 /// Alternatives of different plain types are one schema with several types.

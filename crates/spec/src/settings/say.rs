@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::checker::{Checker, Found};
 use super::words::first_sentence;
 use super::{Codes, Kind, Owner, example, type_help};
+use crate::read::value::NO_EXPR;
 use crate::report::{Draft, listed, quoted};
 use crate::yaml::node::{Data, Entry, Node};
 
@@ -99,6 +100,9 @@ impl<'n> Checker<'_, '_, '_, 'n> {
             format!("{} must be {}, not {}", self.named(path), wanted.join(" or "), node.kind()),
         );
         draft.maybe_help(type_help(wanted, node, &self.report.source));
+        if node.holds_expr() {
+            draft.help(NO_EXPR);
+        }
         found.problems.push(draft);
     }
 
@@ -115,6 +119,7 @@ impl<'n> Checker<'_, '_, '_, 'n> {
             .collect();
         let names = || texts.iter().map(String::as_str);
         let written = match &node.data {
+            Data::Text(_) if node.holds_expr() => node.kind().to_owned(),
             Data::Text(text) => quoted(text),
             Data::Bool(_) | Data::Number(_) => format!("`{}`", node.to_json()),
             _ => node.kind().to_owned(),
@@ -125,6 +130,9 @@ impl<'n> Checker<'_, '_, '_, 'n> {
         let help = node.text().and_then(|text| self.report.did_you_mean(text, names()));
         let mut draft = Draft::error(self.codes().wrong_value, node.place, message);
         draft.maybe_help(help);
+        if node.holds_expr() {
+            draft.help(NO_EXPR);
+        }
         found.problems.push(draft);
     }
 

@@ -29,7 +29,7 @@ impl Reader<'_, '_, '_> {
                 }
                 "tasks" => {
                     let states = TaskState::ALL.map(|state| (state.label(), state));
-                    for (entry, name) in self.of_instances("`tasks`", entry) {
+                    for (entry, name) in self.of_wholes("`tasks`", entry) {
                         let what = format!("the state of `{name}`");
                         let state = value::choice(&what, entry, &states, self.report);
                         let state = state.map(|state| (name, self.expected(entry, state)));
@@ -52,7 +52,7 @@ impl Reader<'_, '_, '_> {
                     }
                 }
                 "errors" => {
-                    for (entry, name) in self.of_instances("`errors`", entry) {
+                    for (entry, name) in self.of_wholes("`errors`", entry) {
                         let text = value::text("an error", entry, self.report);
                         let text = text.map(|text| (name, self.expected(entry, text.to_owned())));
                         expect.errors.extend(text);
@@ -122,11 +122,7 @@ impl Reader<'_, '_, '_> {
     fn tables(&mut self, entry: &Entry, expect: &mut Expect) {
         for entry in value::entries("`tables`", entry, self.report) {
             let name = entry.key.as_str();
-            let longest = [Some(name), name.rsplit_once('.').map(|(task, _)| task)];
-            let names = |known: &str| longest.iter().flatten().any(|name| *name == known);
-            let is_known = (0..self.dag.tasks().len() as u32)
-                .any(|at| names(&self.dag.name_of(tidemill_model::TaskIx(at).into())));
-            if !is_known && !self.is_task(name, entry.place) {
+            if !self.can_be_made(name, entry.place) {
                 continue;
             }
             let what = format!("the expected table `{name}`");

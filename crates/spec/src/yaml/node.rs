@@ -64,6 +64,7 @@ impl Node {
             Data::Number(n) if n.is_f64() => "a number",
             Data::Number(_) => "an integer",
             Data::Text(_) if self.beyond_numbers().is_some() => "a number out of range",
+            Data::Text(_) if self.holds_expr() => "an expression",
             Data::Text(_) => "a string",
             Data::List(_) => "a list",
             Data::Map(_) => "a mapping",

@@ -63,17 +63,23 @@ fn yaml() {
 
 #[test]
 fn structure() {
-    check("structure.txt", 43);
+    check("structure.txt", 44);
 }
 
 #[test]
 fn groups() {
-    check("groups.txt", 17);
+    check("groups.txt", 18);
 }
 
 #[test]
 fn waiting() {
-    check("waiting.txt", 7);
+    check("waiting.txt", 8);
+}
+
+/// A DAG, and those beside it, each after a line `+++ NAME`.
+#[test]
+fn calls() {
+    check("calls.txt", 10);
 }
 
 #[test]
@@ -83,7 +89,7 @@ fn graph() {
 
 #[test]
 fn expressions() {
-    check("expressions.txt", 21);
+    check("expressions.txt", 24);
 }
 
 #[test]
@@ -119,7 +125,7 @@ fn several_at_once() {
 /// A DAG, a line `+++`, and its tests.
 #[test]
 fn tests_beside_a_dag() {
-    check_with("tests.txt", 13, |_, text| {
+    check_with("tests.txt", 17, |_, text| {
         let (dag, tests) = text.split_once("+++\n").expect("a DAG and its tests");
         let source = SourceText { path: Path::new("dags/shop.test.yaml"), text: tests };
         let (file, found) = parse_tests(source, &good(dag));

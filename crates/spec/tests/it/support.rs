@@ -1,16 +1,17 @@
 //! The installation that the tests pretend to have, and DAGs as text.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
-use tidemill_model::Dag;
 use tidemill_model::dag::Action;
 use tidemill_model::dag::{Group, Mapping, Tolerance};
+use tidemill_model::{Dag, DagId};
 use tidemill_spec::{
-    Catalog, ConnectionType, ConnectorInfo, Loaded, SettingsCheck, SourceText, TransformInfo,
-    load_dag,
+    Catalog, ConnectionType, ConnectorInfo, Loaded, Neighbour, Neighbours, SettingsCheck,
+    SourceText, TransformInfo, load_dag, load_dag_with,
 };
 
 /// The schemas of a few real connectors and transforms, as `schemars` writes them.
@@ -59,9 +60,34 @@ pub(crate) fn good(yaml: &str) -> std::sync::Arc<Dag> {
     loaded.dag.unwrap_or_else(|| panic!("{}", found.join("\n\n")))
 }
 
-/// Everything that came of a file, as text.
-pub(crate) fn outcome(yaml: &str) -> String {
-    let loaded = load(yaml);
+/// DAG files in one folder, by the names of their DAGs.
+struct Folder<'t>(HashMap<&'t str, &'t str>);
+
+impl Neighbours for Folder<'_> {
+    fn dag(&self, name: &DagId) -> Neighbour {
+        let missing = || {
+            let mut names: Vec<String> = self.0.keys().map(ToString::to_string).collect();
+            names.sort_unstable();
+            Neighbour::Missing(names)
+        };
+        let text = self.0.get(name.as_str());
+        text.map_or_else(missing, |text| load(text).dag.map_or(Neighbour::Broken, Neighbour::Known))
+    }
+}
+
+/// Everything that came of a file, as text. Others may be beside it, each after a line `+++ NAME`.
+pub(crate) fn outcome(text: &str) -> String {
+    let mut files = text.split("+++ ");
+    let yaml = files.next().unwrap_or_default();
+    let others: HashMap<&str, &str> = files.filter_map(|file| file.split_once('\n')).collect();
+    if others.is_empty() {
+        return shown(&load(yaml));
+    }
+    let source = SourceText { path: Path::new("dags/shop.yaml"), text: yaml };
+    shown(&load_dag_with(source, None, catalog(), &Folder(others)))
+}
+
+fn shown(loaded: &Loaded) -> String {
     let mut parts: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
     if let Some(dag) = &loaded.dag {
         parts.push(draw(dag, loaded.runnable().is_some()));

@@ -57,6 +57,9 @@ pub(crate) fn is_valid(root: &Value, schema: &Value, value: &Value) -> bool {
         "minLength" => {
             value.as_str().is_none_or(|text| text.len() as u64 >= rule.as_u64().unwrap())
         }
+        "maxLength" => {
+            value.as_str().is_none_or(|text| text.chars().count() as u64 <= rule.as_u64().unwrap())
+        }
         "minimum" => value.as_f64().is_none_or(|number| number >= rule.as_f64().unwrap()),
         "maximum" => value.as_f64().is_none_or(|number| number <= rule.as_f64().unwrap()),
         "pattern" => {

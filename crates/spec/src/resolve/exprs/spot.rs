@@ -38,6 +38,12 @@ impl<'s> Spot<'s> {
 }
 
 impl Spot<'_> {
+    /// The place in a message: `` `when` ``, `the command`.
+    pub(crate) fn place(&self) -> String {
+        let place = self.why.strip_prefix("expression in ");
+        place.map_or_else(|| format!("`{}`", self.why), str::to_owned)
+    }
+
     /// The same place, where only names with these roots may be read.
     pub(crate) const fn only(self, roots: &'static [&'static str]) -> Self {
         Self { only: Some(roots), ..self }
