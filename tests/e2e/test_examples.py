@@ -39,6 +39,10 @@ def test_all_are_valid(home):
     assert "0 warnings" in home.call("validate", ROOT / "dags").out
 
 
+def test_all_are_laid_out(home):
+    home.call("fmt", "--check", ROOT / "dags")
+
+
 def test_all_are_covered_here():
     names = {path.stem for path in dags_in(ROOT / "dags")}
     assert names == {"hello", "orders", "retry", "branches", "nightly", "api", "fan_out", "python",
