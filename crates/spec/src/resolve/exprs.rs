@@ -20,7 +20,7 @@ use say::{find_name, readable};
 pub(crate) use spot::Spot;
 
 /// The roots of names.
-const ROOTS: &[&str] = &["params", "vars", "run", "tasks", "item", "secrets", "connections"];
+const ROOTS: &[&str] = &["params", "vars", "run", "tasks", "item", "secrets"];
 /// Roots of the language that this version has no value for.
 pub(crate) const LATER_ROOTS: &[&str] = &["trigger", "last_success", "error"];
 /// The names below `run.interval.`.
@@ -173,7 +173,16 @@ impl Resolver<'_, '_, '_, '_> {
                 );
                 false
             }
-            ("secrets" | "connections", _) if !spot.secrets => {
+            ("connections", name) => {
+                let connection = name.unwrap_or("NAME");
+                let message = format!("there is no {}", quoted(&path.join(".")));
+                self.report.error(&codes::EXPR_NAME, place, message).help(format!(
+                    "expressions do not read connections: a setting names one, `connection: \
+                     {connection}`; other values are a param, or `secrets.NAME`"
+                ));
+                false
+            }
+            ("secrets", _) if !spot.secrets => {
                 let message = format!("{} cannot be used here", quoted(&path.join(".")));
                 self.report
                     .error(&codes::SECRET_HERE, place, message)
@@ -181,7 +190,6 @@ impl Resolver<'_, '_, '_, '_> {
                 false
             }
             ("secrets", Some(_)) => true,
-            ("connections", Some(name)) => self.connection(name, place),
             ("tasks", None) => {
                 self.report
                     .error(&codes::EXPR_NAME, place, "`tasks` alone says not which task is meant")
@@ -189,11 +197,10 @@ impl Resolver<'_, '_, '_, '_> {
                 false
             }
             ("params" | "run" | "vars", None) => true,
-            ("secrets" | "connections", None) => {
-                let message = format!("`{root}` alone says not which one is meant");
+            ("secrets", None) => {
                 self.report
-                    .error(&codes::EXPR_NAME, place, message)
-                    .help(format!("write `{root}.NAME`"));
+                    .error(&codes::EXPR_NAME, place, "`secrets` alone says not which one is meant")
+                    .help("write `secrets.NAME`");
                 false
             }
             (root, _) if LATER_ROOTS.contains(&root) => {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Resolver;
 use super::groups::is_group;
-use super::names::{REJECTS, table_name, tables_of};
+use super::names::{BAD_ROWS, REJECTS, table_name, tables_of};
 use super::uses::Uses;
 use super::{LATER_VALUES, RUN_TASKS, RUN_VALUES};
 use crate::codes;
@@ -195,10 +195,33 @@ impl Resolver<'_, '_, '_, '_> {
             Some((at, table)) => {
                 let upstream = &self.spec.tasks[at].name;
                 uses.edge(at, upstream, format!("reads table {name}"), place);
+                self.may_have_rows(at, &table, place);
                 uses.read(alias, &table, at);
             }
             None => self.unknown_table(name, place, uses),
         }
+    }
+
+    /// Warns of a table of bad rows whose source sets none aside.
+    fn may_have_rows(&mut self, at: usize, table: &str, place: Place) {
+        let task = &self.spec.tasks[at];
+        let is_of_bad_rows = table == table_name(&task.name, BAD_ROWS);
+        let Some(ActionSpec::Ingest(source)) = task.action.filter(|_| is_of_bad_rows) else {
+            return;
+        };
+        let schema = self.catalog.connector(&source.key).and_then(|info| info.source.as_ref());
+        let Some(settings) = schema.and_then(|schema| schema.get("properties")) else { return };
+        let given = source.node.entry("on_bad_row").map(|entry| &entry.node);
+        let is_open = |node: &Node| node.holds_expr() || node.text() == Some("quarantine");
+        if source.node.holds_expr() || given.is_some_and(is_open) {
+            return;
+        }
+        let help = match settings.get("on_bad_row") {
+            Some(_) => format!("add `on_bad_row: quarantine` to the settings of `{}`", task.name),
+            None => format!("source `{}` sets no rows aside", source.key),
+        };
+        let message = format!("table {} is always empty", quoted(table));
+        self.report.warning(&codes::EMPTY_TABLE, place, message).help(help);
     }
 
     fn unknown_table(&mut self, name: &str, place: Place, uses: &Uses) {
