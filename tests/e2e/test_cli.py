@@ -564,3 +564,48 @@ def test_validate_takes_what_a_shell_gives_it(home):
     home.file("pools.yaml", "slow: 1\n")
     done = home.call("validate", *sorted(home.dags.glob("*.yaml")), "--json").json()
     assert (done["files"], done["errors"]) == (1, 0)
+
+
+def test_a_connection_is_held_to_its_type(home):
+    """What is misspelt there would be left out of the request, and the other side might answer."""
+    file = home.dag("shop", "tasks: {a: {ingest: {http: {connection: shop, path: /x}}}}\n")
+    good = "type: http, base_url: 'http://127.0.0.1:9', token: {secret: t}"
+    home.file("connections.yaml", f"shop: {{{good}}}\n")
+    home.call("validate", file)
+    for wrong, told in [
+        (good.replace("http,", "htttp,"), "there are no connections of type `htttp`"),
+        (good.replace("token", "tokn"), "did you mean `token`?"),
+        (good.replace("secret", "secrt"), "did you mean `secret`?"),
+        (good.replace("base_url", "baseurl"), "did you mean `base_url`?"),
+    ]:
+        home.file("connections.yaml", f"shop: {{{wrong}}}\n")
+        done = home.call("validate", file, code=2)
+        assert told in done.err and "connections.yaml:1:" in done.err, done.err
+
+
+def test_files_that_nothing_reads_are_told(home):
+    file = home.dag("shop", "tasks: {a: {noop: }}\n")
+    home.file("_defaults.yml", "retry: 3\n")
+    home.file("pools.yml", "fast: 3\n")
+    told = home.call("validate", file).err
+    assert "`_defaults.yml` is not read" in told and "rename it to `_defaults.yaml`" in told
+    assert "`pools.yml` is not read" in told
+
+
+def test_every_error_of_a_command_has_a_code_with_a_page(home):
+    file = home.dag("fails", """
+params: {n: {type: integer, default: 1}}
+tasks: {a: {run: [sh, -c, 'echo no disk >&2; exit 3']}}
+""")
+    assert "ended with code 3: no disk [TM1001]" in home.call("run", file, code=1).out
+    assert home.call("show", "fails.1", "--json").json()["tasks"][0]["error"]["code"] == "TM1001"
+    for words, code in [
+        (["run", file, "--param", "n=x"], "TM0801"), (["show", "fails.9"], "TM0802"),
+        (["logs", "fails.1", "b"], "TM0802"), (["cancel", "fails.1"], "TM0803"),
+        (["explain", "TM0000"], "TM0802"), (["schema", "--nonsense"], None),
+    ]:
+        told = home.call(*words, code=None)
+        assert told.code != 0
+        if code:
+            assert told.err.startswith(f"error[{code}]: "), (words, told.err)
+            assert home.call("explain", code).out.startswith(code)

@@ -164,7 +164,7 @@ def test_check_writes_nothing(folder):
     done = fmt(folder, "--check", code=1)
     assert done.out.splitlines() == sorted(f"dags/{name}" for name in FILES) + [
         f"{len(FILES)} files, {len(FILES)} would change"]
-    assert done.err == "error: run `tidemill fmt` to lay them out\n"
+    assert done.err == "error[TM0803]: run `tidemill fmt` to lay them out\n"
     assert tree(folder.dags) == before
     fmt(folder)
     done = fmt(folder, "--check")
@@ -195,7 +195,7 @@ def test_standard_input(home):
 def test_standard_input_stands_alone(home, words):
     home.dag("a", SMALL)
     done = fmt(home, *words, code=1)
-    assert (done.out, done.err) == ("", "error: `-` stands alone: it prints the text laid out\n")
+    assert (done.out, done.err) == ("", "error[TM0801]: `-` stands alone: it prints the text laid out\n")
     assert (home.dags / "a.yaml").read_text() == SMALL
 
 

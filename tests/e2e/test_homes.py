@@ -230,7 +230,7 @@ def test_a_home_that_is_removed_under_a_server(home):
     shutil.rmtree(home.path)
     assert server.process.wait(timeout=30) == 1
     said = (home.folder / "serve.log").read_text()
-    assert f"error: the home `{home.path}` was moved or removed" in said, said
+    assert f"error[TM0804]: the home `{home.path}` was moved or removed" in said, said
     assert "tidemill restore" in said and "panicked" not in said, said
     # Another one may begin there anew.
     assert home.serve().get("/api/v1/runs")["items"] == []

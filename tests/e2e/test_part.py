@@ -119,7 +119,7 @@ tasks:
     tasks = part(home, "--only", "g")
     assert tasks["g"]["attempts"] == 1 and tasks["parts"]["attempts"] == 0
     done = home.call("run", home.dags / "d.yaml", "--only", "g.sum", code=1)
-    assert "error: `g.sum` is a member of a group; name the group: `g`" in done.err
+    assert "error[TM0801]: `g.sum` is a member of a group; name the group: `g`" in done.err
 
 
 SAID = [

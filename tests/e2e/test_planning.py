@@ -1542,10 +1542,10 @@ def test_lineage_of_what_is_not_there(shop):
     for name in ("nothing", "nothing.top", "file"):
         done = lineage(shop, name, code=1)
         assert done.out == ""
-        assert done.err == f"error: there is no table or column `{name}`; known are the tables: {tables}\n"
+        assert done.err == f"error[TM0802]: there is no table or column `{name}`; known are the tables: {tables}\n"
     shop.dag("d", "tasks: {t: {run: [echo]}}\n")
     assert lineage(shop, "x", code=1).err == \
-        "error: there is no table or column `x`; no table is known before a run\n"
+        "error[TM0802]: there is no table or column `x`; no table is known before a run\n"
     assert lineage(shop, "--format", "json").json()["tables"] == {}
 
 
@@ -1563,7 +1563,7 @@ def test_lineage_of_what_is_not_there_in_other_forms(shop, form):
 def test_lineage_of_a_column_that_is_not_there(shop):
     shop.dag("d", LINEAGE)
     assert lineage(shop, "best.nothing", code=1).err == \
-        "error: `best` has no column `nothing`; it has: _item, name, top\n"
+        "error[TM0802]: `best` has no column `nothing`; it has: _item, name, top\n"
 
 
 def test_lineage_of_many_tasks_one_behind_the_other(shop):
@@ -1908,3 +1908,40 @@ def test_a_day_in_bind(shop, text):
 ], ids=["rules", "identity", "recommend"])
 def test_all_settings_of_a_task(shop, settings):
     assert len(found(shop, transform(settings))) > 1
+
+
+GROUPED = """
+tasks:
+  g:
+    tasks:
+      raw: {ingest: {csv: {path: orders.csv}}}
+      tidy: {transform: {sql: select upper(region) as upper from raw}}
+    outputs: tidy
+  all: {transform: {sql: select upper from g}}
+"""
+
+
+def test_lineage_is_the_same_after_a_run(shop):
+    """The last run has the table of the group, and the DAG tells more of it."""
+    shop.dag("d", GROUPED)
+    before = lineage(shop, "all.upper").out
+    assert "g.raw.region" in before
+    shop.run(shop.dags / "d.yaml")
+    assert lineage(shop, "all.upper").out == before
+
+
+def test_a_mapped_group_is_known_from_the_last_run(shop):
+    text = """
+params: {files: {type: json, default: []}}
+tasks:
+  g:
+    for_each: params.files
+    tasks:
+      raw: {ingest: {csv: {path: "${{ item }}"}}}
+    outputs: raw
+  all: {transform: {sql: select count(*) as n from g}}
+"""
+    file = shop.dag("d", text)
+    assert "not known" in shop.call("plan", file).out
+    shop.run(file, "--param", 'files=["orders.csv"]')
+    assert "g: order_id" in shop.call("plan", file).out

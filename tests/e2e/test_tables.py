@@ -157,3 +157,25 @@ tasks:
     assert "Ada" in home.call("logs", result.run, "say").out
     error = home.run(file, "--param", "region=us", code=1).error("say")
     assert "scripts/us` is not there" in error and "`workdir` of task `say`" in error
+
+
+def test_what_members_set_aside_counts_for_their_group(home):
+    home.file("a.csv", "id\n1\n1\n-2\n3\n")
+    home.file("b.csv", "id\n4\n-5\n")
+    file = home.dag("groups", """
+tasks:
+  g:
+    for_each: ["a.csv", "b.csv"]
+    tasks:
+      raw:
+        ingest: {csv: {path: "${{ item }}"}}
+        checks: [{where: "id > 0", on_fail: quarantine}]
+      tidy: {transform: {clean: {from: raw, dedupe: all}}}
+    outputs: tidy
+  say: {run: [echo, "${{ tasks.g.rows }} ${{ tasks.g.rejected }} ${{ tasks.g.duplicates }}"]}
+""")
+    result = home.run(file)
+    counts = result.tasks["g"]["counts"]
+    assert counts["out"] == 3 and counts["duplicates"] == 1, counts
+    assert counts["rejected"] == {"where(id > 0)": 2}, counts
+    assert "3 2 1" in home.call("logs", result.run, "say").out

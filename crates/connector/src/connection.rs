@@ -1,5 +1,7 @@
 //! Connections: named endpoints with their secrets, kept apart from DAGs.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use tidemill_model::Secret;
 
@@ -54,4 +56,22 @@ impl Connection {
                 .help(format!("add `{field}: …` to it in connections.yaml"))
         })
     }
+}
+
+/// A field of a connection as it is written: a text, or the name of a secret.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SecretText {
+    /// A secret: `{secret: shop_token}`.
+    Secret(SecretRef),
+    /// A text in the open.
+    Text(String),
+}
+
+/// Names a secret.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRef {
+    /// The name of the secret.
+    pub secret: String,
 }

@@ -177,6 +177,12 @@ pub trait Connector: Send + Sync + 'static {
     /// What the sink promises; `None` when not a sink.
     const GUARANTEE: Option<Guarantee>;
 
+    /// What its connections hold, as a JSON Schema ([`config::schema_of`]); nothing where it has
+    /// none.
+    fn connection() -> Option<Value> {
+        None
+    }
+
     /// Finds what can never work in a source's settings, by their values alone: it is asked when
     /// a DAG is loaded, and again before `source`.
     fn check_source(config: &Self::SourceConfig, found: &mut Findings) {
@@ -236,6 +242,8 @@ pub trait AnyConnector: Send + Sync {
     fn source_schema(&self) -> Option<Value>;
     /// Schema of the sink's settings; `None` when not a sink.
     fn sink_schema(&self) -> Option<Value>;
+    /// Schema of what its connections hold; `None` where it has none.
+    fn connection_schema(&self) -> Option<Value>;
     /// What can never work in a source's settings as they are written.
     fn source_problems(&self, settings: &Value) -> Vec<SettingProblem>;
     /// What can never work in a sink's settings as they are written.
@@ -280,6 +288,10 @@ impl<C: Connector> AnyConnector for C {
 
     fn sink_schema(&self) -> Option<Value> {
         (!C::SINK_EXAMPLE.is_empty()).then(config::schema_of::<C::SinkConfig>)
+    }
+
+    fn connection_schema(&self) -> Option<Value> {
+        C::connection()
     }
 
     fn source_problems(&self, settings: &Value) -> Vec<SettingProblem> {

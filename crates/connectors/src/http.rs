@@ -1,11 +1,12 @@
 //! `http`: rows from JSON, JSON lines or CSV behind a URL, page by page.
 //!
-//! * [`request`]: what is asked, with the secrets of the connection;
+//! * [`connection`]: where that is, with its secrets; [`request`]: what is asked, with the secrets of the connection;
 //! * [`answer`]: one page fetched, or an error in its class; [`retry_after`]: how long to wait;
 //! * [`page`]: from the body of a page to rows; [`paging`]: which page comes next;
 //! * [`spool`]: pages kept while the types of columns are being found; [`read`]: the source.
 
 mod answer;
+pub mod connection;
 mod page;
 mod paging;
 mod read;
@@ -19,10 +20,11 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use tidemill_connector::config::{Findings, Setting};
+use tidemill_connector::config::{Findings, Setting, schema_of};
 use tidemill_connector::connector::NoConfig;
 use tidemill_connector::{Connector, ConnectorError, Guarantee, Source, SourceContext};
 
+use self::connection::HttpConnection;
 use crate::columns::{ColumnTypes, Rename};
 
 /// Settings of an `http` source.
@@ -214,6 +216,10 @@ impl Connector for Http {
         columns: {id: string, amount: \"decimal(12,2)\", created_at: timestamp}, timeout: 30s}";
     const SINK_EXAMPLE: &'static str = "";
     const GUARANTEE: Option<Guarantee> = None;
+
+    fn connection() -> Option<Value> {
+        Some(schema_of::<HttpConnection>())
+    }
 
     fn check_source(config: &HttpSourceConfig, found: &mut Findings) {
         found.note(&ADDRESS, request::check_address(config));

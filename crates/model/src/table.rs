@@ -143,6 +143,40 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::Exit,
+        Self::Signal,
+        Self::Timeout,
+        Self::Transient,
+        Self::Refused,
+        Self::Misconfigured,
+        Self::Data,
+        Self::Check,
+        Self::Expression,
+        Self::Internal,
+        Self::Lost,
+        Self::Inside,
+    ];
+
+    /// Its code, under which the manual explains it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Exit => "TM1001",
+            Self::Signal => "TM1002",
+            Self::Timeout => "TM1003",
+            Self::Transient => "TM1004",
+            Self::Refused => "TM1005",
+            Self::Misconfigured => "TM1006",
+            Self::Data => "TM1007",
+            Self::Check => "TM1008",
+            Self::Expression => "TM1009",
+            Self::Internal => "TM1010",
+            Self::Lost => "TM1011",
+            Self::Inside => "TM1012",
+        }
+    }
+
     /// Whether another try can help. What another system refused, and what the author got wrong,
     /// stays refused and wrong.
     pub fn is_retryable(self) -> bool {

@@ -101,7 +101,7 @@ pub static SHAPES: &[Shape] = &[
                 "reused",
                 "`{run, at}`: where and when its result was made, if it is that of an earlier run",
             ),
-            ("error", "`{kind, message, help}` of the newest failure, or null"),
+            ("error", "`{code, kind, message, place, help}` of the newest failure, or null"),
             ("rows_in", "rows read, or null until it has succeeded"),
             ("rows_out", "rows of its table, or rows written"),
             ("duplicates", "rows dropped because an equal one came before"),

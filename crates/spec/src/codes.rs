@@ -1,4 +1,5 @@
-//! Every code that a diagnostic can carry. The pages of `docs/errors/` are made from this table.
+//! Every code that a diagnostic, an error of a command or a failure of a task can carry. The pages of
+//! `docs/errors/` are made from this table.
 
 /// A kind of diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,14 +143,58 @@ codes! {
     CARTESIAN = "TM0712", "join without a condition", "Every row of one table meets every row of another, which grows fast.", "Join them `on` a condition, or write `cross join` if that is meant.";
     UNBOUNDED_MAP = "TM0713", "list of unknown length", "A task is mapped over a list whose length only the data decide, and nothing says how many items are under way at once or how many may fail.", "Write `max_parallel`, so that who reads the DAG knows what it may take.";
 
+    // TM08xx: commands, and what is asked of a server.
+    ARGUMENT = "TM0801", "argument", "What was typed, or asked of the server, cannot be: a value that is not of its type, one that is given twice, a name that is none.",
+        "The message names the argument and what it takes; `tidemill COMMAND --help` shows all of them, with examples.";
+    MISSING = "TM0802", "not there", "There is no DAG, run, task, item, log, table or test of this name.",
+        "Look at what there is: `tidemill runs`, `tidemill show RUN`, or the names that the message gives.";
+    CONFLICT = "TM0803", "not now", "What was asked for makes no sense in the state that things are in: the run has ended, the file is there already, the DAG cannot run.",
+        "The message says what is in the way; `tidemill show RUN` shows the state of a run.";
+    HOME = "TM0804", "home", "The folder that holds everything cannot be used: another process works on it, it is none, it was written by a newer release, or something in it cannot be read.",
+        "Wait for the other process, or name another folder with `--home`; `tidemill doctor` checks what is kept.";
+    FILES = "TM0805", "file", "A file or folder cannot be read or written.",
+        "Look whether it is there, who may read and write it, and whether its disk has space.";
+    SERVER = "TM0806", "server", "The server does not answer, cannot answer now, or answers what this command does not understand.",
+        "Look whether `tidemill serve` runs and what its log says; the command and the server should be of the same release.";
+    INTERNAL = "TM0807", "trouble of this machine or program", "The system gives no thread, no memory or no random numbers; or this program has a bug.",
+        "Look what the machine lacks; report what looks like a bug, with the log.";
+
     // TM09xx: known, but not yet runnable.
     LATER_KEY = "TM0901", "key not runnable yet", "The language has this key, this version cannot run it. `validate` and `plan` go on, `run` and `serve` refuse.", "Remove the key, or use a newer version.";
     LATER_ACTION = "TM0902", "action not runnable yet", "The language has this action, this version cannot run it. `validate` and `plan` go on, `run` and `serve` refuse.", "Use another action, or a newer version.";
     LATER_NAME = "TM0903", "name not usable yet", "The language has this name in expressions or SQL, this version cannot give it a value.", "Use another name, or a newer version.";
+
+    // TM10xx: how an attempt of a task fails.
+    TASK_EXIT = "TM1001", "command failed", "A command ended with a code other than 0; 99 alone means that there was nothing to do.",
+        "The last line of its standard error stands in the message, the rest in `tidemill logs RUN TASK`.";
+    TASK_SIGNAL = "TM1002", "command ended by a signal", "A command was ended from outside; KILL often means that the machine had no memory left.",
+        "Look at what the machine has and what the command takes; `tidemill logs RUN TASK` shows how far it came.";
+    TASK_TIMEOUT = "TM1003", "took too long", "An attempt, or a group, took longer than its `timeout`. What it had started was ended.",
+        "Give it more time, or less to do: `timeout`.";
+    TASK_TRANSIENT = "TM1004", "another system in trouble", "Another system did not answer, or had a fault that should pass, for longer than an attempt is patient.",
+        "Let the task try again later: `retry: {limit: 3, delay: 1m}`.";
+    TASK_REFUSED = "TM1005", "refused", "Another system said no, or a person did. Trying again would not help.",
+        "Look at what the message quotes: most often a right is missing, or a name is wrong over there.";
+    TASK_MISCONFIGURED = "TM1006", "settings that cannot work", "The DAG, a connection or the environment is wrong, and that was seen only when the task ran: a file is not there, a column has another name.",
+        "Correct what the message names. `tidemill plan` and `validate --strict` find most of it beforehand.";
+    TASK_DATA = "TM1007", "wrong data", "A value cannot be what its column says, or a file is not of its form.",
+        "Correct the data at its place, which the message names; or set such rows aside: `on_bad_row: quarantine`, or a check with `on_fail: quarantine`.";
+    TASK_CHECK = "TM1008", "check failed", "A check with `on_fail: stop` did not hold, so nothing that comes after the task saw its table.",
+        "Look at the rows that the check names; let it set them aside (`on_fail: quarantine`) or only say so (`warn`) if that is meant.";
+    TASK_EXPRESSION = "TM1009", "expression without a value", "An expression could not be evaluated with the values of this run.",
+        "Look at the values that it reads: `tidemill show RUN --json`.";
+    TASK_INTERNAL = "TM1010", "trouble of this machine", "The disk is full, the home was moved, a process cannot be started or ended; or this program has a bug.",
+        "The message says what is in the way; `tidemill doctor` checks the home.";
+    TASK_LOST = "TM1011", "lost", "The server ended while the attempt ran, so nobody knows how it ended. It was ended, and tried again as long as that is sensible.",
+        "Nothing, if a later attempt succeeded; else run it again, and look why the server ended.";
+    TASK_INSIDE = "TM1012", "something inside failed", "A member of a group, an item of a list or a called run failed.",
+        "The message names the first one: look at that with `tidemill show RUN 'TASK[0]'` or `tidemill show OTHER_RUN`.";
 }
 
 #[cfg(test)]
 mod tests {
+    use tidemill_model::FailureKind;
+
     use super::*;
 
     #[test]
@@ -161,5 +206,13 @@ mod tests {
         }
         assert_eq!(find("tm0107"), Some(&UNKNOWN_TASK));
         assert_eq!(find("TM9999"), None);
+    }
+
+    #[test]
+    fn every_failure_of_a_task_has_its_entry() {
+        for kind in FailureKind::ALL {
+            let code = find(kind.code()).unwrap_or_else(|| panic!("{kind:?}"));
+            assert_eq!(code.id, kind.code());
+        }
     }
 }

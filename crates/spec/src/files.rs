@@ -4,14 +4,15 @@ mod calendars;
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tidemill_model::{DagId, PoolName};
 
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::keys::{self, Key, SLOTS_MAX};
 use crate::read::value;
-use crate::report::{Place, Report, SourceText, quoted};
+use crate::report::{Place, Report, SourceText, listed, quoted};
+use crate::settings::{self, Kind, Owner};
 use crate::yaml;
 use crate::yaml::node::{Data, Entry};
 pub use calendars::{CalendarSpec, Roll, parse_calendars};
@@ -37,14 +38,26 @@ pub(crate) static POOL: &[Key] = &[Key {
     schema: || serde_json::json!({"type": "integer", "minimum": 1, "maximum": SLOTS_MAX}),
 }];
 
+/// A kind of connection that an installation knows.
+#[derive(Debug, Clone)]
+pub struct ConnectionType {
+    /// Its `type`.
+    pub name: String,
+    /// What connections of this type hold besides, as a JSON Schema.
+    pub schema: Value,
+}
+
 /// Reads `connections.yaml`: `NAME: {type: http, base_url: …, token: {secret: shop_token}}`.
 ///
 /// Connections that can be read come back even when others cannot.
-pub fn parse_connections(source: SourceText) -> (Vec<ConnectionSpec>, Vec<Diagnostic>) {
+pub fn parse_connections(
+    source: SourceText,
+    types: &[ConnectionType],
+) -> (Vec<ConnectionSpec>, Vec<Diagnostic>) {
     let mut report = Report::new(source);
     let mut connections = Vec::new();
     for entry in &named_entries(&mut report) {
-        connections.extend(connection(entry, &mut report));
+        connections.extend(connection(entry, types, &mut report));
     }
     (connections, report.finish())
 }
@@ -103,7 +116,11 @@ pub(crate) fn is_empty(text: &str) -> bool {
     text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
 }
 
-fn connection(entry: &Entry, report: &mut Report) -> Option<ConnectionSpec> {
+fn connection(
+    entry: &Entry,
+    types: &[ConnectionType],
+    report: &mut Report,
+) -> Option<ConnectionSpec> {
     let what = Some("connection name");
     let name: Option<DagId> = value::name_of(what, &entry.key, entry.place, report);
     let owner = format!("connection {}", quoted(&entry.key));
@@ -112,7 +129,7 @@ fn connection(entry: &Entry, report: &mut Report) -> Option<ConnectionSpec> {
             .help(format!("write for example `{}: {{type: http, base_url: …}}`", entry.key));
         return None;
     };
-    let mut kind = None;
+    let (mut kind, mut is_good) = (None, true);
     let mut connection = ConnectionSpec {
         name: entry.key.clone(),
         kind: String::new(),
@@ -123,6 +140,8 @@ fn connection(entry: &Entry, report: &mut Report) -> Option<ConnectionSpec> {
         if field.key == "type" {
             kind = Some(value::text("`type`", field, report).map(str::to_owned));
         } else if let Some(secret) = secret(field, report) {
+            // Without its secret, a connection would speak to the other side as somebody else.
+            is_good &= secret.is_some();
             connection.secrets.extend(secret.map(|secret| (field.key.clone(), secret)));
         } else {
             looks_secret(field, report);
@@ -137,7 +156,33 @@ fn connection(entry: &Entry, report: &mut Report) -> Option<ConnectionSpec> {
         return None;
     };
     connection.kind = kind?;
-    name.map(|_| connection)
+    let place = entry.node.entry("type").map_or(entry.place, |entry| entry.node.place);
+    is_good &= fits_its_type((&connection.kind, place), (entry, &owner), types, report);
+    name.filter(|_| is_good).map(|_| connection)
+}
+
+/// Holds a connection to what one of its type has.
+fn fits_its_type(
+    (kind, place): (&str, Place),
+    (entry, owner): (&Entry, &str),
+    types: &[ConnectionType],
+    report: &mut Report,
+) -> bool {
+    let Some(known) = types.iter().find(|known| known.name == kind) else {
+        let names = || types.iter().map(|known| known.name.as_str());
+        let near = report.did_you_mean(kind, names());
+        let message = format!("there are no connections of type {}", quoted(kind));
+        report
+            .error(&codes::NOT_ALLOWED, place, message)
+            .maybe_help(near)
+            .or_help(|| format!("there are {}", listed(names())));
+        return false;
+    };
+    let mut schema = known.schema.clone();
+    schema["properties"]["type"] = json!({"type": "string"});
+    let example = "{type: http, base_url: https://api.shop.example, token: {secret: shop_token}}";
+    let owner = Owner { name: owner, kind: Kind::Entry, entry, example };
+    settings::shape((&schema, &schema), owner, report).1.is_empty()
 }
 
 /// `{secret: NAME}`: the inner value is `None` when the name is none.
@@ -146,12 +191,6 @@ fn secret(field: &Entry, report: &mut Report) -> Option<Option<String>> {
     let entries = field.node.entries()?;
     let secret = entries.iter().find(|entry| entry.key == "secret")?;
     let what = format!("secret of `{}`", field.key);
-    for other in entries.iter().filter(|entry| entry.key != "secret") {
-        let message = format!("a secret has only its name, not {}", quoted(&other.key));
-        report
-            .error(&codes::UNKNOWN_KEY, other.place, message)
-            .help(format!("write `{}: {{secret: NAME}}`", field.key));
-    }
     let name = value::text(&what, secret, report);
     let good = |name: &&str| {
         !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))

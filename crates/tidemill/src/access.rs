@@ -54,7 +54,7 @@ impl Access {
         let settings = globals.node(folder);
         let node = tokio::task::spawn_blocking(move || Node::open(&settings, mode))
             .await
-            .map_err(Failure::said)??;
+            .map_err(Failure::internal)??;
         let backend = Arc::new(NodeBackend::new(Arc::clone(&node)));
         Ok(Self::Local(node, InProcess::new(backend, crate::node::VERSION)))
     }
@@ -146,9 +146,16 @@ fn problem(status: u16, problem: &Value) -> Failure {
     let detail = problem["detail"]
         .as_str()
         .map_or_else(|| format!("the server answered with status {status}"), ToOwned::to_owned);
-    match problem["help"].as_str() {
-        Some(help) => Failure::Said(format!("{detail}; {help}")),
-        None => Failure::Said(detail),
+    let text = match problem["help"].as_str() {
+        Some(help) => format!("{detail}; {help}"),
+        None => detail,
+    };
+    match status {
+        400 | 413 | 415 | 422 => Failure::argument(text),
+        404 => Failure::missing(text),
+        409 => Failure::conflict(text),
+        500 => Failure::internal(text),
+        _ => Failure::server(text),
     }
 }
 
@@ -159,7 +166,7 @@ impl Remote {
             .no_proxy()
             .connect_timeout(CONNECT_MAX)
             .build()
-            .map_err(Failure::said)?;
+            .map_err(Failure::internal)?;
         let base = format!("http://{}", info.address);
         if http.get(format!("{base}/health")).timeout(CONNECT_MAX).send().await.is_err() {
             return Ok(None);
@@ -175,7 +182,7 @@ impl Remote {
         body: Option<&Value>,
     ) -> Result<(u16, Vec<u8>), Failure> {
         let lost = |error: reqwest::Error| {
-            Failure::Said(format!("the server at {} does not answer: {error}", self.base))
+            Failure::server(format!("the server at {} does not answer: {error}", self.base))
         };
         let url = format!("{}{path}", self.base);
         let request = if method == "GET" {

@@ -59,7 +59,7 @@ impl Answers {
             let (task, name, value) = value_of(text)?;
             let key = (task.to_owned(), name.to_owned());
             if answers.values.insert(key, value.to_owned()).is_some() {
-                return Err(Failure::Said(format!(
+                return Err(Failure::argument(format!(
                     "`--answer {task}.{name}` is given twice; give it once"
                 )));
             }
@@ -152,7 +152,7 @@ fn value_of(text: &str) -> Result<(&str, &str, &str), Failure> {
         Some((task, name, value))
     });
     parts.ok_or_else(|| {
-        Failure::Said(format!(
+        Failure::argument(format!(
             "`--answer {text}` does not say what it answers; write `--answer TASK.NAME=VALUE`"
         ))
     })

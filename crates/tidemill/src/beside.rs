@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Map;
-use tidemill_connector::{Connection, ConnectorError};
+use tidemill_connector::{Connection, ConnectorError, Registry};
 use tidemill_executor::{Connections, Secrets};
 use tidemill_model::PoolName;
 use tidemill_model::admission::{DEFAULT_POOL, DEFAULT_POOL_SLOTS};
@@ -14,6 +14,7 @@ use tidemill_spec::{
     parse_pools, unread,
 };
 
+use crate::catalog::connection_types;
 use crate::folder::read_text;
 use crate::secrets::SecretStore;
 
@@ -32,7 +33,7 @@ pub(crate) struct Beside {
 
 impl Beside {
     /// Reads the files in `folder`; a file that is not there is an empty one.
-    pub(crate) fn read(folder: &Path, secrets: Arc<SecretStore>) -> Self {
+    pub(crate) fn read(folder: &Path, registry: &Registry, secrets: Arc<SecretStore>) -> Self {
         let mut beside = Self {
             folder: folder.to_owned(),
             connections: BTreeMap::new(),
@@ -43,8 +44,8 @@ impl Beside {
             trouble: Vec::new(),
         };
         if let Some((path, text)) = beside.text("connections.yaml") {
-            let (connections, diagnostics) =
-                parse_connections(SourceText { path: &path, text: &text });
+            let source = SourceText { path: &path, text: &text };
+            let (connections, diagnostics) = parse_connections(source, &connection_types(registry));
             beside.connections = connections.into_iter().map(|c| (c.name.clone(), c)).collect();
             beside.diagnostics.extend(diagnostics);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidemill_connector::Registry;
 use tidemill_connectors::dataset::Datasets;
 use tidemill_profile::ProfileStore;
-use tidemill_spec::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
+use tidemill_spec::{Catalog, ConnectionType, ConnectorInfo, SettingsCheck, TransformInfo};
 use tidemill_sql::Engine;
 
 use crate::beside::Beside;
@@ -64,6 +64,17 @@ pub(crate) fn catalog(registry: &Registry, beside: Option<&Beside>) -> Catalog {
         pools: beside.map(Beside::pool_names),
         calendars: beside.map(Beside::calendar_names),
     }
+}
+
+/// The types of connections: one for each connector that has any.
+pub(crate) fn connection_types(registry: &Registry) -> Vec<ConnectionType> {
+    let types = registry.connectors.iter();
+    types
+        .filter_map(|connector| {
+            let schema = connector.connection_schema()?;
+            Some(ConnectionType { name: connector.name().to_owned(), schema })
+        })
+        .collect()
 }
 
 /// The folder that files beside a DAG file are looked for in.

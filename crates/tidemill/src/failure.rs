@@ -1,8 +1,10 @@
 //! How a command ends when it does not succeed.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use tidemill_spec::Diagnostic;
+use tidemill_spec::codes::{self, Code};
 
 use crate::out::error_takes_color;
 
@@ -10,8 +12,8 @@ use crate::out::error_takes_color;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// Something was wrong; the message names it, its place and the remedy.
-    #[error("{0}")]
-    Said(String),
+    #[error("{1}")]
+    Said(&'static Code, String),
     /// A DAG is invalid; its diagnostics are printed already.
     #[error("")]
     Invalid,
@@ -21,15 +23,53 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// From anything that explains itself.
-    pub(crate) fn said(error: impl std::fmt::Display) -> Self {
-        Self::Said(error.to_string())
+    /// What was asked for cannot be.
+    pub(crate) fn argument(error: impl Display) -> Self {
+        Self::Said(&codes::ARGUMENT, error.to_string())
+    }
+
+    /// What was asked about is not there.
+    pub(crate) fn missing(error: impl Display) -> Self {
+        Self::Said(&codes::MISSING, error.to_string())
+    }
+
+    /// It makes no sense in the state that things are in.
+    pub(crate) fn conflict(error: impl Display) -> Self {
+        Self::Said(&codes::CONFLICT, error.to_string())
+    }
+
+    /// The home cannot be used.
+    pub(crate) fn home(error: impl Display) -> Self {
+        Self::Said(&codes::HOME, error.to_string())
+    }
+
+    /// A file cannot be read or written.
+    pub(crate) fn files(error: impl Display) -> Self {
+        Self::Said(&codes::FILES, error.to_string())
+    }
+
+    /// The server does not answer, or not as it should.
+    pub(crate) fn server(error: impl Display) -> Self {
+        Self::Said(&codes::SERVER, error.to_string())
+    }
+
+    /// This machine or this program is in trouble.
+    pub(crate) fn internal(error: impl Display) -> Self {
+        Self::Said(&codes::INTERNAL, error.to_string())
+    }
+
+    /// What is printed of it: `error[TM0802]: …`; nothing, if that was done before.
+    pub(crate) fn line(&self) -> Option<String> {
+        match self {
+            Self::Said(code, message) => Some(format!("error[{}]: {message}", code.id)),
+            Self::Invalid | Self::RunFailed => None,
+        }
     }
 
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Said(_) | Self::RunFailed => ExitCode::from(1),
+            Self::Said(..) | Self::RunFailed => ExitCode::from(1),
             Self::Invalid => ExitCode::from(2),
         }
     }

@@ -153,6 +153,23 @@ impl DagFolder {
         whole: &BTreeSet<PathBuf>,
     ) -> std::io::Result<Changes> {
         let mut changes = Changes::default();
+        // Where known files have changed, and are known to be whole, no other need be looked at.
+        if let Some(spots) = self.spots(whole) {
+            let is_new = |(path, stamp): &(PathBuf, Stamp)| self.files[path].stamp != *stamp;
+            let spots: Vec<(PathBuf, Stamp)> = spots.into_iter().filter(is_new).collect();
+            let read = read_all(&spots, catalog);
+            // A name that another file has may be free by now.
+            let is_free = |(path, file): &(PathBuf, DagFile)| {
+                let holder = file.id.as_ref().and_then(|id| self.names.get(id));
+                holder.is_none_or(|holder| holder == path)
+            };
+            if read.iter().all(is_free) {
+                for (path, file) in read {
+                    self.take(path, file, &mut changes);
+                }
+                return Ok(changes);
+            }
+        }
         let found = find(&self.root)?;
         let gone: Vec<PathBuf> =
             self.files.keys().filter(|path| !found.contains_key(*path)).cloned().collect();
@@ -175,6 +192,19 @@ impl DagFolder {
         // A file that has moved is gone from one place and new in another: its DAG stays.
         changes.retire.retain(|id| !self.names.contains_key(id));
         Ok(changes)
+    }
+
+    /// Where known files with these absolute paths are, and how they look now; nothing if there are
+    /// none, or if any other path is among them: it may mean something for all.
+    fn spots(&self, whole: &BTreeSet<PathBuf>) -> Option<Vec<(PathBuf, Stamp)>> {
+        let root = std::path::absolute(&self.root).ok().filter(|_| !whole.is_empty())?;
+        let spot = |path: &PathBuf| {
+            let path = self.root.join(path.strip_prefix(&root).ok()?);
+            let known = self.files.get(&path)?;
+            let meta = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
+            Some((path, Stamp { own: look_of(&meta), defaults: known.stamp.defaults }))
+        };
+        whole.iter().map(spot).collect()
     }
 
     /// Forgets a file, and lets its name go.
@@ -364,6 +394,10 @@ pub(crate) fn find_files(root: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(find(root)?.into_keys().collect())
 }
 
+fn look_of(meta: &std::fs::Metadata) -> Look {
+    (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len())
+}
+
 fn find(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
@@ -374,10 +408,7 @@ fn find(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
             Err(_) if folder != root => continue,
             Err(error) => return Err(error),
         };
-        let look = |meta: &std::fs::Metadata| {
-            (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len())
-        };
-        let defaults = std::fs::metadata(folder.join(FOLDER_DEFAULTS)).ok().map(|m| look(&m));
+        let defaults = std::fs::metadata(folder.join(FOLDER_DEFAULTS)).ok().map(|m| look_of(&m));
         for entry in entries.flatten() {
             let name = entry.file_name();
             let Some(name) = name.to_str().filter(|n| !n.starts_with(['.', '_'])) else { continue };
@@ -387,7 +418,7 @@ fn find(root: &Path) -> std::io::Result<BTreeMap<PathBuf, Stamp>> {
                     folders.push(entry.path());
                 }
             } else if meta.is_file() && is_dag_file(name) && found.len() < FILES_MAX {
-                found.insert(entry.path(), Stamp { own: look(&meta), defaults });
+                found.insert(entry.path(), Stamp { own: look_of(&meta), defaults });
             }
         }
     }

@@ -54,15 +54,14 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse();
     if let Err(failure) = start_logs(&cli) {
-        eprintln!("error: {failure}");
+        eprintln!("{}", failure.line().unwrap_or_default());
         return ExitCode::from(1);
     }
     match commands::run(cli).and_then(|()| out::result()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let text = failure.to_string();
-            if !text.is_empty() {
-                eprintln!("error: {text}");
+            if let Some(line) = failure.line() {
+                eprintln!("{line}");
             }
             failure.exit_code()
         }
@@ -71,7 +70,7 @@ fn main() -> ExitCode {
 
 fn start_logs(cli: &Cli) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::try_new(&cli.log).map_err(|error| {
-        Failure::Said(format!(
+        Failure::argument(format!(
             "`--log {}` is no filter: {error}; write for example `info` or `warn,tidemill=debug`",
             cli.log
         ))

@@ -93,7 +93,7 @@ impl Toolbox {
             Arc::new(MemoryKv::default()),
             tidemill_profile::StoreOptions::default(),
         )
-        .map_err(Failure::said)?;
+        .map_err(Failure::home)?;
         let registry = registry(&engine, &Arc::new(profiles), Arc::new(NoDatasets));
         Ok(Self { registry, engine })
     }
@@ -102,7 +102,7 @@ impl Toolbox {
 fn engine(memory_bytes: usize, spill: PathBuf) -> Result<Arc<Engine>, Failure> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     Engine::new(EngineConfig { memory_bytes, threads, spill, batch_rows: BATCH_ROWS })
-        .map_err(Failure::said)
+        .map_err(Failure::internal)
 }
 
 /// What a node is opened with.
@@ -178,7 +178,7 @@ impl Node {
     /// Opens the home and brings back what was there. Blocks; call it inside the runtime, on a
     /// thread that may.
     pub(crate) fn open(settings: &NodeSettings, mode: Mode) -> Result<Arc<Self>, Failure> {
-        let home = Arc::new(Home::open(&settings.home).map_err(Failure::said)?);
+        let home = Arc::new(Home::open(&settings.home).map_err(Failure::home)?);
         let paths = paths_of(&home);
         let carry = mode.carry();
         if mode != Mode::Look {
@@ -189,19 +189,19 @@ impl Node {
             }
         }
         let secrets = SecretStore::open(settings.secrets.as_deref(), settings.folder.as_deref())
-            .map_err(Failure::said)?;
+            .map_err(Failure::files)?;
         let secrets = Arc::new(secrets);
         let folder = settings.folder.clone().unwrap_or_else(|| ".".into());
-        let beside = Arc::new(Beside::read(&folder, Arc::clone(&secrets)));
         let engine = engine(settings.sql_memory, home.spill())?;
         let profiles_kv: Arc<dyn Kv> =
-            Arc::new(SledKv::open(&home.profiles()).map_err(Failure::said)?);
+            Arc::new(SledKv::open(&home.profiles()).map_err(Failure::home)?);
         let options = tidemill_profile::StoreOptions::default();
         let profiles =
-            ProfileStore::open(Arc::clone(&profiles_kv), options).map_err(Failure::said)?;
+            ProfileStore::open(Arc::clone(&profiles_kv), options).map_err(Failure::home)?;
         let profiles = Arc::new(profiles);
         let past = Past::default();
         let registry = registry(&engine, &profiles, Arc::new(past.clone()));
+        let beside = Arc::new(Beside::read(&folder, &registry, Arc::clone(&secrets)));
         let toolbox = Toolbox { registry: registry.clone(), engine: Arc::clone(&engine) };
         // A stored version is loaded again without regard to the connections of today.
         let resolver = resolver(catalog(&registry, None));
@@ -209,7 +209,7 @@ impl Node {
 
         let options = SledOptions { look: look_beside(&mode), ..SledOptions::default() };
         let (store, notes) =
-            SledStore::open(&home, Arc::clone(&resolver), options).map_err(Failure::said)?;
+            SledStore::open(&home, Arc::clone(&resolver), options).map_err(Failure::home)?;
         let store = Arc::new(store);
         for note in &notes {
             tracing::warn!("{note}");
@@ -234,7 +234,7 @@ impl Node {
             },
             Arc::new(move |report| reply.wait().report(report)),
         )
-        .map_err(Failure::said)?;
+        .map_err(Failure::internal)?;
 
         let settings = Settings {
             limits: Limits::default(),
@@ -246,7 +246,7 @@ impl Node {
         let work = match &mode {
             Mode::Look => Working {
                 scheduler: Scheduler::look(Arc::clone(&store) as _, settings)
-                    .map_err(Failure::said)?,
+                    .map_err(Failure::home)?,
                 thread: None,
                 projector: None,
             },
@@ -280,7 +280,7 @@ impl Node {
     pub(crate) fn load_folder(&self, root: &Path) -> Result<(), Failure> {
         let mut folder = DagFolder::new(root.to_owned());
         let changes = folder.load_all(&self.catalog, &self.served_files()).map_err(|error| {
-            Failure::Said(format!(
+            Failure::files(format!(
                 "cannot read the folder `{}`: {error}; give a folder of DAG files with `--dags`",
                 root.display()
             ))
@@ -291,7 +291,7 @@ impl Node {
         let gone = self.scheduler.live().dags().into_iter().map(|dag| dag.id);
         let gone: Vec<_> = gone.filter(|id| !here.contains(id)).collect();
         if !gone.is_empty() {
-            self.scheduler.retire(gone).map_err(Failure::said)?;
+            self.scheduler.retire(gone).map_err(Failure::home)?;
         }
         *self.lock_folder() = Some(folder);
         Ok(())
@@ -328,10 +328,10 @@ impl Node {
 
     fn carry_out(&self, changes: Changes) -> Result<(), Failure> {
         if !changes.deploy.is_empty() {
-            self.scheduler.deploy(changes.deploy).map_err(Failure::said)?;
+            self.scheduler.deploy(changes.deploy).map_err(Failure::home)?;
         }
         if !changes.retire.is_empty() {
-            self.scheduler.retire(changes.retire).map_err(Failure::said)?;
+            self.scheduler.retire(changes.retire).map_err(Failure::home)?;
         }
         Ok(())
     }
@@ -392,7 +392,7 @@ fn start(
             committed: Box::new(move |position, events| behind.mark(position, events)),
         }
     });
-    let Started { scheduler, thread, notes } = started.map_err(Failure::said)?;
+    let Started { scheduler, thread, notes } = started.map_err(Failure::home)?;
     for note in &notes {
         tracing::warn!("{note}");
     }
@@ -425,5 +425,5 @@ pub(crate) fn paths_of(home: &Home) -> HomePaths {
 /// This program, which is started again for each command of a task.
 pub(crate) fn own_program() -> Result<PathBuf, Failure> {
     std::env::current_exe()
-        .map_err(|error| Failure::Said(format!("cannot find this program's own file: {error}")))
+        .map_err(|error| Failure::files(format!("cannot find this program's own file: {error}")))
 }

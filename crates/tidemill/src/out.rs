@@ -69,7 +69,7 @@ pub(crate) fn is_closed() -> bool {
 pub(crate) fn result() -> Result<(), Failure> {
     match *ENDED.lock().unwrap_or_else(PoisonError::into_inner) {
         None | Some(ErrorKind::BrokenPipe) => Ok(()),
-        Some(kind) => Err(Failure::Said(format!("cannot write to the standard output: {kind}"))),
+        Some(kind) => Err(Failure::files(format!("cannot write to the standard output: {kind}"))),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) enum Interrupt {
 pub(crate) async fn fetch(access: &Access, run: impl Display) -> Result<Run, Failure> {
     let value = access.get(&format!("/api/v1/runs/{run}")).await?;
     serde_json::from_value(value).map_err(|error| {
-        Failure::Said(format!("the answer about run {run} is not understood: {error}"))
+        Failure::server(format!("the answer about run {run} is not understood: {error}"))
     })
 }
 
@@ -93,10 +93,10 @@ pub(crate) async fn follow(
             gone_on = go_on => gone_on?,
             () = signals.next() => {
                 if interrupt == Interrupt::Leaves {
-                    return Err(Failure::Said(format!("left; run {run} goes on")));
+                    return Err(Failure::conflict(format!("left; run {run} goes on")));
                 }
                 if interrupted {
-                    return Err(Failure::Said(format!("left before run {run} had ended")));
+                    return Err(Failure::conflict(format!("left before run {run} had ended")));
                 }
                 interrupted = true;
                 say(bar.as_ref(), "cancelling; press Ctrl-C again to leave at once");
@@ -143,7 +143,9 @@ pub(crate) fn line(task: &Task, now: Timestamp) -> String {
     let took = task.seconds(now).filter(|_| task.attempts > 0).map(seconds).unwrap_or_default();
     let mut text = format!("  {style}{}{style:#} {:<28} {took:>9}  ", mark(label), task.name);
     match (&task.error, task.state) {
-        (Some(error), TaskState::Failed) => text.push_str(&error.to_string()),
+        (Some(error), TaskState::Failed) => {
+            text.push_str(&format!("{error} [{}]", error.kind.code()));
+        }
         (Some(error), TaskState::UpForRetry) => {
             text.push_str(&format!("failed: {}", error.message));
         }

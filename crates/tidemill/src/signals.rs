@@ -16,7 +16,7 @@ pub(crate) struct Signals {
 impl Signals {
     /// Watches them.
     pub(crate) fn watch() -> Result<Self, Failure> {
-        let watched = |kind| signal(kind).map_err(Failure::said);
+        let watched = |kind| signal(kind).map_err(Failure::internal);
         let hangup = (!hangup_is_ignored()).then(|| watched(SignalKind::hangup())).transpose()?;
         Ok(Self {
             interrupt: watched(SignalKind::interrupt())?,

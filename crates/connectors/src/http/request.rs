@@ -235,18 +235,18 @@ fn authenticate(
 ) -> Result<(), ConnectorError> {
     let name = &connection.name;
     let place = format!("connection `{name}`");
-    if let Some(token) = connection.secret("token") {
-        secrets.push(token.expose().to_owned());
-        let (header, value) = match connection.text("header") {
-            Some(header) => (header, token.expose().to_owned()),
-            None => (AUTHORIZATION.as_str(), format!("Bearer {}", token.expose())),
-        };
-        return add_header(headers, header, &value, &place);
-    }
     let secret_or_text = |field: &str| {
         let secret = connection.secret(field).map(Secret::expose);
         secret.or_else(|| connection.text(field))
     };
+    if let Some(token) = secret_or_text("token") {
+        secrets.push(token.to_owned());
+        let (header, value) = match connection.text("header") {
+            Some(header) => (header, token.to_owned()),
+            None => (AUTHORIZATION.as_str(), format!("Bearer {token}")),
+        };
+        return add_header(headers, header, &value, &place);
+    }
     match (secret_or_text("user"), secret_or_text("password")) {
         (Some(user), password) => {
             let password = password.unwrap_or_default();

@@ -208,12 +208,32 @@ async fn tables_in(
             None => take_arrow(attempt, &path, own, outputs),
             Some(connector) => take(attempt, &*connector, (&path, columns), own, outputs).await,
         }
-        .map_err(|error| {
-            let text = format!("the file of table `{name}` cannot be read: {}", error.message);
-            ConnectorError { message: text, ..error }
-        })?;
+        .map_err(|error| not_as_said((name.as_str(), *format), &path, error))?;
     }
     Ok(rows)
+}
+
+/// The error of a table that is not as the task's `outputs` say. What a connector would have one
+/// change are settings of a source, and here there is none.
+fn not_as_said(
+    (name, format): (&str, FileFormat),
+    path: &Path,
+    error: ConnectorError,
+) -> ConnectorError {
+    let path = path.to_string_lossy();
+    let ours = |text: &str| text.replace(&*path, "its file");
+    let message = format!("the file of table `{name}` cannot be read: {}", ours(&error.message));
+    let place = error.place.as_deref().map(ours);
+    let help = match format {
+        FileFormat::Arrow => {
+            format!("write Arrow, or say what it is: `{name}: {{type: table, format: csv}}`")
+        }
+        format => format!(
+            "let the command write {} with the columns that `outputs` gives `{name}`",
+            format.label()
+        ),
+    };
+    ConnectorError { message, place, help: Some(help), ..error }
 }
 
 async fn take(

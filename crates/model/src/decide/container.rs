@@ -7,7 +7,7 @@ use crate::dag::{Action, Group, ITEMS_MAX, Tolerance};
 use crate::event::{MapPlan, RunEvent};
 use crate::expr::{Expr, ExprError};
 use crate::id::{Instance, TaskIx};
-use crate::run::{DagRun, MapCounts, MapRun, TaskRun};
+use crate::run::{DagRun, MapRun, TaskRun};
 use crate::state::TaskState;
 use crate::table::{Counts, FailureKind, TableRef, TaskError, TaskResult};
 use crate::time::{Timestamp, human_duration};
@@ -105,10 +105,7 @@ fn end_map(run: &DagRun, at: Instance, task: &TaskRun, now: Timestamp) -> RunEve
             let left = counts.items - counts.begun;
             message.push_str(&format!("; {} did not begin any more", counted(left, "item")));
         }
-        if let Some((item, line)) = run.map(at.task).and_then(|map| map.first_failure()) {
-            let name = run.dag().name_of(Instance::of_item(at.task, *item));
-            message.push_str(&format!("; `{name}`: {line}"));
-        }
+        message.push_str(&first_failure(run, at.task));
         let error = TaskError::new(FailureKind::Inside, message);
         return fail(run, at, error, false, now);
     }
@@ -127,17 +124,26 @@ fn end_map(run: &DagRun, at: Instance, task: &TaskRun, now: Timestamp) -> RunEve
     }
     let result = TaskResult {
         counts: results().fold(Counts::default(), |sum, result| sum.plus(&result.counts)),
-        warnings: tolerated(&counts).into_iter().collect(),
+        warnings: tolerated(run, at.task).into_iter().collect(),
         ..TaskResult::default()
     };
     RunEvent::AttemptSucceeded { task: at, attempt, result, at: now }
 }
 
 /// A warning about failed items that do not fail the whole.
-pub(crate) fn tolerated(counts: &MapCounts) -> Option<String> {
-    let failed = counts.failed();
-    let items = counted(counts.items, "item");
-    (failed > 0).then(|| format!("{failed} of {items} failed, which is tolerated"))
+pub(crate) fn tolerated(run: &DagRun, task: TaskIx) -> Option<String> {
+    let counts = run.task(task).map.as_deref()?;
+    let (failed, items) = (counts.failed(), counted(counts.items, "item"));
+    let first = first_failure(run, task);
+    (failed > 0).then(|| format!("{failed} of {items} failed, which is tolerated{first}"))
+}
+
+/// What the first failed item of a mapped task said, for the end of a sentence.
+fn first_failure(run: &DagRun, task: TaskIx) -> String {
+    let first = run.map(task).and_then(|map| map.first_failure());
+    first.map_or_else(String::new, |(item, line)| {
+        format!("; `{}`: {line}", run.dag().name_of(Instance::of_item(task, *item)))
+    })
 }
 
 // ---- groups -----------------------------------------------------------------------------------
@@ -224,6 +230,14 @@ fn result_of(run: &DagRun, at: Instance) -> Result<TaskResult, (String, ExprErro
                 found.map(|t| TableRef { name: name_here, ..t.clone() }).into_iter().collect();
             let rows = found.map_or(0, |table| table.rows);
             result.counts = Counts { rows_in: rows, rows_out: rows, ..Counts::default() };
+        }
+    }
+    // What its members set aside counts for the group, whatever table it gives.
+    for member in dag.members(at.task) {
+        let member = run.instance(Instance { task: *member, ..at });
+        if let Some(counts) = member.and_then(|m| m.result.as_deref()).map(|r| &r.counts) {
+            let aside = Counts { rows_in: 0, rows_out: 0, ..counts.clone() };
+            result.counts = std::mem::take(&mut result.counts).plus(&aside);
         }
     }
     for (name, expr) in outputs {

@@ -307,7 +307,7 @@ fn failed_items_are_tolerated_up_to_a_number() {
     }
     assert_eq!(states(&run, "m z"), "m=succeeded z=queued");
     let result = run.task(TaskIx(0)).result.as_deref().unwrap();
-    assert_eq!(result.warnings, ["1 of 4 items failed, which is tolerated"]);
+    assert_eq!(result.warnings, ["1 of 4 items failed, which is tolerated; `m[1]`: no"]);
     let mut run = run_of("m*9/2~1; z < m");
     attempt(&mut run, "m[0]", "fail", 3);
     attempt(&mut run, "m[2]", "fail", 4);
@@ -372,7 +372,7 @@ fn tables_of_items_are_put_together_and_a_crash_repeats_that_alone() {
         gather.items.iter().map(|(item, tables)| (*item, tables[0].hash.as_str())).collect();
     assert_eq!(hashes, [(0, "m[0]"), (2, "m[2]")]);
     assert_eq!((gather.counts.rows_in, gather.counts.rows_out), (6, 4));
-    assert_eq!(gather.warnings, ["1 of 3 items failed, which is tolerated"]);
+    assert_eq!(gather.warnings, ["1 of 3 items failed, which is tolerated; `m[1]`: no"]);
     end(&mut run, "m", "lose", 6);
     let whole = run.task(TaskIx(0));
     assert!(whole.gathering && whole.attempts == 2, "under a number of its own");

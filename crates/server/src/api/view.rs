@@ -18,6 +18,20 @@ use crate::backend::{DagDetail, DagView, RunDetail};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At(pub(crate) Timestamp);
 
+/// Why a task failed, and the code under which that is explained.
+#[derive(Debug, Serialize)]
+pub(super) struct Failed {
+    code: &'static str,
+    #[serde(flatten)]
+    error: TaskError,
+}
+
+impl From<&TaskError> for Failed {
+    fn from(error: &TaskError) -> Self {
+        Self { code: error.kind.code(), error: error.clone() }
+    }
+}
+
 impl Serialize for At {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
@@ -154,7 +168,7 @@ struct Task {
     called: Option<String>,
     /// Where its result is from, when it used an earlier one again.
     reused: Option<Reused>,
-    error: Option<TaskError>,
+    error: Option<Failed>,
     rows_in: Option<u64>,
     rows_out: Option<u64>,
     duplicates: Option<u64>,
@@ -312,7 +326,7 @@ impl Task {
             waits_for: wait_of(detail, Some(ix)).filter(|_| at_task.item.is_none()),
             called: task.called.as_ref().map(ToString::to_string),
             reused: result.and_then(|result| result.reused.as_deref()).map(Reused::from),
-            error: task.error.as_deref().cloned(),
+            error: task.error.as_deref().map(Failed::from),
             rows_in: counts.map(|counts| counts.rows_in),
             rows_out: counts.map(|counts| counts.rows_out),
             duplicates: counts.map(|counts| counts.duplicates),

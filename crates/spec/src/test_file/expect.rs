@@ -98,27 +98,21 @@ impl Reader<'_, '_, '_> {
     /// Reports a task of which nothing is rendered in a test.
     fn is_rendered(&mut self, name: &str, place: Place) {
         let Some(at) = self.dag.find_instance(name) else { return };
-        let (what, help) = match &self.dag.task(at.task).action {
-            Action::Group(_) => {
-                let member = self.dag.members(at.task).first();
-                let member = member.map(|member| self.dag.task(*member).name.as_str());
-                let member = member.and_then(|name| name.rsplit('.').next()).unwrap_or_default();
-                let is_whole = at.item.is_none() && self.dag.task(at.task).mapping.is_some();
-                let item = if is_whole { "[0]" } else { "" };
-                ("is a group", format!("name a member: `{name}{item}.{member}`"))
-            }
-            Action::Wait(_) => {
-                let help = "expect its state in `tasks`, or what comes after it".to_owned();
-                ("waits", help)
-            }
-            Action::Approve(_) => ("asks a question", "expect its answer in `outputs`".to_owned()),
-            Action::Call(_) => {
-                ("calls a DAG", "expect what that gives in `outputs` or `tables`".to_owned())
-            }
-            _ => return self.is_one(name, "settings", place),
-        };
-        let message = format!("`{name}` {what}, so nothing of it is rendered");
-        self.report.error(&codes::NOT_HERE, place, message).help(help);
+        if !matches!(self.dag.task(at.task).action, Action::Group(_)) {
+            return self.is_one(name, "settings", place);
+        }
+        let member = self.dag.members(at.task).first();
+        let member = member.map(|member| self.dag.task(*member).name.as_str());
+        let member = member.and_then(|name| name.rsplit('.').next()).unwrap_or_default();
+        let is_whole = at.item.is_none() && self.dag.task(at.task).mapping.is_some();
+        let item = if is_whole { "[0]" } else { "" };
+        self.report
+            .error(
+                &codes::NOT_HERE,
+                place,
+                format!("`{name}` is a group, so nothing of it is rendered"),
+            )
+            .help(format!("name a member: `{name}{item}.{member}`"));
     }
 
     fn expected<T>(&self, entry: &Entry, value: T) -> Expected<T> {

@@ -8,6 +8,8 @@ use tidemill_spec::{
     parse_pools, unread,
 };
 
+use crate::support::connection_types;
+
 fn source(text: &str) -> SourceText<'_> {
     SourceText { path: Path::new("dags/connections.yaml"), text }
 }
@@ -28,7 +30,7 @@ shop_api:
   token: {secret: shop_token}
 mail: {type: smtp}
 ";
-    let (connections, found) = parse_connections(source(text));
+    let (connections, found) = parse_connections(source(text), &connection_types());
     assert_eq!(short(&found), Vec::<String>::new());
     assert_eq!(connections.len(), 2);
     assert_eq!((connections[0].name.as_str(), connections[0].kind.as_str()), ("shop_api", "http"));
@@ -42,18 +44,23 @@ mail: {type: smtp}
 #[test]
 fn wrong_connections_leave_the_good_ones() {
     let text = "\
-Bad Name: {type: http}
+Bad Name: {type: http, base_url: a}
 none:
 no_type: {base_url: a}
 type_list: {type: [http]}
-open: {type: http, password: hunter2}
-bad_secret: {type: http, token: {secret: 'a b'}, key: {secret: a, other: b}}
-good: {type: http}
+open: {type: http, base_url: a, password: hunter2}
+bad_secret: {type: http, base_url: a, token: {secret: 'a b'}, user: {secret: a, other: b}}
 good: {type: smtp}
+good: {type: smtp}
+typo: {type: htttp, base_url: a}
+field: {type: http, base_url: a, tokn: {secret: t}}
+within: {type: http, base_url: a, token: {secrt: t}}
+without: {type: http, baseurl: a}
+kind: {type: http, base_url: 5}
 ";
-    let (connections, found) = parse_connections(source(text));
+    let (connections, found) = parse_connections(source(text), &connection_types());
     let names: Vec<&str> = connections.iter().map(|c| c.name.as_str()).collect();
-    assert_eq!(names, ["open", "bad_secret", "good"]);
+    assert_eq!(names, ["open", "good"]);
     assert_eq!(
         short(&found),
         [
@@ -61,10 +68,17 @@ good: {type: smtp}
             "2:1 TM0103 connection `none` must be a mapping, not nothing",
             "3:1 TM0102 connection `no_type` has no `type`",
             "4:19 TM0103 `type` must be a string, not a list",
-            "5:30 TM0409 `password` is written in the open",
-            "6:42 TM0104 `a b` is not the name of a secret",
-            "6:67 TM0101 a secret has only its name, not `other`",
+            "5:43 TM0409 `password` is written in the open",
+            "6:55 TM0104 `a b` is not the name of a secret",
+            "6:81 TM0101 `user` of connection `bad_secret` has no key `other`",
             "8:1 TM0005 the key `good` is given twice",
+            "9:14 TM0105 there are no connections of type `htttp`",
+            "10:34 TM0101 connection `field` has no key `tokn`",
+            "11:42 TM0102 `token` of connection `within` needs the key `secret`",
+            "11:43 TM0101 `token` of connection `within` has no key `secrt`",
+            "12:1 TM0102 connection `without` needs the key `base_url`",
+            "12:23 TM0101 connection `without` has no key `baseurl`",
+            "13:30 TM0103 `base_url` of connection `kind` must be a string, not an integer",
         ]
     );
 }
@@ -155,7 +169,11 @@ h:
 #[test]
 fn empty_files_hold_nothing() {
     for text in ["", "\n", "# nothing\n", "~\n", "{}\n", "x-note: a\n"] {
-        assert_eq!(parse_connections(source(text)), (Vec::new(), Vec::new()), "{text}");
+        assert_eq!(
+            parse_connections(source(text), &connection_types()),
+            (Vec::new(), Vec::new()),
+            "{text}"
+        );
         assert_eq!(parse_pools(source(text)), (Vec::new(), Vec::new()), "{text}");
         assert_eq!(parse_calendars(source(text)), (Vec::new(), Vec::new()), "{text}");
     }

@@ -13,7 +13,7 @@ use tidemill_spec::{
     load_dag_with, meaning, parse_connections, parse_pools,
 };
 
-use crate::support::{catalog, good};
+use crate::support::{catalog, connection_types, good};
 
 /// The DAG that tests are about, and that others may call.
 static DAG: LazyLock<Arc<Dag>> = LazyLock::new(|| good(include_str!("everything.yaml")));
@@ -67,9 +67,9 @@ pub(crate) fn test_file(bytes: &[u8]) {
 pub(crate) fn connections_and_pools(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let source = SourceText { path: Path::new("dags/connections.yaml"), text: &text };
-    let (connections, found) = parse_connections(source);
+    let (connections, found) = parse_connections(source, &connection_types());
     all_hold(&found, &[&text]);
-    assert_eq!((connections, found), parse_connections(source));
+    assert_eq!((connections, found), parse_connections(source, &connection_types()));
     let source = SourceText { path: Path::new("dags/pools.yaml"), text: &text };
     let (pools, found) = parse_pools(source);
     all_hold(&found, &[&text]);

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidemill_model::dag::Action;
 use tidemill_model::dag::{Group, Mapping, Tolerance};
 use tidemill_model::{Dag, DagId};
 use tidemill_spec::{
-    Catalog, ConnectorInfo, Loaded, Neighbour, Neighbours, SettingsCheck, SourceText,
-    TransformInfo, load_dag, load_dag_with,
+    Catalog, ConnectionType, ConnectorInfo, Loaded, Neighbour, Neighbours, SettingsCheck,
+    SourceText, TransformInfo, load_dag, load_dag_with,
 };
 
 /// The schemas of a few real connectors and transforms, as `schemars` writes them.
@@ -141,4 +141,16 @@ fn draw(dag: &Dag, runnable: bool) -> String {
         }
     }
     text
+}
+
+/// What connections hold: `http`, as a connector tells it, and `smtp`, with nothing of its own.
+pub(crate) fn connection_types() -> Vec<ConnectionType> {
+    let secret = json!({"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": false,
+        "properties": {"secret": {"type": "string"}}, "required": ["secret"]}]});
+    let http = json!({"type": "object", "additionalProperties": false, "properties": {
+        "base_url": {"type": "string"}, "token": secret, "user": secret, "password": secret,
+        "retries": {"type": "integer"}}, "required": ["base_url"]});
+    let smtp = json!({"type": "object", "additionalProperties": false, "properties": {}});
+    let named = |name: &str, schema| ConnectionType { name: name.to_owned(), schema };
+    vec![named("http", http), named("smtp", smtp)]
 }

@@ -10,7 +10,7 @@ use crate::node::Mode;
 
 pub(crate) fn run(globals: &Globals, command: &Backup) -> Result<(), Failure> {
     let to = std::path::absolute(&command.to)
-        .map_err(|error| Failure::Said(format!("`{}`: {error}", command.to.display())))?;
+        .map_err(|error| Failure::files(format!("`{}`: {error}", command.to.display())))?;
     let body = json!({"path": to});
     let made = with_home(globals, None, Mode::Look, async |access| {
         access.post("/api/v1/backup", &body).await

@@ -72,7 +72,7 @@ pub(crate) fn run(globals: &Globals, command: &Bench) -> Result<(), Failure> {
     let unknown = command.names.iter().find(|n| !BENCHMARKS.iter().any(|b| b.name == **n));
     if let Some(name) = unknown {
         let known: Vec<&str> = BENCHMARKS.iter().map(|b| b.name).collect();
-        return Err(Failure::Said(format!(
+        return Err(Failure::missing(format!(
             "there is no benchmark `{name}`; there are: {}",
             known.join(", ")
         )));
@@ -148,14 +148,14 @@ impl Stand<'_> {
 
     fn open(&self, yaml: &str) -> Result<Arc<Node>, Failure> {
         let _inside = self.runtime.enter();
-        std::fs::create_dir_all(&self.folder).map_err(Failure::said)?;
+        std::fs::create_dir_all(&self.folder).map_err(Failure::internal)?;
         let node = Node::open(&self.settings(), Mode::Serve)?;
         let path = self.folder.join("bench.yaml");
         let loaded = load_dag(SourceText { path: &path, text: yaml }, &node.catalog);
         let dag =
-            loaded.dag.ok_or_else(|| Failure::said("the benchmark's own DAG does not load"))?;
+            loaded.dag.ok_or_else(|| Failure::internal("the benchmark's own DAG does not load"))?;
         let source = DagSource { path, text: yaml.to_owned(), defaults: None };
-        node.scheduler.deploy(vec![(dag, source)]).map_err(Failure::said)?;
+        node.scheduler.deploy(vec![(dag, source)]).map_err(Failure::home)?;
         Ok(node)
     }
 
@@ -166,18 +166,18 @@ impl Stand<'_> {
             let mut ids = Vec::new();
             for _ in 0..runs {
                 let request = TriggerRequest {
-                    dag: "bench".parse().map_err(Failure::said)?,
+                    dag: "bench".parse().map_err(Failure::home)?,
                     params: Map::new(),
                     interval: None,
                     part: tidemill_scheduler::Part::default(),
                     who: "bench".to_owned(),
                 };
-                ids.push(node.scheduler.trigger(request).await.map_err(Failure::said)?);
+                ids.push(node.scheduler.trigger(request).await.map_err(Failure::home)?);
             }
             for id in ids {
-                match node.scheduler.wait(&id).await.map_err(Failure::said)? {
+                match node.scheduler.wait(&id).await.map_err(Failure::home)? {
                     Some(RunState::Succeeded) => {}
-                    state => return Err(Failure::Said(format!("run {id} ended as {state:?}"))),
+                    state => return Err(Failure::home(format!("run {id} ended as {state:?}"))),
                 }
             }
             Ok(())
@@ -208,7 +208,7 @@ impl Stand<'_> {
         for _ in 0..tasks {
             std::process::Command::new("true")
                 .status()
-                .map_err(|error| Failure::Said(format!("cannot start `true`: {error}")))?;
+                .map_err(|error| Failure::internal(format!("cannot start `true`: {error}")))?;
         }
         measure.baseline = started.elapsed();
         measure.baseline_name = "as many bare processes";
@@ -235,7 +235,7 @@ impl Stand<'_> {
     fn start(&self, files: usize) -> Result<Measure, Failure> {
         let dags = self.folder.join("dags");
         let write = |error: std::io::Error| {
-            Failure::Said(format!("cannot write `{}`: {error}", dags.display()))
+            Failure::files(format!("cannot write `{}`: {error}", dags.display()))
         };
         std::fs::create_dir_all(&dags).map_err(write)?;
         for i in 0..files {
@@ -282,7 +282,7 @@ fn syncs(folder: &Path, n: usize) -> Result<Duration, Failure> {
     use std::io::Write;
     let path = folder.join("baseline");
     let write = |error: std::io::Error| {
-        Failure::Said(format!("cannot write `{}`: {error}", path.display()))
+        Failure::files(format!("cannot write `{}`: {error}", path.display()))
     };
     let mut file = std::fs::File::create(&path).map_err(write)?;
     let started = Instant::now();

@@ -60,10 +60,10 @@ pub(crate) fn run(globals: &Globals, command: &Demo) -> Result<(), Failure> {
 
 /// The DAG here or in a folder above.
 fn find() -> Result<PathBuf, Failure> {
-    let here = std::env::current_dir().map_err(Failure::said)?;
+    let here = std::env::current_dir().map_err(Failure::internal)?;
     let found = here.ancestors().map(|folder| folder.join(DAG)).find(|path| path.exists());
     let path = found.ok_or_else(|| {
-        Failure::Said(format!(
+        Failure::missing(format!(
             "`{DAG}` is neither here nor above; go to the repository, or name the file with `--dag`"
         ))
     })?;

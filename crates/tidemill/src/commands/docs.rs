@@ -44,7 +44,7 @@ pub(crate) fn run(globals: &Globals, command: &Docs) -> Result<(), Failure> {
         }
     }
     match (command.check, stale.as_slice()) {
-        (true, [_, ..]) => Err(Failure::Said(format!(
+        (true, [_, ..]) => Err(Failure::conflict(format!(
             "these pages are stale: {}; run `just docs`",
             stale.join(", ")
         ))),
@@ -58,7 +58,7 @@ pub(crate) fn run(globals: &Globals, command: &Docs) -> Result<(), Failure> {
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     made.and_then(|()| std::fs::write(path, text))
-        .map_err(|error| Failure::Said(format!("cannot write `{}`: {error}", path.display())))
+        .map_err(|error| Failure::files(format!("cannot write `{}`: {error}", path.display())))
 }
 
 fn connectors(registry: &Registry, pages: &mut BTreeMap<String, String>) {
@@ -88,6 +88,14 @@ fn connectors(registry: &Registry, pages: &mut BTreeMap<String, String>) {
                 page,
                 "\n## Sink\n\nA repeated or cut load: **{guarantee}**.\n\n{}\n",
                 example("load", name, sink_example)
+            );
+            page.push_str(&settings(&schema));
+        }
+        if let Some(schema) = connector.connection_schema() {
+            let _ = write!(
+                page,
+                "\n## Connection\n\nIn `connections.yaml`, with `type: {name}`. A secret is named, \
+                 `{{secret: NAME}}`, and its value is in the environment or in `secrets.yaml`.\n\n"
             );
             page.push_str(&settings(&schema));
         }
@@ -376,7 +384,7 @@ fn language(folder: &Path) -> Result<Option<String>, Failure> {
         let made = page.find(&head).map(|at| at + head.len());
         let end = made.and_then(|made| page[made..].find("<!-- end -->").map(|at| made + at));
         let (Some(made), Some(end)) = (made, end) else {
-            return Err(Failure::Said(format!(
+            return Err(Failure::missing(format!(
                 "`{LANGUAGE}` has no place for the keys `{name}`; add the lines `{}` and `<!-- end -->`",
                 head.trim_end()
             )));

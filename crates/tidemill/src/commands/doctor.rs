@@ -41,7 +41,7 @@ fn find(globals: &Globals, command: &Doctor) -> Result<Vec<Finding>, Failure> {
     let answer = runtime.block_on(async {
         match Access::running(globals).await? {
             None => Ok(None),
-            Some(_) if command.repair => Err(Failure::said(
+            Some(_) if command.repair => Err(Failure::conflict(
                 "a server works on this home; stop it before anything is repaired",
             )),
             Some(server) => server.get("/api/v1/doctor").await.map(Some),
@@ -49,10 +49,10 @@ fn find(globals: &Globals, command: &Doctor) -> Result<Vec<Finding>, Failure> {
     })?;
     match answer {
         Some(answer) => serde_json::from_value(answer["findings"].clone())
-            .map_err(|error| Failure::Said(format!("the answer is not understood: {error}"))),
+            .map_err(|error| Failure::server(format!("the answer is not understood: {error}"))),
         None => {
             globals.must_be_a_home()?;
-            let home = Home::open(&globals.home).map_err(Failure::said)?;
+            let home = Home::open(&globals.home).map_err(Failure::home)?;
             let mut findings = left_running(&home);
             findings.extend(damaged_profiles(&home));
             if command.repair {

@@ -41,5 +41,5 @@ fn as_json(code: &Code) -> Value {
 fn unknown(written: &str) -> Failure {
     let near = did_you_mean(&written.to_uppercase(), CODES.iter().map(|code| code.id));
     let help = near.unwrap_or_else(|| "`tidemill explain` lists all of them".to_owned());
-    Failure::Said(format!("there is no code `{written}`; {help}"))
+    Failure::missing(format!("there is no code `{written}`; {help}"))
 }

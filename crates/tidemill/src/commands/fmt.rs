@@ -29,7 +29,7 @@ pub(crate) fn run(command: &Fmt) -> Result<(), Failure> {
                 refused += 1;
                 // Of one that is invalid, all is said.
                 if !matches!(failure, Failure::Invalid) {
-                    eprintln!("error: {failure}\n");
+                    eprintln!("{}\n", failure.line().unwrap_or_default());
                 }
             }
         }
@@ -39,7 +39,7 @@ pub(crate) fn run(command: &Fmt) -> Result<(), Failure> {
     println!("{}, {changed} {verb}{refusals}", counted(files.len(), "file"));
     match (refused, command.check && changed > 0) {
         (0, false) => Ok(()),
-        (0, true) => Err(Failure::Said("run `tidemill fmt` to lay them out".to_owned())),
+        (0, true) => Err(Failure::conflict("run `tidemill fmt` to lay them out".to_owned())),
         _ => Err(Failure::Invalid),
     }
 }
@@ -53,7 +53,7 @@ fn one(path: &Path, only_look: bool) -> Result<bool, Failure> {
     }
     if !only_look {
         replace(path, &formatted).map_err(|error| {
-            Failure::Said(format!("cannot write `{}`: {error}", path.display()))
+            Failure::files(format!("cannot write `{}`: {error}", path.display()))
         })?;
     }
     println!("{}", path.display());
@@ -69,15 +69,15 @@ fn laid_out(path: &Path, text: &str) -> Result<String, Failure> {
 
 fn stdin(command: &Fmt) -> Result<(), Failure> {
     if command.paths.len() > 1 || command.check {
-        return Err(Failure::Said("`-` stands alone: it prints the text laid out".to_owned()));
+        return Err(Failure::argument("`-` stands alone: it prints the text laid out".to_owned()));
     }
     let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes).map_err(Failure::said)?;
+    std::io::stdin().read_to_end(&mut bytes).map_err(Failure::files)?;
     // Without a name it is taken for a DAG.
     let path = Path::new("<stdin>.yaml");
     let text = decode(path, &bytes).map_err(invalid)?;
     let formatted = laid_out(path, text)?;
-    std::io::stdout().write_all(formatted.as_bytes()).map_err(Failure::said)
+    std::io::stdout().write_all(formatted.as_bytes()).map_err(Failure::files)
 }
 
 /// Puts a new text in the place of a file at once, so that nobody reads half of it. The new file
@@ -116,7 +116,7 @@ fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     for path in given {
         if path.is_dir() {
             let found = find_yaml(path).map_err(|error| {
-                Failure::Said(format!("cannot read `{}`: {error}", path.display()))
+                Failure::files(format!("cannot read `{}`: {error}", path.display()))
             })?;
             files.extend(found);
         } else {

@@ -48,12 +48,15 @@ pub(crate) fn init(globals: &Globals, command: &Init) -> Result<(), Failure> {
 
 /// Makes a DAG with its tests.
 pub(crate) fn new_dag(name: &str, dags: &Path) -> Result<(), Failure> {
-    let name: DagId = name.parse().map_err(|error| Failure::Said(format!("`{name}`: {error}")))?;
+    let name: DagId =
+        name.parse().map_err(|error| Failure::argument(format!("`{name}`: {error}")))?;
     for (ending, text) in [("yaml", DAG), ("test.yaml", TESTS)] {
         let path = dags.join(format!("{name}.{ending}"));
         if path.exists() {
             let path = path.display();
-            return Err(Failure::Said(format!("`{path}` is there already; choose another name")));
+            return Err(Failure::conflict(format!(
+                "`{path}` is there already; choose another name"
+            )));
         }
         put(&path, text)?;
     }
@@ -69,7 +72,7 @@ fn put(path: &Path, text: &str) -> Result<(), Failure> {
     let parent = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent)
         .and_then(|()| std::fs::write(path, text))
-        .map_err(|error| Failure::Said(format!("cannot write `{shown}`: {error}")))?;
+        .map_err(|error| Failure::files(format!("cannot write `{shown}`: {error}")))?;
     println!("made  {shown}");
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(globals: &Globals, command: &Lineage) -> Result<(), Failure> {
                 if !matches!(shown, Shown::All) {
                     let text =
                         "`--format openlineage` gives the events of all tasks; leave out the table";
-                    return Err(Failure::Said(text.to_owned()));
+                    return Err(Failure::argument(text));
                 }
                 let names = Names { dag: &read.dag, namespace: &command.namespace };
                 for event in events(&names, &read.planned, now) {

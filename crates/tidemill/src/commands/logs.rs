@@ -74,7 +74,7 @@ async fn attempt(access: &Access, command: &Logs) -> Result<u32, Failure> {
             (None, 1..) => return Ok(task.attempts),
             (Some(attempt), newest) if (1..=newest).contains(&attempt) => return Ok(attempt),
             (Some(attempt), newest @ 1..) if !command.follow || is_over(task, attempt) => {
-                return Err(Failure::Said(format!(
+                return Err(Failure::missing(format!(
                     "task `{}` of run {} has no attempt {attempt}; it has had {newest}",
                     task.name, run.id
                 )));
@@ -90,7 +90,7 @@ async fn attempt(access: &Access, command: &Logs) -> Result<u32, Failure> {
 fn goes_on(access: &Access, run: &Run, task: &Task) -> Result<bool, Failure> {
     match access.address() {
         Some(_) => Ok(false),
-        None => Err(Failure::Said(format!(
+        None => Err(Failure::conflict(format!(
             "task `{}` of run {} is unfinished and no server is running; the next `tidemill serve` \
              goes on with it",
             task.name, run.id
@@ -110,12 +110,12 @@ fn not_started(run: &Run, task: &Task) -> Failure {
         !group.contains('[') && run.tasks.iter().any(|t| t.name == *group && t.items.is_some())
     });
     if let Some((group, member)) = of_item {
-        return Failure::Said(format!(
+        return Failure::conflict(format!(
             "`{name}` of run {id} goes once for each item, and each has a log: name one, \
              `{group}[0].{member}`"
         ));
     }
-    Failure::Said(match task.state {
+    Failure::missing(match task.state {
         state if state.is_final() => {
             let state = state.label().replace('_', " ");
             format!("task `{name}` of run {id} never started, so it has no log ({state}{why})")
@@ -126,7 +126,7 @@ fn not_started(run: &Run, task: &Task) -> Failure {
 
 fn no_log(run: &Run, task: &Task, attempt: u32) -> Failure {
     let what = format!("attempt {attempt} of task `{}` of run {}", task.name, run.id);
-    Failure::Said(match (task.action.as_deref(), task.state) {
+    Failure::missing(match (task.action.as_deref(), task.state) {
         (Some("noop"), _) => format!("{what} wrote no log: a `noop` does nothing"),
         (Some("call"), _) => match &task.called {
             Some(called) => {
@@ -158,7 +158,7 @@ async fn raw(access: &Access, base: &str) -> Result<(), Failure> {
     let (status, bytes) = access.bytes("GET", &format!("{base}&raw=true"), None).await?;
     if status != 200 {
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        return Err(Failure::Said(format!("there is no such log: {text}")));
+        return Err(Failure::missing(format!("there is no such log: {text}")));
     }
     out::bytes(&bytes);
     Ok(())

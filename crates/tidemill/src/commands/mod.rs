@@ -69,7 +69,7 @@ impl Globals {
         } else {
             "name another folder with `--home`".to_owned()
         };
-        Err(Failure::Said(format!(
+        Err(Failure::home(format!(
             "there is no home at `{}`: nothing was run there yet; {remedy}",
             self.home.display()
         )))
@@ -127,7 +127,7 @@ fn default_home() -> Result<PathBuf, Failure> {
         (Some(data), _) => PathBuf::from(data),
         (None, Some(home)) => PathBuf::from(home).join(".local/share"),
         (None, None) => {
-            return Err(Failure::said("there is no home folder; give one with `--home DIR`"));
+            return Err(Failure::home("there is no home folder; give one with `--home DIR`"));
         }
     };
     Ok(data.join("tidemill"))
@@ -154,5 +154,5 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .thread_name("tidemill")
         .build()
-        .map_err(|error| Failure::Said(format!("cannot start threads: {error}")))
+        .map_err(|error| Failure::internal(format!("cannot start threads: {error}")))
 }

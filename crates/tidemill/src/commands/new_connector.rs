@@ -11,13 +11,13 @@ const FRAME: &str = include_str!("../../templates/connector.rs.txt");
 pub(crate) fn run(name: &str, folder: &Path) -> Result<(), Failure> {
     let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(letters) {
-        return Err(Failure::Said(format!(
+        return Err(Failure::argument(format!(
             "`{name}` is no name of a connector: it begins with a small letter and holds small \
              letters, digits and `_`"
         )));
     }
     if !folder.join("lib.rs").is_file() {
-        return Err(Failure::Said(format!(
+        return Err(Failure::argument(format!(
             "`{}` is no folder of connectors: it has no `lib.rs`; a connector is a part of \
              Tidemill's source, so name its folder with `--src`",
             folder.display()
@@ -26,10 +26,10 @@ pub(crate) fn run(name: &str, folder: &Path) -> Result<(), Failure> {
     let path = folder.join(format!("{name}.rs"));
     let shown = path.display();
     if path.exists() {
-        return Err(Failure::Said(format!("`{shown}` is there already; choose another name")));
+        return Err(Failure::conflict(format!("`{shown}` is there already; choose another name")));
     }
     std::fs::write(&path, frame(name))
-        .map_err(|error| Failure::Said(format!("cannot write `{shown}`: {error}")))?;
+        .map_err(|error| Failure::files(format!("cannot write `{shown}`: {error}")))?;
     println!("made  {shown}\n\nnext:");
     println!(
         "  add `mod {name};` and `Arc::new({name}::{})` to {}",

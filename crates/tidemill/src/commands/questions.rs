@@ -29,7 +29,7 @@ pub(crate) struct Question {
 pub(crate) async fn asked(access: &Access) -> Result<Vec<Question>, Failure> {
     let mut answer = access.get("/api/v1/questions").await?;
     serde_json::from_value(answer["items"].take())
-        .map_err(|error| Failure::Said(format!("the server's answer cannot be read: {error}")))
+        .map_err(|error| Failure::server(format!("the server's answer cannot be read: {error}")))
 }
 
 pub(crate) fn list(globals: &Globals, command: &Questions) -> Result<(), Failure> {

@@ -93,10 +93,12 @@ fn stubs(given: &[String]) -> Result<Map<String, Value>, Failure> {
     let mut stubs = Map::new();
     for text in given {
         let (table, file) = text.split_once('=').ok_or_else(|| {
-            Failure::Said(format!("`--stub {text}` names no file; write `--stub TABLE=FILE`"))
+            Failure::argument(format!("`--stub {text}` names no file; write `--stub TABLE=FILE`"))
         })?;
         if stubs.insert(table.to_owned(), json!(absolute(Path::new(file))?)).is_some() {
-            return Err(Failure::Said(format!("`--stub {table}` is given twice; give it once")));
+            return Err(Failure::argument(format!(
+                "`--stub {table}` is given twice; give it once"
+            )));
         }
     }
     Ok(stubs)
@@ -107,12 +109,12 @@ pub(crate) fn id_of(answer: &Value) -> Result<String, Failure> {
     answer["id"]
         .as_str()
         .map(ToOwned::to_owned)
-        .ok_or_else(|| Failure::said("the answer names no run"))
+        .ok_or_else(|| Failure::files("the answer names no run"))
 }
 
 fn absolute(file: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(file)
-        .map_err(|error| Failure::Said(format!("cannot find `{}`: {error}", file.display())))
+        .map_err(|error| Failure::files(format!("cannot find `{}`: {error}", file.display())))
 }
 
 /// `NAME=VALUE` texts as values of the types that the DAG gives its params.
@@ -123,14 +125,14 @@ fn params(dag: &Dag, given: &[String]) -> Result<Map<String, Value>, Failure> {
         let value = match dag.params.get(name) {
             Some(param) => param.kind.read(value).ok_or_else(|| {
                 let kind = param.kind.value();
-                Failure::Said(format!("param `{name}` must be {kind}, not `{value}`"))
+                Failure::argument(format!("param `{name}` must be {kind}, not `{value}`"))
             })?,
             // What the DAG does not know is refused by name further on.
             None => Value::from(value),
         };
         put_param(&mut params, name, value)?;
     }
-    dag.params_of(&params).map_err(Failure::said)?;
+    dag.params_of(&params).map_err(Failure::argument)?;
     Ok(params)
 }
 
@@ -142,14 +144,14 @@ pub(crate) fn put_param(
 ) -> Result<(), Failure> {
     match params.insert(name.to_owned(), value) {
         None => Ok(()),
-        Some(_) => Err(Failure::Said(format!("`--param {name}` is given twice; give it once"))),
+        Some(_) => Err(Failure::argument(format!("`--param {name}` is given twice; give it once"))),
     }
 }
 
 /// `NAME=VALUE` in its parts.
 pub(crate) fn split_param(text: &str) -> Result<(&str, &str), Failure> {
     text.split_once('=').ok_or_else(|| {
-        Failure::Said(format!("`--param {text}` has no value; write `--param NAME=VALUE`"))
+        Failure::argument(format!("`--param {text}` has no value; write `--param NAME=VALUE`"))
     })
 }
 
@@ -157,7 +159,7 @@ pub(crate) fn split_param(text: &str) -> Result<(&str, &str), Failure> {
 pub(crate) fn interval(text: Option<&str>) -> Result<Value, Failure> {
     let Some(text) = text else { return Ok(Value::Null) };
     let interval: DataInterval = text.parse().map_err(|error: BadInterval| {
-        Failure::Said(format!("`--interval {text}`: {error}; {}", error.help()))
+        Failure::argument(format!("`--interval {text}`: {error}; {}", error.help()))
     })?;
     Ok(Value::from(format!("{}/{}", interval.start, interval.end)))
 }

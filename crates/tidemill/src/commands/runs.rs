@@ -28,7 +28,7 @@ async fn list(access: &Access, command: &Runs) -> Result<(), Failure> {
         return Ok(());
     }
     let runs: Vec<Run> = serde_json::from_value(answer["items"].clone())
-        .map_err(|error| Failure::Said(format!("the answer is not understood: {error}")))?;
+        .map_err(|error| Failure::server(format!("the answer is not understood: {error}")))?;
     if runs.is_empty() {
         println!("no runs");
         return Ok(());

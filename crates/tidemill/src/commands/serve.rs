@@ -3,9 +3,10 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemill_server::ServerOptions;
+use tidemill_spec::codes;
 use tidemill_store::ServerInfo;
 use tokio::net::TcpListener;
 
@@ -22,6 +23,11 @@ use crate::watch::Watch;
 /// How often the folder of DAGs is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// The rest after a look at the whole folder, in times that it took: many files take long, and what
+/// changes is told by the watch, where there is one.
+const WATCHED_REST: u32 = 50;
+const UNWATCHED_REST: u32 = 10;
+
 pub(crate) fn run(globals: &Globals, command: &Serve) -> Result<(), Failure> {
     let runtime = runtime()?;
     runtime.block_on(async {
@@ -35,7 +41,7 @@ pub(crate) fn run(globals: &Globals, command: &Serve) -> Result<(), Failure> {
             Ok(node)
         })
         .await
-        .map_err(Failure::said)??;
+        .map_err(Failure::internal)??;
         say_what_is_wrong(&node);
         let served =
             serve(&node, address, command.allow_hosts.clone(), Some(&command.dags), signals).await;
@@ -47,20 +53,20 @@ pub(crate) fn run(globals: &Globals, command: &Serve) -> Result<(), Failure> {
 fn say_what_is_wrong(node: &Node) {
     print_diagnostics(&node.beside.diagnostics);
     for trouble in &node.beside.trouble {
-        eprintln!("error: {trouble}");
+        eprintln!("error[{}]: {trouble}", codes::FILES.id);
     }
     let folder = node.lock_folder();
     for (path, file) in folder.iter().flat_map(DagFolder::files) {
         print_diagnostics(&file.diagnostics);
         if let Some(trouble) = &file.trouble {
-            eprintln!("error: {}: {trouble}", path.display());
+            eprintln!("error[{}]: {}: {trouble}", codes::CONFLICT.id, path.display());
         }
     }
 }
 
 /// The address to serve at. There are no users yet, so nobody but this machine may reach it.
 pub(crate) fn loopback(text: &str) -> Result<SocketAddr, Failure> {
-    let wrong = |why: &str| Failure::Said(format!("cannot serve at `{text}`: {why}"));
+    let wrong = |why: &str| Failure::argument(format!("cannot serve at `{text}`: {why}"));
     let address = text
         .to_socket_addrs()
         .ok()
@@ -86,12 +92,12 @@ pub(crate) async fn serve(
 ) -> Result<(), Failure> {
     let listener = TcpListener::bind(address)
         .await
-        .map_err(|error| Failure::Said(format!("cannot serve at `{address}`: {error}")))?;
-    let address = listener.local_addr().map_err(Failure::said)?;
+        .map_err(|error| Failure::argument(format!("cannot serve at `{address}`: {error}")))?;
+    let address = listener.local_addr().map_err(Failure::internal)?;
     let token = new_token()?;
     let info =
         ServerInfo { address: address.to_string(), pid: std::process::id(), token: token.clone() };
-    node.home.write_server(&info).map_err(Failure::said)?;
+    node.home.write_server(&info).map_err(Failure::home)?;
     println!("serving http://{address}");
     let backend = Arc::new(NodeBackend::new(Arc::clone(node)));
     let options = ServerOptions { token: Some(token), allowed_hosts, version: VERSION.to_owned() };
@@ -99,6 +105,7 @@ pub(crate) async fn serve(
     let looking = async {
         let Some(root) = folder else { return std::future::pending().await };
         let mut watch = Watch::of(root);
+        let mut rest = LOOK_EVERY;
         loop {
             let whole = async {
                 match &mut watch {
@@ -106,9 +113,15 @@ pub(crate) async fn serve(
                     None => std::future::pending().await,
                 }
             };
-            let whole = tokio::time::timeout(LOOK_EVERY, whole).await.unwrap_or_default();
+            let whole = tokio::time::timeout(rest, whole).await.unwrap_or_default();
+            let is_regular = whole.is_empty();
             let node = Arc::clone(node);
+            let begun = Instant::now();
             let _ = tokio::task::spawn_blocking(move || node.look_at_folder(&whole)).await;
+            if is_regular {
+                let share = if watch.is_some() { WATCHED_REST } else { UNWATCHED_REST };
+                rest = LOOK_EVERY.max(begun.elapsed() * share);
+            }
         }
     };
     let cleaning = async {
@@ -132,10 +145,10 @@ pub(crate) async fn serve(
     };
     let ended = tokio::select! {
         () = cleaning => Ok(()),
-        gone = gone => Err(Failure::said(gone)),
-        result = server => result.map_err(|error| Failure::Said(format!("the server ended: {error}"))),
+        gone = gone => Err(Failure::home(gone)),
+        result = server => result.map_err(|error| Failure::server(format!("the server ended: {error}"))),
         () = looking => Ok(()),
-        halted = node.scheduler.halted() => Err(Failure::Said(halted.to_string())),
+        halted = node.scheduler.halted() => Err(Failure::home(halted.to_string())),
     };
     node.home.remove_server();
     ended
@@ -154,8 +167,8 @@ async fn told_to_stop(mut signals: Signals) {
 fn new_token() -> Result<String, Failure> {
     use std::io::Read;
     let mut bytes = [0_u8; 16];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|error| Failure::Said(format!("the system gives no random numbers: {error}")))?;
+    std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).map_err(
+        |error| Failure::internal(format!("the system gives no random numbers: {error}")),
+    )?;
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

@@ -94,7 +94,7 @@ pub(crate) async fn task_of(access: &Access, run: &Run, written: &str) -> Result
     };
     let whole = named(run, root)?;
     if let Some(of) = whole.reused.as_ref().filter(|_| whole.items.is_none()) {
-        return Err(Failure::Said(format!(
+        return Err(Failure::conflict(format!(
             "task `{root}` did not go in run {}: its result is that of run {}, where its items are",
             run.id, of.run
         )));
@@ -103,8 +103,9 @@ pub(crate) async fn task_of(access: &Access, run: &Run, written: &str) -> Result
     let path = format!("/api/v1/runs/{}/tasks/{root}/items?limit=1{before}", run.id);
     let mut page = access.get(&path).await?;
     let json = page["items"].get_mut(0).map(Value::take).unwrap_or_default();
-    let none =
-        || Failure::Said(format!("item {number} of task `{root}` of run {} has not begun", run.id));
+    let none = || {
+        Failure::missing(format!("item {number} of task `{root}` of run {} has not begun", run.id))
+    };
     if json["item"].as_u64() != Some(number.into()) {
         return Err(none());
     }
@@ -114,14 +115,14 @@ pub(crate) async fn task_of(access: &Access, run: &Run, written: &str) -> Result
     }
     let found = members.into_iter().find(|task| task.name == written);
     let task = found.ok_or_else(|| {
-        Failure::Said(format!("task `{root}` of run {} has no member `{member}`", run.id))
+        Failure::missing(format!("task `{root}` of run {} has no member `{member}`", run.id))
     })?;
     Ok(Found { task, members: Vec::new(), json })
 }
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Failure> {
     serde_json::from_value(value)
-        .map_err(|error| Failure::Said(format!("the server's answer cannot be read: {error}")))
+        .map_err(|error| Failure::server(format!("the server's answer cannot be read: {error}")))
 }
 
 fn named<'r>(run: &'r Run, name: &str) -> Result<&'r Task, Failure> {
@@ -129,7 +130,7 @@ fn named<'r>(run: &'r Run, name: &str) -> Result<&'r Task, Failure> {
         let names = || run.tasks.iter().map(|task| task.name.as_str());
         let near = did_you_mean(name, names());
         let help = near.unwrap_or_else(|| format!("it has {}", listed(names())));
-        Failure::Said(format!("run {} has no task `{name}`; {help}", run.id))
+        Failure::missing(format!("run {} has no task `{name}`; {help}", run.id))
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tidemill_model::words::counted;
-use tidemill_model::{Dag, PoolName, Timestamp};
+use tidemill_model::{Action, Dag, PoolName, Timestamp};
 use tidemill_spec::test_file::{DagTest, TestFile, parse_tests};
 use tidemill_spec::{Catalog, Diagnostic, SourceText};
 
@@ -46,7 +46,7 @@ struct Tally {
 pub(crate) fn run(globals: &Globals, command: &Test) -> Result<(), Failure> {
     let files = files(&command.paths)?;
     if files.is_empty() {
-        return Err(Failure::Said(
+        return Err(Failure::missing(
             "there are no tests; those of `orders.yaml` stand beside it in `orders.test.yaml`"
                 .to_owned(),
         ));
@@ -65,7 +65,7 @@ pub(crate) fn run(globals: &Globals, command: &Test) -> Result<(), Failure> {
     if let Some(name) = &command.name
         && tally.passed + tally.failed + tally.broken == 0
     {
-        return Err(Failure::Said(format!("no test has `{name}` in its name")));
+        return Err(Failure::missing(format!("no test has `{name}` in its name")));
     }
     let Tally { passed, failed, broken, updated, told } = tally;
     if command.json {
@@ -97,7 +97,7 @@ fn files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Failure> {
         if path.is_dir() {
             // One without a DAG is looked at too: it would be missed otherwise.
             let all = find_yaml(path).map_err(|error| {
-                Failure::Said(format!("cannot read `{}`: {error}", path.display()))
+                Failure::files(format!("cannot read `{}`: {error}", path.display()))
             })?;
             files.extend(all.into_iter().filter(|path| is_tests(path)));
         } else if is_tests(path) {
@@ -105,7 +105,7 @@ fn files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Failure> {
         } else {
             let Some(tests) = tests_of(path) else {
                 let wanted = path.with_extension("test.yaml");
-                return Err(Failure::Said(format!(
+                return Err(Failure::missing(format!(
                     "`{}` has no tests: there is no `{}`",
                     path.display(),
                     wanted.display()
@@ -166,8 +166,8 @@ async fn test_file(
             tally.broken += 1;
             return Ok(());
         }
-        Err(Unread::Said(message)) => {
-            eprintln!("error: {message}\n");
+        Err(Unread::Said(failure)) => {
+            eprintln!("{}\n", failure.line().unwrap_or_default());
             tally.broken += 1;
             return Ok(());
         }
@@ -203,7 +203,7 @@ async fn test_file(
         let source = SourceText { path: file, text: &text };
         if parse_tests(source, &subject.dag).0.is_none() {
             let file = file.display();
-            return Err(Failure::Said(format!(
+            return Err(Failure::conflict(format!(
                 "`{file}` cannot be updated without breaking it; nothing was written"
             )));
         }
@@ -225,7 +225,7 @@ async fn test_file(
             }
         }
         std::fs::write(file, text).map_err(|error| {
-            Failure::Said(format!("cannot write `{}`: {error}", file.display()))
+            Failure::files(format!("cannot write `{}`: {error}", file.display()))
         })?;
     }
     Ok(())
@@ -240,14 +240,15 @@ fn kept(values: usize) -> String {
 /// Why there is nothing to test.
 enum Unread {
     Diagnostics(Vec<Diagnostic>),
-    Said(String),
+    Said(Failure),
 }
 
 fn read(toolbox: &Toolbox, file: &Path) -> Result<(Subject, TestFile, String), Unread> {
-    let path = dag_of(file).ok_or_else(|| Unread::Said(no_dag(file)))?;
+    let path = dag_of(file).ok_or_else(|| Unread::Said(Failure::missing(no_dag(file))))?;
     let folder = folder_of(&path);
-    let secrets = SecretStore::open(None, None).map_err(|error| Unread::Said(error.to_string()))?;
-    let beside = Beside::read(&folder, Arc::new(secrets));
+    let secrets =
+        SecretStore::open(None, None).map_err(|error| Unread::Said(Failure::files(error)))?;
+    let beside = Beside::read(&folder, &toolbox.registry, Arc::new(secrets));
     let catalog: Catalog = catalog(&toolbox.registry, Some(&beside));
     let (_, loaded) =
         read_dag(&path, &catalog).map_err(|found| Unread::Diagnostics(vec![*found]))?;
@@ -260,7 +261,24 @@ fn read(toolbox: &Toolbox, file: &Path) -> Result<(Subject, TestFile, String), U
     print_diagnostics(&diagnostics);
     let others = Siblings::new(&path, &catalog);
     let called = called_by(&dag, |name| others.find(name)).into_iter().map(|(dag, _)| dag);
-    Ok((Subject { called: called.collect(), dag, pools: beside.pools() }, tests, text))
+    let called: Vec<Arc<Dag>> = called.collect();
+    let all = || std::iter::once(&dag).chain(&called).flat_map(|dag| dag.tasks());
+    let reads = |name: &String| {
+        all().any(
+            |task| matches!(&task.action, Action::Ingest { connector, .. } if connector == name),
+        )
+    };
+    for test in &tests.tests {
+        if let Some(name) = test.connectors.keys().find(|name| !reads(name)) {
+            let (file, line) = (file.display(), test.line);
+            return Err(Unread::Said(Failure::argument(format!(
+                "{file}:{line}: test `{}` has a stub for connector `{name}`, from which no task of \
+                 `{}` reads, nor one of a DAG that it calls",
+                test.name, dag.id
+            ))));
+        }
+    }
+    Ok((Subject { called, dag, pools: beside.pools() }, tests, text))
 }
 
 async fn test_one(

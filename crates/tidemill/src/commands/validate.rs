@@ -46,29 +46,30 @@ fn validate(
     let toolbox = Toolbox::open(globals)?;
     let mut files = 0;
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
-    let mut troubles: Vec<String> = Vec::new();
+    let mut troubles: Vec<Failure> = Vec::new();
     let mut names: HashMap<DagId, PathBuf> = HashMap::new();
     let Paths { dags, tests } = paths(&command.paths)?;
     for file in tests {
         files += 1;
         match dag_of(&file) {
             Some(dag) => diagnostics.extend(of_tests(&toolbox, globals, &dag, &file)?),
-            None => troubles.push(no_dag(&file)),
+            None => troubles.push(Failure::missing(no_dag(&file))),
         }
     }
     for path in dags {
         files += 1;
         let folder = folder_of(&path);
-        let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
-        let beside = Beside::read(&folder, Arc::new(secrets));
+        let secrets =
+            SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::files)?;
+        let beside = Beside::read(&folder, &toolbox.registry, Arc::new(secrets));
         diagnostics.extend(beside.diagnostics.iter().cloned());
-        troubles.extend(beside.trouble.iter().cloned());
+        troubles.extend(beside.trouble.iter().map(Failure::files));
         match read_dag(&path, &catalog(&toolbox.registry, Some(&beside))) {
             Err(found) => diagnostics.push(*found),
             Ok((source, loaded)) => {
                 diagnostics.extend(loaded.diagnostics);
                 if let Some(dag) = &loaded.dag {
-                    troubles.extend(taken(&mut names, &dag.id, &path));
+                    troubles.extend(taken(&mut names, &dag.id, &path).map(Failure::conflict));
                 }
                 if let (Some((runtime, desk)), Some(dag)) = (desk, loaded.dag) {
                     diagnostics.extend(runtime.block_on(desk.plan(dag, &source)).diagnostics);
@@ -83,13 +84,14 @@ fn validate(
     let warnings = diagnostics.iter().filter(|d| !is_error(d)).count();
     let errors = diagnostics.iter().filter(is_error).count() + troubles.len();
     if command.json {
+        let troubles: Vec<String> = troubles.iter().map(ToString::to_string).collect();
         let answer = json!({"files": files, "errors": errors, "warnings": warnings,
             "diagnostics": diagnostics, "troubles": troubles});
         println!("{answer:#}");
     } else {
         print_diagnostics(&diagnostics);
         for trouble in &troubles {
-            eprintln!("error: {trouble}\n");
+            eprintln!("{}\n", trouble.line().unwrap_or_default());
         }
         println!(
             "{} checked: {}, {}",
@@ -125,8 +127,8 @@ fn of_tests(
     dag: &Path,
     tests: &Path,
 ) -> Result<Vec<Diagnostic>, Failure> {
-    let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
-    let beside = Beside::read(&folder_of(dag), Arc::new(secrets));
+    let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::files)?;
+    let beside = Beside::read(&folder_of(dag), &toolbox.registry, Arc::new(secrets));
     let loaded = read_dag(dag, &catalog(&toolbox.registry, Some(&beside)));
     let Some(dag) = loaded.ok().and_then(|(_, loaded)| loaded.dag) else { return Ok(Vec::new()) };
     Ok(match read_source(tests) {
@@ -147,7 +149,7 @@ fn paths(given: &[PathBuf]) -> Result<Paths, Failure> {
     for path in given {
         if path.is_dir() {
             let cannot =
-                |error| Failure::Said(format!("cannot read `{}`: {error}", path.display()));
+                |error| Failure::files(format!("cannot read `{}`: {error}", path.display()));
             paths.dags.extend(find_files(path).map_err(cannot)?);
             let all = find_yaml(path).map_err(cannot)?;
             paths.tests.extend(all.into_iter().filter(|path| is_tests(path)));

@@ -63,8 +63,9 @@ impl Desk {
     /// Reads a DAG file and plans it. What is wrong with it is printed: if it is no DAG at all,
     /// that is the end.
     pub(crate) async fn read(&self, globals: &Globals, file: &Path) -> Result<Read, Failure> {
-        let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::said)?;
-        let beside = Beside::read(&folder_of(file), Arc::new(secrets));
+        let secrets =
+            SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::files)?;
+        let beside = Beside::read(&folder_of(file), &self.toolbox.registry, Arc::new(secrets));
         let catalog = catalog(&self.toolbox.registry, Some(&beside));
         let (source, loaded) = read_dag(file, &catalog).map_err(invalid)?;
         print_diagnostics(&beside.diagnostics);

@@ -68,7 +68,7 @@ impl<'a> Shown<'a> {
         Err(match nearest {
             Some((table, column, planned)) => {
                 let names = planned.schema.fields().iter().map(|field| field.name().as_str());
-                Failure::Said(format!(
+                Failure::missing(format!(
                     "`{table}` has no column `{column}`; it has: {}",
                     names.collect::<Vec<_>>().join(", ")
                 ))
@@ -80,7 +80,7 @@ impl<'a> Shown<'a> {
                 } else {
                     format!("known are the tables: {}", names.join(", "))
                 };
-                Failure::Said(format!("there is no table or column `{only}`; {known}"))
+                Failure::missing(format!("there is no table or column `{only}`; {known}"))
             }
         })
     }

@@ -74,7 +74,16 @@ impl<'a> Planner<'a> {
             Err(Unknown::Told) => return,
             Err(Unknown::Because(why)) => self.planned.unknown.push((task.name.to_string(), why)),
         }
-        self.take_from_last_run(ix).await;
+        // The table of a group is one of its members', which come behind it.
+        if !task.is_group() {
+            self.take_from_last_run(ix).await;
+        }
+        let in_group = |other: &&TaskIx| self.dag.task(**other).group == task.group;
+        if let Some(group) = task.group
+            && self.dag.order().iter().rev().find(in_group) == Some(&ix)
+        {
+            self.take_from_last_run(group).await;
+        }
     }
 
     /// The tables of a task; of a mapped one, those of its items together.
@@ -149,8 +158,12 @@ impl<'a> Planner<'a> {
 
     fn keep(&mut self, ix: TaskIx, name: &str, made: Made) {
         let task = self.dag.task(ix);
-        let table = table_of(task, made);
-        let name = table_name(task, name);
+        let (name, table) = (table_name(task, name), table_of(task, made));
+        self.insert(ix, name, table);
+    }
+
+    fn insert(&mut self, ix: TaskIx, name: String, table: PlannedTable) {
+        let task = self.dag.task(ix);
         // A group comes before its members in the order of tasks, and its table is one of theirs.
         if let Some(group) = task.group
             && let Action::Group(outputs) = &self.dag.task(group).action
@@ -378,6 +391,7 @@ impl<'a> Planner<'a> {
     /// Takes what others read of a task, and is not known, from the last run.
     async fn take_from_last_run(&mut self, ix: TaskIx) {
         let Some(last) = &self.last else { return };
+        let mut found = Vec::new();
         let name = self.dag.task(ix).name.to_string();
         let mut wanted: Vec<String> = vec![name.clone()];
         let reads = self.dag.tasks().iter().flat_map(|task| &task.reads);
@@ -386,10 +400,13 @@ impl<'a> Planner<'a> {
             if !self.planned.tables.contains_key(&table)
                 && let Some(schema) = last.schema(&table).await
             {
-                let of_last = PlannedTable { schema, known: Known::LastRun, lineage: None };
-                self.planned.tables.insert(table, of_last);
-                self.planned.unknown.retain(|(task, _)| *task != name);
+                found.push((table, schema));
             }
+        }
+        for (table, schema) in found {
+            let of_last = PlannedTable { schema, known: Known::LastRun, lineage: None };
+            self.insert(ix, table, of_last);
+            self.planned.unknown.retain(|(task, _)| *task != name);
         }
     }
 

@@ -11,7 +11,7 @@ use tidemill_connector::ConnectorError;
 use tidemill_executor::rendered;
 use tidemill_model::dag::{Command, DagHead, Task};
 use tidemill_model::decide::waiting::{params_of_call, question_of};
-use tidemill_model::outputs::read_values;
+use tidemill_model::outputs::{Output, read_values};
 use tidemill_model::run::MapRun;
 use tidemill_model::template::{Template, as_text};
 use tidemill_model::time::human_duration;
@@ -140,7 +140,8 @@ impl<'g> Drive<'g> {
     /// Takes in what comes next: a report of real work, or else whatever is due first.
     async fn step(&mut self, run: &RunId, end: Timestamp) -> Result<(), String> {
         if self.under_way > 0 {
-            let report = self.ground.reports.recv().await.ok_or("the executor is gone")?;
+            let mut report = self.ground.reports.recv().await.ok_or("the executor is gone")?;
+            self.about_rows(&mut report);
             self.under_way -= 1;
             self.kernel.report(report, self.now);
             return Ok(());
@@ -161,6 +162,23 @@ impl<'g> Drive<'g> {
         }
         self.kernel.wake(self.now);
         Ok(())
+    }
+
+    /// Lets an error that is about rows of the test speak of them.
+    fn about_rows(&self, report: &mut AttemptReport) {
+        let ReportOutcome::Failed(error) = &mut report.outcome else { return };
+        let whole = [Some(error.message.as_str()), error.place.as_deref()];
+        let said: Vec<String> =
+            whole.iter().flatten().map(|text| self.ground.in_rows(text)).collect();
+        if whole.iter().flatten().zip(&said).all(|(text, said)| text == said) {
+            return;
+        }
+        // What a source would have one set is nothing that a test has.
+        error.help =
+            Some("these are rows of the test: write values that fit the columns".to_owned());
+        let mut said = said.into_iter();
+        error.message = said.next().unwrap_or_default();
+        error.place = said.next();
     }
 
     /// What a run waits for that does not come.
@@ -309,7 +327,7 @@ impl<'g> Drive<'g> {
         let message = format!("the test does not say what `{task}` gives, which is {what}");
         let message = message.replace("which is a command", "a command that others read from");
         let error = TaskError::new(FailureKind::Misconfigured, message)
-            .help(Some(format!("write `stubs: {{{task}: {{rows: […]}}}}`")));
+            .help(Some(format!("write `stubs: {{{task}: {}}}`", stub_for(order))));
         self.later(Duration::ZERO, report(order.id.clone(), ReportOutcome::Failed(error)));
     }
 
@@ -333,7 +351,7 @@ impl<'g> Drive<'g> {
             }
             _ => match self.read_instead(stub, task, order) {
                 Some(Ok(order)) => return self.due_after(stub.takes, Due::Start(Arc::new(order))),
-                Some(Err(error)) => ReportOutcome::Failed(of_stub(task, error)),
+                Some(Err(error)) => ReportOutcome::Failed(self.of_stub(task, error)),
                 None => self.given(stub, task).await,
             },
         };
@@ -393,11 +411,45 @@ impl<'g> Drive<'g> {
                     }
                     result.tables.push(made);
                 }
-                Err(error) => return ReportOutcome::Failed(of_stub(task, error)),
+                Err(error) => return ReportOutcome::Failed(self.of_stub(task, error)),
             }
         }
         ReportOutcome::Succeeded(result)
     }
+
+    fn of_stub(&self, task: &Task, error: ConnectorError) -> TaskError {
+        let place = error.place.map(|place| format!("{}, ", self.ground.in_rows(&place)));
+        let place = format!("{}the stub of `{}`", place.unwrap_or_default(), task.name);
+        TaskError::new(FailureKind::Misconfigured, self.ground.in_rows(&error.message))
+            .at(Some(place))
+            .help(Some("write values that fit the columns".to_owned()))
+    }
+}
+
+/// What a stub of a task would hold, as it is written.
+fn stub_for(order: &AttemptOrder) -> String {
+    let task = order.dag.task(order.id.task.task);
+    let of = |wanted: fn(&Output) -> bool| {
+        let found = task.outputs.iter().filter(move |(_, output)| wanted(output));
+        found.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
+    };
+    let values = of(|output| matches!(output, Output::Value(_)));
+    let tables = of(|output| matches!(output, Output::Table { .. }));
+    let mut parts = Vec::new();
+    if !values.is_empty() {
+        let values: Vec<String> = values.iter().map(|name| format!("{name}: …")).collect();
+        parts.push(format!("outputs: {{{}}}", values.join(", ")));
+    }
+    match tables.as_slice() {
+        [] if parts.is_empty() => parts.push("rows: […]".to_owned()),
+        [] => {}
+        [own] if *own == task.name.short() => parts.push("rows: […]".to_owned()),
+        tables => {
+            let tables: Vec<String> = tables.iter().map(|name| format!("{name}: […]")).collect();
+            parts.push(format!("tables: {{{}}}", tables.join(", ")));
+        }
+    }
+    format!("{{{}}}", parts.join(", "))
 }
 
 /// Tasks, and items and their members that have begun.
@@ -455,12 +507,6 @@ fn kind_of(value: &Value) -> &'static str {
         Value::Number(_) => "int64",
         _ => UNTYPED,
     }
-}
-
-fn of_stub(task: &Task, error: ConnectorError) -> TaskError {
-    TaskError::new(FailureKind::Misconfigured, error.message)
-        .at(Some(format!("the stub of `{}`", task.name)))
-        .help(error.help)
 }
 
 fn report(id: AttemptId, outcome: ReportOutcome) -> AttemptReport {

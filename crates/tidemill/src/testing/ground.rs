@@ -67,7 +67,7 @@ impl Ground {
             // Nobody waits any more when the test has ended.
             let _ = send.send(report);
         });
-        let executor = Executor::new(config, report).map_err(Failure::said)?;
+        let executor = Executor::new(config, report).map_err(Failure::home)?;
         Ok(Self { executor, reports, small, folder, written: AtomicU64::new(0) })
     }
 
@@ -100,6 +100,21 @@ impl Ground {
             settings["columns"] = columns.clone();
         }
         Ok((connector, settings))
+    }
+
+    /// A message with rows of the test in the place of the files that they were written to.
+    pub(crate) fn in_rows(&self, text: &str) -> String {
+        let lead = format!("{}/rows-", self.folder.display());
+        let mut pieces = text.split(&lead);
+        let mut said = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let rest = piece.trim_start_matches(|c: char| c.is_ascii_digit());
+            match rest.strip_prefix(".jsonl:") {
+                Some(row) => said.push_str(&format!("row {row}")),
+                None => said.push_str(rest.strip_prefix(".jsonl").unwrap_or(rest)),
+            }
+        }
+        said
     }
 
     fn write(&self, rows: &[Value]) -> Result<PathBuf, ConnectorError> {
