@@ -64,12 +64,16 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// The word of the API and the UI.
+    /// Every word that [`Trigger::label`] gives.
+    pub const LABELS: [&'static str; 3] = ["cron", "manual", "call"];
+
+    /// The word of expressions, of the API and the UI.
     pub fn label(&self) -> &'static str {
+        let [cron, manual, call] = Self::LABELS;
         match self {
-            Self::Cron { .. } => "cron",
-            Self::Manual { .. } => "manual",
-            Self::Call { .. } => "call",
+            Self::Cron { .. } => cron,
+            Self::Manual { .. } => manual,
+            Self::Call { .. } => call,
         }
     }
 }

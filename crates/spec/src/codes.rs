@@ -89,6 +89,7 @@ codes! {
     NOT_OUTSIDE = "TM0118", "member seen from outside", "Outside of a group, its members cannot be waited for one by one, and those of a mapped group have no table or value of their own: there is one for each item.", "Wait for the group, or name what it gives in its `outputs`.";
     UNKNOWN_DAG = "TM0119", "called DAG that is not beside this file", "A task calls a DAG of which there is no file in the same folder. A server finds it anywhere in the folder that it serves; `tidemill run` looks beside the file.", "Correct the name, or put the file of the DAG beside this one.";
     STARTS_ITSELF = "TM0120", "DAG that starts itself", "A DAG calls itself, by way of other DAGs or at once, or is started by its own runs or by a table of its own, so that each run would start the next one without end. Calls may be 16 deep, one inside the other.", "Name another DAG; for a list, use `for_each`.";
+    EMPTY_TABLE = "TM0121", "table that is always empty", "`TASK.bad_rows` holds the rows that a source could not read and set aside. Without `on_bad_row: quarantine` such a row ends the task, and some sources set none aside at all.", "Add `on_bad_row: quarantine` to the settings of the source, or do not read the table.";
 
     // TM02xx: control expressions.
     EXPR_SYNTAX = "TM0201", "expression does not parse", "The text is no CEL expression, or `${{` is not closed.", "Correct it at the place that is marked: texts have quotes, `==` compares, `&&`, `||` and `!` join conditions, and each bracket is closed.";
@@ -96,7 +97,7 @@ codes! {
     EXPR_FUNCTION = "TM0203", "wrong call of a function", "An expression calls a function that does not exist, or with other arguments than it takes.", "Use one of the functions of `docs/functions.md`.";
     SECRET_HERE = "TM0204", "secret at a place where it would leak", "Secrets may stand only in `env`, in `bind` and in the settings of a connector: elsewhere they would be kept, logged or shown.", "Put the secret into `env` or `bind`, and use that name.";
     EXPR_TYPE = "TM0205", "types that do not go together", "An operator or a key is given values of types that it cannot work with. Whole numbers and numbers with a fraction are two types, and instants of a run are texts.", "Bring the values to one type: `double(…)`, `string(…)`, `timestamp(…)`, or write the value in the other form: `2.0`, `'3'`.";
-    NEVER_EQUAL = "TM0206", "comparison that never holds", "A text is compared with the state of a task, or with a param that has an `enum`, and is none of their values.", "Correct the text.";
+    NEVER_EQUAL = "TM0206", "comparison that never holds", "A text is compared with the state of a task, with `run.trigger`, or with a param that has an `enum`, and is none of their values.", "Correct the text.";
     OTHER_FORM = "TM0207", "text that looks like an expression", "Other tools write `{{ … }}`, `${ … }` or `$name` for a value. Here such a text is taken as it is written.", "Write `${{ … }}` for the value, or `${{ '{{ … }}' }}` where the text itself is meant.";
 
     // TM03xx: SQL.

@@ -3,7 +3,7 @@
 //!
 //! * [`names`]: what a name can mean; [`uses`]: what a task turns out to use;
 //! * [`exprs`]: control expressions; [`known`]: the types of what they read; [`habits`]: forms that
-//!   are none; [`texts`]: SQL and message texts;
+//!   are none; [`texts`]: SQL and message texts; [`tables`]: the tables that are read;
 //! * [`groups`]: groups and mapping; [`action`]: the action and its settings; [`command`]: the command of a `run`;
 //! * [`waiting`]: actions that wait; [`calls`]: the DAGs that are called, and where their calls lead;
 //! * [`vars`]: values that expressions share; [`task`]: the whole task;
@@ -19,6 +19,7 @@ mod habits;
 mod known;
 mod later;
 pub(crate) mod names;
+mod tables;
 mod task;
 mod texts;
 mod triggers;

@@ -61,6 +61,12 @@ pub(crate) fn read<'n>(
     let timezone = timezone.or(folder.timezone).unwrap_or(Tz::UTC);
     let start = find("start").and_then(|entry| instant(entry, timezone, report));
     not_beside_triggers(find("schedule"), find("triggers"), report);
+    let is_started = find("schedule").or(find("triggers")).is_some();
+    if let Some(entry) = find("start").filter(|_| start.is_some() && !is_started) {
+        report
+            .warning(&codes::NOT_HERE, entry.place, "`start` has no meaning without `schedule`")
+            .help("nothing starts runs by itself: add a `schedule`, or remove it");
+    }
     DagSpec {
         name: name(find("dag"), stem, report),
         description: words("description", report),

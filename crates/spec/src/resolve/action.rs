@@ -9,7 +9,7 @@ use tidemill_model::time::parse_duration;
 use super::Resolver;
 use super::exprs::Spot;
 use super::names::{run_outputs, transform_outputs};
-use super::texts::Own;
+use super::tables::Own;
 use super::uses::Uses;
 use crate::codes;
 use crate::read::value;

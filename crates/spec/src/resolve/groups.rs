@@ -1,6 +1,7 @@
 //! Groups and mapping: what they are made of, and who waits for whom because of them.
 
 use indexmap::IndexMap;
+use serde_json::Value;
 use tidemill_model::TaskIx;
 use tidemill_model::dag::{Action, Group, Mapping, Tolerance};
 use tidemill_model::expr::{Expr, Type};
@@ -67,7 +68,26 @@ impl<'n> Resolver<'_, 'n, '_, '_> {
                 .help("write a list, for example `[…]`, `range(10)` or `text.split(',')`");
             return None;
         }
+        self.default_is_list(&list, node);
         Some(list)
+    }
+
+    /// Warns of a list that is a param whose default is none.
+    fn default_is_list(&mut self, list: &Expr, node: &Node) {
+        let Some(name) = list.source().trim().strip_prefix("params.") else { return };
+        let default = self.spec.params.get(name).and_then(|param| param.default.as_ref());
+        let what = match default {
+            Some(Value::Object(_)) => "a mapping",
+            Some(Value::String(_)) => "a text",
+            Some(Value::Bool(_)) => "a truth value",
+            Some(Value::Number(_)) => "a number",
+            _ => return,
+        };
+        let message =
+            format!("`for_each` must give a list, the default of `params.{name}` is {what}");
+        self.report
+            .warning(&codes::EXPR_TYPE, node.place, message)
+            .help(format!("give `{name}` a list: `default: [a, b]`, or no default"));
     }
 
     /// The type of `item` for a task: that of its own list, or that of its group.

@@ -1,10 +1,10 @@
 //! What is known of the values that expressions read, before there are any.
 
-use tidemill_model::TaskState;
 use tidemill_model::dag::ParamKind;
 use tidemill_model::decide::RUN_FIELDS;
 use tidemill_model::expr::{Comparison, Expr, Type};
 use tidemill_model::outputs::Output;
+use tidemill_model::{TaskState, Trigger};
 
 use super::Resolver;
 use crate::codes;
@@ -16,8 +16,7 @@ impl Resolver<'_, '_, '_, '_> {
     pub(super) fn type_of(&self, path: &[String]) -> Type {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
         match names.as_slice() {
-            ["params" | "vars" | "run" | "tasks" | "secrets" | "connections"]
-            | ["run", "interval"] => Type::map(),
+            ["params" | "vars" | "run" | "tasks" | "secrets"] | ["run", "interval"] => Type::map(),
             ["item", fields @ ..] => below(self.item.clone().unwrap_or(Type::Dynamic), fields),
             ["params", name] => {
                 self.spec.params.get(*name).map_or(Type::Dynamic, |param| param.kind.type_in_expr())
@@ -80,6 +79,10 @@ impl Resolver<'_, '_, '_, '_> {
         match names.as_slice() {
             ["tasks", task, "state"] if self.names.task(task).is_some() => states(),
             ["tasks", group, member, "state"] if self.is_member(group, member) => states(),
+            // What else a list of triggers starts a run for, this version does not tell.
+            ["run", "trigger"] if !self.spec.later.iter().any(|entry| entry.key == "triggers") => {
+                Trigger::LABELS.map(str::to_owned).to_vec()
+            }
             ["params", name] => {
                 let param = self.spec.params.get(*name).filter(|p| p.kind == ParamKind::String);
                 let allowed = param.into_iter().flat_map(|param| &param.allowed);

@@ -111,7 +111,7 @@ fn outputs_known(task: &TaskSpec, catalog: &Catalog) -> Vec<String> {
 pub(crate) const REJECTS: &str = "rejects";
 
 /// Rows that a source could not read.
-const BAD_ROWS: &str = "bad_rows";
+pub(crate) const BAD_ROWS: &str = "bad_rows";
 
 fn quarantines(task: &TaskSpec) -> bool {
     task.checks.iter().any(|check| check.check.on_fail == OnFail::Quarantine)

@@ -9,7 +9,7 @@ use tidemill_model::template::Template;
 use tidemill_model::{TaskIx, TaskName, VarName};
 
 use super::exprs::Spot;
-use super::texts::Own;
+use super::tables::Own;
 use super::uses::Uses;
 use super::{LATER_VALUES, RUN_VALUES, Resolver};
 use crate::codes;

@@ -68,7 +68,7 @@ fn structure() {
 
 #[test]
 fn groups() {
-    check("groups.txt", 18);
+    check("groups.txt", 19);
 }
 
 #[test]
@@ -84,12 +84,12 @@ fn calls() {
 
 #[test]
 fn graph() {
-    check("graph.txt", 14);
+    check("graph.txt", 15);
 }
 
 #[test]
 fn expressions() {
-    check("expressions.txt", 24);
+    check("expressions.txt", 27);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn settings() {
 
 #[test]
 fn time() {
-    check("time.txt", 13);
+    check("time.txt", 15);
 }
 
 #[test]

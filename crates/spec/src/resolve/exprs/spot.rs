@@ -5,7 +5,7 @@
 pub(crate) struct Spot<'s> {
     /// The reason of the dependencies that it makes: `when`, `bind least`.
     pub(crate) why: &'s str,
-    /// Whether secrets and connections may be used here.
+    /// Whether secrets may be used here.
     pub(crate) secrets: bool,
     /// Whether the value must be true or false.
     pub(crate) truth: bool,
