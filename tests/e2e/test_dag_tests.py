@@ -183,7 +183,7 @@ def test_what_does_not_fit_the_dag_is_told(home):
     expect = "    expect: {state: succeeded}\n"
     for more, code, told in [
         ("      score: {outputs: {best: [1]}}\n", 1, "output `best` must be"),
-        ("      score: {outputs: {}, rows: []}\n", 1, "gives no value for its output `best`"),
+        ("      score: {outputs: {}}\n", 1, "gives no value for its output `best`"),
         ("      score: {outputs: {best: a, more: 1}}\n", 1, "`more`"),
         ("      score: {outputs: {best: a}}\n    answers: {ask: {values: {limit: many}}}\n", 1,
          "`answers`: "),
@@ -305,3 +305,18 @@ def test_an_update_loses_no_expectation(home):
     done = home.call("test", home.dags, "--update", code=None)
     assert file.read_text() == text, done.out
     assert "1 value stays as it is: the run made nothing that could be written there" in done.out
+
+
+def test_items_have_outputs_of_their_own(home):
+    home.dag("each", """
+tasks:
+  m:
+    for_each: range(3)
+    run: "echo v=$((TIDEMILL_ITEM * 2)) > $TIDEMILL_OUTPUTS"
+    outputs: {v: integer}
+""")
+    text = "tests: {t: {real: [m], expect: {outputs: {'m[0]': {v: 0}, 'm[2]': {v: 4}}}}}\n"
+    home.file("each.test.yaml", text)
+    home.call("test", home.dags)
+    home.file("each.test.yaml", text.replace("v: 4", "v: 5"))
+    assert "+ v: 4" in home.call("test", home.dags, code=1).out

@@ -491,7 +491,7 @@ def test_a_folder_that_cannot_be_written(somebody):
     dags.chmod(0o555)
     done = call("dags")
     assert done.returncode == 2 and done.stdout == "1 file, 0 changed, 1 refused\n"
-    assert done.stderr == "error: cannot write `dags/a.yaml`: Permission denied (os error 13)\n\n"
+    assert done.stderr == "error[TM0805]: cannot write `dags/a.yaml`: Permission denied (os error 13)\n\n"
     assert path.read_text() == SMALL
     assert call("--check", "dags").stdout == "dags/a.yaml\n1 file, 1 would change\n"
 
@@ -513,7 +513,7 @@ def test_a_file_that_may_not_be_written_is_not(somebody):
     done = call("dags")
     assert path.read_text() == SMALL
     assert done.returncode == 2 and done.stdout == "1 file, 0 changed, 1 refused\n"
-    assert done.stderr.startswith("error: cannot write `dags/a.yaml`: "), done.stderr
+    assert done.stderr.startswith("error[TM0805]: cannot write `dags/a.yaml`: "), done.stderr
 
 
 def test_a_file_that_cannot_be_written_keeps_no_other_from_it(somebody):
@@ -523,7 +523,7 @@ def test_a_file_that_cannot_be_written_keeps_no_other_from_it(somebody):
     (dags / "a" / "a.yaml").write_text(SMALL)
     (dags / "a").chmod(0o555)
     done = call("dags")
-    assert done.stderr.startswith("error: cannot write `dags/a/a.yaml`: ") and done.returncode == 2
+    assert done.stderr.startswith("error[TM0805]: cannot write `dags/a/a.yaml`: ") and done.returncode == 2
     assert done.stdout == "dags/z.yaml\n2 files, 1 changed, 1 refused\n"
     assert (dags / "z.yaml").read_text() == SMALL_TIDY
 

@@ -48,8 +48,7 @@ pub(crate) fn init(globals: &Globals, command: &Init) -> Result<(), Failure> {
 
 /// Makes a DAG with its tests.
 pub(crate) fn new_dag(name: &str, dags: &Path) -> Result<(), Failure> {
-    let name: DagId =
-        name.parse().map_err(|error| Failure::argument(format!("`{name}`: {error}")))?;
+    let name: DagId = name.parse().map_err(Failure::argument)?;
     for (ending, text) in [("yaml", DAG), ("test.yaml", TESTS)] {
         let path = dags.join(format!("{name}.{ending}"));
         if path.exists() {

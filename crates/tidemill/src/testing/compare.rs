@@ -1,7 +1,7 @@
 //! What happened against what was expected.
 
 use serde_json::{Map, Value};
-use tidemill_model::{Dag, Instance, RunState, TaskRun, TaskState, Timestamp};
+use tidemill_model::{Dag, Instance, RunState, TaskResult, TaskRun, TaskState, Timestamp};
 use tidemill_spec::test_file::{DagTest, Expected, ExpectedTable, RowSource};
 
 use super::drive::Ended;
@@ -116,6 +116,16 @@ impl Comparison<'_> {
         self.ended.run.instance(self.at(name)?)
     }
 
+    /// What a task gave, or an item of one, of which no more is kept to the end.
+    fn result(&self, name: &str) -> Option<&TaskResult> {
+        let at = self.at(name)?;
+        let kept = self.ended.run.instance(at).and_then(|task| task.result.as_deref());
+        kept.or_else(|| {
+            let of_item = |(item, _, result)| (Some(item) == at.item).then_some(result);
+            self.ended.run.map(at.task)?.ended().find_map(of_item)?
+        })
+    }
+
     /// A state, with what can be said about it.
     fn told(&self, name: &str, state: Option<TaskState>) -> String {
         let Some(state) = state else { return "not there".to_owned() };
@@ -174,7 +184,7 @@ impl Comparison<'_> {
 
     fn outputs(&mut self, name: &str, expected: &Expected<Map<String, Value>>) {
         let empty = Map::new();
-        let result = self.task(name).and_then(|task| task.result.as_deref());
+        let result = self.result(name);
         let actual = result.map_or(&empty, |result| &result.outputs);
         let mut lines = Vec::new();
         for (key, want) in &expected.value {
