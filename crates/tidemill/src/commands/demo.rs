@@ -13,7 +13,7 @@ use crate::answers::Answers;
 use crate::catalog::folder_of;
 use crate::cli::{Demo, RunInput, RunPart};
 use crate::commands::run::submit;
-use crate::commands::serve::{loopback, serve};
+use crate::commands::serve::{listen, loopback, serve};
 use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
 use crate::node::Mode;
@@ -46,12 +46,12 @@ pub(crate) fn run(globals: &Globals, command: &Demo) -> Result<(), Failure> {
                 "\na server is at work on this home: {}",
                 access.address().unwrap_or_default()
             );
-            return shown;
+            return shown.map(|_| ());
         };
         let node = Arc::clone(node);
         let done = match shown {
-            Ok(()) if !command.no_serve => serve_demo(command, &node).await,
-            other => other,
+            Ok(run) if !command.no_serve => serve_demo(command, &node, &run).await,
+            other => other.map(|_| ()),
         };
         node.stop().await;
         done
@@ -70,7 +70,8 @@ fn find() -> Result<PathBuf, Failure> {
     Ok(path.strip_prefix(&here).map(Path::to_path_buf).unwrap_or(path))
 }
 
-async fn show(access: &Access, file: &Path) -> Result<(), Failure> {
+/// Runs the DAG and shows what came of it; gives the run.
+async fn show(access: &Access, file: &Path) -> Result<String, Failure> {
     let input = RunInput { params: Vec::new(), interval: None };
     let id = submit(access, file, &input, &RunPart::default()).await?;
     let run = follow(access, &id, Show::Tasks, &mut Answers::of(&id), Interrupt::Cancels).await?;
@@ -101,16 +102,23 @@ async fn show(access: &Access, file: &Path) -> Result<(), Failure> {
         println!();
         print_profile(&profile, &messages);
     }
-    Ok(())
+    Ok(id)
 }
 
-async fn serve_demo(command: &Demo, node: &Arc<crate::node::Node>) -> Result<(), Failure> {
-    println!("\nlook at the run in a browser; Ctrl-C ends the demo");
+async fn serve_demo(
+    command: &Demo,
+    node: &Arc<crate::node::Node>,
+    run: &str,
+) -> Result<(), Failure> {
     let address = loopback(&command.bind)?;
     // Another program may have the usual port: any free one will do for a demo.
-    let free = tokio::net::TcpListener::bind(address).await.is_ok();
-    let address = if free { address } else { (address.ip(), 0).into() };
-    serve(node, address, Vec::new(), None, Signals::watch()?).await
+    let listener = match listen(address).await {
+        Ok(listener) => listener,
+        Err(_) => listen((address.ip(), 0).into()).await?,
+    };
+    let address = listener.local_addr().map_err(Failure::internal)?;
+    println!("\nlook at the run: http://{address}/runs/{run}\nCtrl-C ends the demo");
+    serve(node, listener, Vec::new(), None, Signals::watch()?).await
 }
 
 /// A profile for each band, the first that has all there is to show.

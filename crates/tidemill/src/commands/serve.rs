@@ -43,8 +43,11 @@ pub(crate) fn run(globals: &Globals, command: &Serve) -> Result<(), Failure> {
         .await
         .map_err(Failure::internal)??;
         say_what_is_wrong(&node);
-        let served =
-            serve(&node, address, command.allow_hosts.clone(), Some(&command.dags), signals).await;
+        let hosts = command.allow_hosts.clone();
+        let served = match listen(address).await {
+            Ok(listener) => serve(&node, listener, hosts, Some(&command.dags), signals).await,
+            Err(error) => Err(error),
+        };
         node.stop().await;
         served
     })
@@ -81,18 +84,22 @@ pub(crate) fn loopback(text: &str) -> Result<SocketAddr, Failure> {
     Ok(address)
 }
 
+/// Takes an address to serve at.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::argument(format!("cannot serve at `{address}`: {error}")))
+}
+
 /// Serves until it is told to stop, or until the scheduler cannot go on. Changed files of `folder`
 /// are taken in.
 pub(crate) async fn serve(
     node: &Arc<Node>,
-    address: SocketAddr,
+    listener: TcpListener,
     allowed_hosts: Vec<String>,
     folder: Option<&Path>,
     signals: Signals,
 ) -> Result<(), Failure> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| Failure::argument(format!("cannot serve at `{address}`: {error}")))?;
     let address = listener.local_addr().map_err(Failure::internal)?;
     let token = new_token()?;
     let info =
