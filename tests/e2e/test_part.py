@@ -161,3 +161,19 @@ tasks:
     assert "its result is that of run items.1, where its items are" in told
     assert "item 7 of task `m` of run items.1 has not begun" in home.call("show", "items.1", "m[7]", code=1).err
     assert "has not begun" in home.call("logs", "items.1", "m[7]", code=1).err
+
+
+def test_values_of_a_mapped_group_of_an_earlier_run(home):
+    file = home.dag("grouped", """
+tasks:
+  g:
+    for_each: range(2)
+    tasks:
+      a: {run: "echo v=$((TIDEMILL_ITEM + 5)) > $TIDEMILL_OUTPUTS", outputs: {v: integer}}
+    outputs: {twice: "tasks.a.outputs.v * 2"}
+  r: {run: [echo, "${{ tasks.g.outputs.twice }}"]}
+""")
+    first = home.run(file)
+    assert "[10,12]" in home.call("logs", first.run, "r").out
+    again = home.run(file, "--from", "r")
+    assert "[10,12]" in home.call("logs", again.run, "r").out

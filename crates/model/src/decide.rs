@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::dag::{Action, Dag, Task};
+use crate::dag::{Action, Dag};
 use crate::event::{LostCause, MapPlan, RunEvent};
 use crate::expr::{Expr, ExprError, Path, Scope};
-use crate::id::{Instance, TaskIx, VarName};
-use crate::outputs::Output;
+use crate::id::{Instance, TaskIx};
 use crate::retry::asked_wait;
 use crate::run::apply::NOT_PART;
 use crate::run::{DagRun, LOST_ATTEMPTS_MAX, MapRun};
@@ -408,7 +407,7 @@ fn task_value(
 /// skipped or failed. Of a mapped task, lists of what its items left, those aside that left nothing.
 fn outputs(run: &DagRun, at: Instance, result: Option<&TaskResult>) -> Map<String, Value> {
     let task = run.dag().task(at.task);
-    let names = output_names(task);
+    let names = task.output_names();
     let made_elsewhere = result.is_some_and(|result| result.items.is_some());
     if run.is_map(at) && !made_elsewhere {
         let results = || run.map(at.task).into_iter().flat_map(MapRun::ended);
@@ -422,19 +421,6 @@ fn outputs(run: &DagRun, at: Instance, result: Option<&TaskResult>) -> Map<Strin
         names.map(|name| (name.to_string(), Value::Null)).collect();
     values.extend(result.map(|result| result.outputs.clone()).unwrap_or_default());
     values
-}
-
-/// The values that a task says it leaves.
-fn output_names(task: &Task) -> Box<dyn Iterator<Item = &VarName> + '_> {
-    match &task.action {
-        Action::Group(group) => Box::new(group.outputs.keys()),
-        Action::Approve(approve) => Box::new(approve.params.keys()),
-        _ => {
-            let is_value = |output: &Output| matches!(output, Output::Value(_));
-            let declared = task.outputs.iter().filter(move |(_, output)| is_value(output));
-            Box::new(declared.map(|(name, _)| name))
-        }
-    }
 }
 
 /// The names below `run.` that expressions may read.

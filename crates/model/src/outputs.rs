@@ -62,6 +62,13 @@ pub enum Output {
     },
 }
 
+impl Output {
+    /// Whether it is a value for expressions, and no table.
+    pub fn is_value(&self) -> bool {
+        matches!(self, Self::Value(_))
+    }
+}
+
 /// The type of a value that a command leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -204,8 +211,7 @@ pub fn read_values(
             given.insert(name.to_owned(), value.ok_or_else(|| wrong(outputs, name, shown(text)))?);
         }
     }
-    let is_value = |output: &&Output| matches!(output, Output::Value(_));
-    for (name, _) in outputs.iter().filter(|(_, output)| is_value(output)) {
+    for (name, _) in outputs.iter().filter(|(_, output)| output.is_value()) {
         if !given.contains_key(name.as_str()) {
             return Err(BadOutput::Missing { name: name.clone() });
         }

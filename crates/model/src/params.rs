@@ -134,6 +134,12 @@ impl ParamKind {
         };
         self.admits(&value).then_some(value)
     }
+
+    /// As [`ParamKind::read`]; what is no value of the type stays a text, which is refused by the
+    /// name of its param where that is known.
+    pub fn read_or_text(self, text: &str) -> Value {
+        self.read(text).unwrap_or_else(|| Value::from(text))
+    }
 }
 
 /// A param that a run was given wrongly, or not at all.

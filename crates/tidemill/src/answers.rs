@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 
+use indexmap::IndexMap;
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
-use tidemill_model::RunId;
-use tidemill_model::dag::Param;
+use tidemill_model::dag::{Param, settled_params};
+use tidemill_model::{RunId, VarName};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::access::Access;
@@ -126,11 +127,9 @@ impl Answers {
     fn say_yes(&mut self, question: &Question) -> Answer {
         let mut values = Map::new();
         for (name, param) in params_of(question) {
-            match self.values.remove(&(question.task.clone(), name.clone())) {
-                // What is no value of its type is refused by name.
+            match self.values.remove(&(question.task.clone(), name.to_string())) {
                 Some(text) => {
-                    let value = param.kind.read(&text).unwrap_or_else(|| Value::from(text));
-                    values.insert(name, value);
+                    values.insert(name.to_string(), param.kind.read_or_text(&text));
                 }
                 None if param.default.is_none() => {
                     let task = &question.task;
@@ -158,10 +157,10 @@ fn value_of(text: &str) -> Result<(&str, &str, &str), Failure> {
     })
 }
 
-fn params_of(question: &Question) -> Vec<(String, Param)> {
+fn params_of(question: &Question) -> Vec<(VarName, Param)> {
     let params = question.params.iter();
     let read = |param: &Value| serde_json::from_value(param.clone()).ok();
-    params.filter_map(|(name, param)| Some((name.clone(), read(param)?))).collect()
+    params.filter_map(|(name, param)| Some((name.parse().ok()?, read(param)?))).collect()
 }
 
 /// The terminal, read by a thread of its own: a signal must not wait for somebody to type.
@@ -208,14 +207,15 @@ impl Terminal {
         let mut values = Map::new();
         for (name, param) in params_of(question) {
             if let Some(value) = self.value(&name, &param).await? {
-                values.insert(name, value);
+                values.insert(name.to_string(), value);
             }
         }
         Ok(Answer { approved: true, values, note: None })
     }
 
     /// A value; nothing where its default is taken.
-    async fn value(&mut self, name: &str, param: &Param) -> Result<Option<Value>, Closed> {
+    async fn value(&mut self, name: &VarName, param: &Param) -> Result<Option<Value>, Closed> {
+        let asked = IndexMap::from([(name.clone(), param.clone())]);
         if let Some(description) = &param.description {
             eprintln!("    {description}");
         }
@@ -227,14 +227,10 @@ impl Terminal {
             if text.is_empty() && param.default.is_some() {
                 return Ok(None);
             }
-            match param.kind.read(&text) {
-                None => eprintln!("    `{name}` must be {}", param.kind.value()),
-                Some(value) if !param.allowed.is_empty() && !param.allowed.contains(&value) => {
-                    let allowed: Vec<String> =
-                        param.allowed.iter().map(ToString::to_string).collect();
-                    eprintln!("    `{name}` must be one of {}", allowed.join(", "));
-                }
-                Some(value) => return Ok(Some(value)),
+            let given = Map::from_iter([(name.to_string(), param.kind.read_or_text(&text))]);
+            match settled_params(&asked, "the question", &given) {
+                Ok(mut settled) => return Ok(settled.shift_remove(name.as_str())),
+                Err(error) => eprintln!("    {error}"),
             }
         }
     }

@@ -12,9 +12,7 @@ use tidemill_executor::logs::{self, Stream, log_path};
 use tidemill_model::run::StoredItem;
 use tidemill_model::words::counted;
 use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskIx, Timestamp, Version};
-use tidemill_scheduler::{
-    Clock, CommandError, DagView as LiveDag, Refused, RunView, stats::COMMIT_BUCKETS_US,
-};
+use tidemill_scheduler::{Clock, DagView as LiveDag, RunView, stats::COMMIT_BUCKETS_US};
 use tidemill_server::backend::{
     AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, Labels,
     LogFrom, LogLine, LogPage, LogQuery, LogStream, Metric, ProfileDoc, ProfilePage, Question,
@@ -23,11 +21,12 @@ use tidemill_server::backend::{
 use tidemill_server::error::{ApiError, ErrorCode};
 use tidemill_spec::{Diagnostic, Severity, codes};
 use tidemill_store::doctor::How;
-use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store, StoreError};
+use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store};
 
 use crate::folder::{DagFile, read_dag};
 use crate::neighbours::{Siblings, called_by};
 use crate::node::{Mode, Node, SystemClock};
+use crate::refused::{ended, internal, not_deployed, refused, stored};
 use crate::rows::rows_of;
 
 /// Runs that are read at once to find the newest of each DAG.
@@ -54,35 +53,6 @@ impl NodeBackend {
             .map_err(|error| ApiError::internal(format!("a question was not answered: {error}")))?
     }
 
-    /// Why a DAG was not run, where its file is there and cannot run.
-    fn not_deployed(&self, id: &DagId, error: Refused) -> ApiError {
-        let complaint = || self.node.lock_folder().as_ref()?.complaint_about(id);
-        match error {
-            Refused::Command(CommandError::UnknownDag(_) | CommandError::NotDeployed(_)) => {
-                match complaint() {
-                    Some(why) => ApiError::new(ErrorCode::Conflict, why),
-                    None => refused(error),
-                }
-            }
-            other => refused(other),
-        }
-    }
-
-    /// Why nothing more can be done about a run, where it is there and has ended.
-    async fn ended(&self, run: &RunId, error: Refused) -> ApiError {
-        let Refused::Command(CommandError::NotLive(_)) = error else { return refused(error) };
-        let id = run.clone();
-        let found = self.blocking(move |node| node.scheduler.run(&id).map_err(stored)).await;
-        match found {
-            Ok(Some(view)) => {
-                let state = view.head.state.label();
-                let message = format!("run {run} has ended already: {state}");
-                ApiError::new(ErrorCode::Conflict, message)
-            }
-            _ => refused(error),
-        }
-    }
-
     async fn run_version(
         &self,
         dag: Arc<Dag>,
@@ -99,32 +69,6 @@ fn stored_dag(node: &Node, id: &DagId) -> Option<(Arc<Dag>, DagSource)> {
     let record = node.scheduler.live().dag(id)?.record;
     let version = record.version.filter(|_| !record.retired)?;
     Some((node.scheduler.version(&version)?, stored_source(node, &version)?))
-}
-
-fn internal(error: impl std::fmt::Display) -> ApiError {
-    ApiError::internal(error.to_string())
-}
-
-/// What the store cannot say now, it can say later, when the disk has space again.
-fn stored(error: StoreError) -> ApiError {
-    match error {
-        StoreError::Away { .. } | StoreError::Full { .. } => {
-            ApiError::new(ErrorCode::Unavailable, error.to_string())
-        }
-        other => internal(other),
-    }
-}
-
-fn refused(error: Refused) -> ApiError {
-    match error {
-        Refused::Command(error @ CommandError::UnknownDag(_)) => {
-            ApiError::not_found(error.to_string())
-        }
-        Refused::Command(error @ CommandError::Param(_)) => ApiError::invalid(error.to_string()),
-        Refused::Command(error) => ApiError::new(ErrorCode::Conflict, error.to_string()),
-        Refused::Halted(error) => ApiError::new(ErrorCode::Unavailable, error.to_string()),
-        Refused::Store(error) => stored(error),
-    }
 }
 
 #[async_trait]
@@ -218,7 +162,7 @@ impl Backend for NodeBackend {
             None => {
                 let dag = request.dag.clone();
                 let triggered = self.node.scheduler.trigger(request).await;
-                triggered.map_err(|error| self.not_deployed(&dag, error))
+                triggered.map_err(|error| not_deployed(&self.node, &dag, error))
             }
             Some((called, dag, source)) => self.run_version(dag, source, called, request).await,
         }
@@ -269,7 +213,7 @@ impl Backend for NodeBackend {
     async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError> {
         match self.node.scheduler.cancel(run.clone(), who.to_owned()).await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.ended(run, error).await),
+            Err(error) => Err(ended(&self.node, run, error).await),
         }
     }
 
@@ -278,7 +222,7 @@ impl Backend for NodeBackend {
         let answer = tidemill_scheduler::Answer { approved, values, who, note };
         match self.node.scheduler.answer(run.clone(), task, answer).await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.ended(run, error).await),
+            Err(error) => Err(ended(&self.node, run, error).await),
         }
     }
 

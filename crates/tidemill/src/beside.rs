@@ -10,12 +10,14 @@ use tidemill_executor::{Connections, Secrets};
 use tidemill_model::PoolName;
 use tidemill_model::admission::{DEFAULT_POOL, DEFAULT_POOL_SLOTS};
 use tidemill_spec::{
-    ConnectionSpec, Diagnostic, SourceText, UNREAD_NAMES, parse_calendars, parse_connections,
-    parse_pools, unread,
+    Catalog, ConnectionSpec, Diagnostic, Loaded, SourceText, UNREAD_NAMES, parse_calendars,
+    parse_connections, parse_pools, unread,
 };
+use tidemill_store::DagSource;
 
-use crate::catalog::connection_types;
-use crate::folder::read_text;
+use crate::catalog::{catalog, connection_types, folder_of};
+use crate::failure::Failure;
+use crate::folder::{read_dag, read_text};
 use crate::secrets::SecretStore;
 
 /// What stands in the files beside the DAGs of a folder.
@@ -59,8 +61,10 @@ impl Beside {
             beside.calendars = calendars.into_iter().map(|calendar| calendar.name).collect();
             beside.diagnostics.extend(diagnostics);
         }
-        let strays = UNREAD_NAMES.iter().map(|name| folder.join(name));
-        beside.diagnostics.extend(strays.filter(|path| path.exists()).filter_map(|p| unread(&p)));
+        // The defaults are told with each DAG that does not have them.
+        let strays = UNREAD_NAMES.iter().filter(|name| !name.starts_with('_'));
+        let strays = strays.map(|name| folder.join(name)).filter(|path| path.exists());
+        beside.diagnostics.extend(strays.filter_map(|path| unread(&path)));
         beside
     }
 
@@ -103,6 +107,26 @@ impl Beside {
         }
         pools
     }
+}
+
+/// A DAG file, read with what stands beside it.
+pub(crate) struct ReadBeside {
+    pub(crate) beside: Beside,
+    pub(crate) catalog: Catalog,
+    pub(crate) read: Result<(DagSource, Loaded), Box<Diagnostic>>,
+}
+
+/// Reads a DAG file as a command does that runs nothing of it.
+pub(crate) fn read_beside(
+    registry: &Registry,
+    secrets: Option<&Path>,
+    file: &Path,
+) -> Result<ReadBeside, Failure> {
+    let secrets = SecretStore::open(secrets, None).map_err(Failure::files)?;
+    let beside = Beside::read(&folder_of(file), registry, Arc::new(secrets));
+    let catalog = catalog(registry, Some(&beside));
+    let read = read_dag(file, &catalog);
+    Ok(ReadBeside { beside, catalog, read })
 }
 
 impl Connections for Beside {

@@ -121,10 +121,10 @@ impl DagFolder {
     /// Why the DAG of this name cannot run, in one line, if that is due to its file.
     pub(crate) fn complaint_about(&self, id: &DagId) -> Option<String> {
         // A file that never loaded has no name but its own.
-        let is_own = |path: &Path| path.file_stem().is_some_and(|stem| stem == id.as_str());
         let of_name = self.file_of(id).map(|(_, file)| file);
-        let file = of_name
-            .or_else(|| self.files.iter().find(|(path, _)| is_own(path)).map(|(_, file)| file))?;
+        let file = of_name.or_else(|| {
+            self.files.iter().find(|(path, _)| is_file_of(path, id)).map(|(_, file)| file)
+        })?;
         (!file.runs()).then(|| file.complaint())
     }
 
@@ -461,6 +461,11 @@ pub(crate) fn find_yaml(root: &Path) -> std::io::Result<Vec<PathBuf>> {
 /// The name of a YAML file without its extension.
 fn stem_of(name: &str) -> Option<&str> {
     name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml"))
+}
+
+/// Whether a file has the name of a DAG; a DAG may have another name than its file.
+pub(crate) fn is_file_of(path: &Path, id: &DagId) -> bool {
+    path.file_stem().is_some_and(|stem| stem == id.as_str())
 }
 
 /// Whether a file of this name is that of a DAG.

@@ -32,6 +32,7 @@ mod neighbours;
 mod node;
 mod print;
 mod progress;
+mod refused;
 mod results;
 mod rows;
 mod secrets;

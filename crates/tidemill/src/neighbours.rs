@@ -8,7 +8,7 @@ use tidemill_model::{Dag, DagId};
 use tidemill_spec::{Catalog, Neighbour, Neighbours};
 use tidemill_store::DagSource;
 
-use crate::folder::{is_dag_file, load, read_dag_text};
+use crate::folder::{is_dag_file, is_file_of, load, read_dag_text};
 
 /// The DAG files in the folder of a file.
 pub(crate) struct Siblings<'c> {
@@ -38,13 +38,12 @@ impl<'c> Siblings<'c> {
     pub(crate) fn broken_callee(&self, dag: &Dag) -> Option<(String, DagId, PathBuf)> {
         dag.tasks().iter().find_map(|task| {
             let Action::Call(Call { dag: callee, .. }) = &task.action else { return None };
-            let is_stem = |path: &PathBuf| path.file_stem().is_some_and(|s| s == callee.as_str());
             let path = match self.find(callee) {
                 Some((_, source)) if load(&source, self.catalog).runnable().is_some() => {
                     return None;
                 }
                 Some((_, source)) => source.path,
-                None => self.files().into_iter().find(is_stem)?,
+                None => self.files().into_iter().find(|path| is_file_of(path, callee))?,
             };
             Some((task.name.to_string(), callee.clone(), path))
         })
@@ -53,10 +52,9 @@ impl<'c> Siblings<'c> {
     /// The DAG of this name, if its file is there and loads.
     pub(crate) fn find(&self, name: &DagId) -> Option<(Arc<Dag>, DagSource)> {
         let files = self.files();
-        let is_stem = |path: &&PathBuf| path.file_stem().is_some_and(|s| s == name.as_str());
         // A file may give its DAG another name than its own.
-        let first = files.iter().filter(is_stem);
-        let others = files.iter().filter(|path| !is_stem(path) && names(path, name));
+        let first = files.iter().filter(|path| is_file_of(path, name));
+        let others = files.iter().filter(|path| !is_file_of(path, name) && names(path, name));
         first.chain(others).find_map(|path| {
             let source = read_dag_text(path).ok()?;
             let dag = load(&source, self.catalog).dag?;

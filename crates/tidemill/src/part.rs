@@ -5,12 +5,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tidemill_connector::ConnectorError;
-use tidemill_model::dag::Task;
 use tidemill_model::near::did_you_mean;
-use tidemill_model::outputs::{OUTPUT_BYTES_MAX, Output};
+use tidemill_model::outputs::OUTPUT_BYTES_MAX;
 use tidemill_model::run::MapCounts;
 use tidemill_model::selection::{Choice, Parts, parts};
-use tidemill_model::{Dag, ItemsMade, Reused, RunId, TaskIx, TaskResult, TaskState};
+use tidemill_model::{Dag, ItemsMade, Reused, RunId, TaskIx, TaskResult, TaskState, VarName};
 use tidemill_scheduler::Part;
 use tidemill_server::backend::PartRequest;
 use tidemill_server::error::ApiError;
@@ -177,7 +176,8 @@ fn of_runs(node: &Node, dag: &Dag, tasks: &[TaskIx]) -> Result<Vec<(TaskIx, Foun
             // What the janitor has taken is no result any more.
             let Ok(small) = node.executor.tables().again(&result.tables) else { continue };
             if let Some(counts) = state.map.as_deref() {
-                of_items(node, (&run.head.id, at, counts), &values_of(task), &mut result)?;
+                let names: Vec<&str> = task.output_names().map(VarName::as_str).collect();
+                of_items(node, (&run.head.id, at, counts), &names, &mut result)?;
             }
             let made = Reused { run: run.head.id.clone(), at: run.head.created_at };
             result.reused = result.reused.or(Some(Box::new(made)));
@@ -218,13 +218,6 @@ fn of_items(
     let names = names.iter().map(|name| (*name).to_owned());
     result.outputs = names.zip(lists.into_iter().map(Value::Array)).collect();
     Ok(())
-}
-
-/// The values that a task's command leaves.
-fn values_of(task: &Task) -> Vec<&str> {
-    let is_value = |output: &Output| matches!(output, Output::Value(_));
-    let values = task.outputs.iter().filter(|(_, output)| is_value(output));
-    values.map(|(name, _)| name.as_str()).collect()
 }
 
 fn internal(error: &dyn std::fmt::Display) -> ApiError {

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidemill_model::dag::{Action, Approve, Call, Group};
+use tidemill_model::dag::{Action, Call};
 use tidemill_model::decide::waiting::CALL_DEPTH_MAX;
-use tidemill_model::outputs::Output;
 use tidemill_model::{Dag, DagId, TaskIx, TaskName, VarName};
 
 use super::Resolver;
@@ -106,15 +105,10 @@ fn values_of(dag: &Dag, ix: TaskIx) -> Option<Vec<&str>> {
     }
     Some(match &task.action {
         Action::Call(_) => return None,
-        Action::Group(Group { outputs, .. }) => outputs.keys().map(VarName::as_str).collect(),
-        Action::Approve(Approve { params, .. }) => {
-            params.keys().map(VarName::as_str).chain(["by", "note"]).collect()
+        Action::Approve(_) => {
+            task.output_names().map(VarName::as_str).chain(["by", "note"]).collect()
         }
-        _ => {
-            let is_value = |output: &Output| matches!(output, Output::Value(_));
-            let values = task.outputs.iter().filter(|(_, output)| is_value(output));
-            values.map(|(name, _)| name.as_str()).collect()
-        }
+        _ => task.output_names().map(VarName::as_str).collect(),
     })
 }
 

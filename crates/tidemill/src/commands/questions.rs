@@ -77,7 +77,7 @@ async fn say_yes(access: &Access, command: &Approve) -> Result<(), Failure> {
         let (name, value) = split_param(text)?;
         let kind = question.and_then(|question| question.params.get(name)?.get("type").cloned());
         let kind = kind.and_then(|kind| serde_json::from_value::<ParamKind>(kind).ok());
-        let value = kind.and_then(|kind| kind.read(value)).unwrap_or_else(|| Value::from(value));
+        let value = kind.map_or_else(|| Value::from(value), |kind| kind.read_or_text(value));
         put_param(&mut values, name, value)?;
     }
     let body = json!({"approved": true, "values": values, "note": note});

@@ -9,18 +9,16 @@ use serde_json::{Value, json};
 use tidemill_model::words::counted;
 use tidemill_model::{Action, Dag, PoolName, Timestamp};
 use tidemill_spec::test_file::{DagTest, TestFile, parse_tests};
-use tidemill_spec::{Catalog, Diagnostic, SourceText};
+use tidemill_spec::{Diagnostic, SourceText};
 
-use crate::beside::Beside;
-use crate::catalog::{catalog, folder_of};
+use crate::beside::{ReadBeside, read_beside};
 use crate::cli::Test;
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
-use crate::folder::{find_yaml, read_dag, read_source};
+use crate::folder::{find_yaml, read_source};
 use crate::neighbours::{Siblings, called_by};
 use crate::node::Toolbox;
 use crate::print::seconds;
-use crate::secrets::SecretStore;
 use crate::testing::compare::{Comparison, Difference};
 use crate::testing::drive::Drive;
 use crate::testing::ground::Ground;
@@ -245,13 +243,9 @@ enum Unread {
 
 fn read(toolbox: &Toolbox, file: &Path) -> Result<(Subject, TestFile, String), Unread> {
     let path = dag_of(file).ok_or_else(|| Unread::Said(Failure::missing(no_dag(file))))?;
-    let folder = folder_of(&path);
-    let secrets =
-        SecretStore::open(None, None).map_err(|error| Unread::Said(Failure::files(error)))?;
-    let beside = Beside::read(&folder, &toolbox.registry, Arc::new(secrets));
-    let catalog: Catalog = catalog(&toolbox.registry, Some(&beside));
-    let (_, loaded) =
-        read_dag(&path, &catalog).map_err(|found| Unread::Diagnostics(vec![*found]))?;
+    let ReadBeside { beside, catalog, read } =
+        read_beside(&toolbox.registry, None, &path).map_err(Unread::Said)?;
+    let (_, loaded) = read.map_err(|found| Unread::Diagnostics(vec![*found]))?;
     let Some(dag) = loaded.runnable().cloned() else {
         return Err(Unread::Diagnostics(loaded.diagnostics));
     };

@@ -24,7 +24,7 @@ async fn trigger(access: &Access, command: &Trigger) -> Result<(), Failure> {
     for text in &command.input.params {
         let (name, value) = split_param(text)?;
         let kind = serde_json::from_value::<ParamKind>(known["params"][name]["type"].clone()).ok();
-        let value = kind.and_then(|kind| kind.read(value)).unwrap_or_else(|| Value::from(value));
+        let value = kind.map_or_else(|| Value::from(value), |kind| kind.read_or_text(value));
         put_param(&mut params, name, value)?;
     }
     let body = json!({"params": params, "interval": interval(command.input.interval.as_deref())?});

@@ -3,7 +3,6 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::json;
 use tidemill_model::DagId;
@@ -12,16 +11,14 @@ use tidemill_spec::test_file::parse_tests;
 use tidemill_spec::{Diagnostic, Severity, SourceText};
 use tokio::runtime::Runtime;
 
-use crate::beside::Beside;
-use crate::catalog::{catalog, folder_of};
+use crate::beside::{ReadBeside, read_beside};
 use crate::cli::Validate;
 use crate::commands::test::{dag_of, is_tests, no_dag, tests_of};
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
-use crate::folder::{find_files, find_yaml, is_companion, read_dag, read_source};
+use crate::folder::{find_files, find_yaml, is_companion, read_source};
 use crate::node::Toolbox;
 use crate::planning::desk::Desk;
-use crate::secrets::SecretStore;
 
 pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> {
     if command.strict {
@@ -58,13 +55,11 @@ fn validate(
     }
     for path in dags {
         files += 1;
-        let folder = folder_of(&path);
-        let secrets =
-            SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::files)?;
-        let beside = Beside::read(&folder, &toolbox.registry, Arc::new(secrets));
+        let ReadBeside { beside, read, .. } =
+            read_beside(&toolbox.registry, globals.secrets.as_deref(), &path)?;
         diagnostics.extend(beside.diagnostics.iter().cloned());
         troubles.extend(beside.trouble.iter().map(Failure::files));
-        match read_dag(&path, &catalog(&toolbox.registry, Some(&beside))) {
+        match read {
             Err(found) => diagnostics.push(*found),
             Ok((source, loaded)) => {
                 diagnostics.extend(loaded.diagnostics);
@@ -127,10 +122,8 @@ fn of_tests(
     dag: &Path,
     tests: &Path,
 ) -> Result<Vec<Diagnostic>, Failure> {
-    let secrets = SecretStore::open(globals.secrets.as_deref(), None).map_err(Failure::files)?;
-    let beside = Beside::read(&folder_of(dag), &toolbox.registry, Arc::new(secrets));
-    let loaded = read_dag(dag, &catalog(&toolbox.registry, Some(&beside)));
-    let Some(dag) = loaded.ok().and_then(|(_, loaded)| loaded.dag) else { return Ok(Vec::new()) };
+    let read = read_beside(&toolbox.registry, globals.secrets.as_deref(), dag)?.read;
+    let Some(dag) = read.ok().and_then(|(_, loaded)| loaded.dag) else { return Ok(Vec::new()) };
     Ok(match read_source(tests) {
         Ok(text) => parse_tests(SourceText { path: tests, text: &text }, &dag).1,
         Err(found) => vec![*found],

@@ -433,7 +433,7 @@ fn stub_for(order: &AttemptOrder) -> String {
         let found = task.outputs.iter().filter(move |(_, output)| wanted(output));
         found.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
     };
-    let values = of(|output| matches!(output, Output::Value(_)));
+    let values = of(Output::is_value);
     let tables = of(|output| matches!(output, Output::Table { .. }));
     let mut parts = Vec::new();
     if !values.is_empty() {

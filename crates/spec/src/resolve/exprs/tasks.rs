@@ -105,12 +105,11 @@ impl Resolver<'_, '_, '_, '_> {
             Some(ActionSpec::Approve(_)) if name == "by" || name == "note" => return true,
             _ => {}
         }
-        let is_value = |output: &Output| matches!(output, Output::Value(_));
         // Most names are right, and a list of all is made for each wrong one only.
-        if spec.outputs.get(name).is_some_and(is_value) || spec.asked.contains_key(name) {
+        if spec.outputs.get(name).is_some_and(Output::is_value) || spec.asked.contains_key(name) {
             return true;
         }
-        let values = spec.outputs.iter().filter(|(_, output)| is_value(output));
+        let values = spec.outputs.iter().filter(|(_, output)| output.is_value());
         let of_group = spec.group_outputs.values.iter().map(|entry| entry.key.clone());
         let asked = spec.asked.keys().map(ToString::to_string);
         let known: Vec<String> =
