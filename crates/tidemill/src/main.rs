@@ -48,6 +48,11 @@ use clap::Parser;
 use crate::cli::{Cli, LogFormat};
 use crate::failure::Failure;
 
+/// Loading files, planning and rows are many short-lived allocations from several threads, which
+/// the system's allocator serves slowly and gives back late.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A process that was started to become a task's command goes no further than this line.
     tidemill_executor::process::entry();
