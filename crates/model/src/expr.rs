@@ -2,7 +2,7 @@
 //!
 //! `cel` stays inside this module. An expression is a pure function of its [`Scope`].
 //!
-//! * [`Expr`], below: parsing and evaluation;
+//! * [`Expr`], below: parsing and evaluation; `plain`: the forms that nearly all have;
 //! * [`types`], `check`, `operators`, `compared`: what can be known of a value before it is there;
 //!   `place`: where a part of an expression stands;
 //! * [`functions`]: the table of all functions; `library`: what ours compute.
@@ -13,15 +13,16 @@ pub mod functions;
 mod library;
 mod operators;
 mod place;
+mod plain;
 pub mod types;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr as Ast, IdedExpr};
+use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr as Ast, IdedExpr, SourceInfo};
 use cel::objects::Key;
-use cel::{Context, Env, Program};
+use cel::{Context, Env};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -90,7 +91,7 @@ impl ExprError {
 #[derive(Clone)]
 pub struct Expr {
     source: Arc<str>,
-    program: Arc<Program>,
+    parsed: Arc<(IdedExpr, SourceInfo)>,
 }
 
 /// CEL with the functions of the table, made once. A test sees to it that it can be made.
@@ -123,12 +124,17 @@ impl Expr {
             let help = Some("write for example `tasks.orders.rows > 0`".to_owned());
             return Err(ExprError { help, ..ExprError::new("the expression is empty") });
         }
-        stacker::maybe_grow(PARSE_STACK_LEFT_BYTES, PARSE_STACK_BYTES, || Self::compile(source))
+        match plain::parse(source) {
+            Some(parsed) => Ok(Self { source: source.into(), parsed: Arc::new(parsed) }),
+            None => stacker::maybe_grow(PARSE_STACK_LEFT_BYTES, PARSE_STACK_BYTES, || {
+                Self::parse_any(source)
+            }),
+        }
     }
 
-    fn compile(source: &str) -> Result<Self, ExprError> {
-        match ENVIRONMENT.compile(source) {
-            Ok(program) if is_deeper(program.expression(), EXPR_DEPTH_MAX) => {
+    fn parse_any(source: &str) -> Result<Self, ExprError> {
+        match ENVIRONMENT.parser().parse_with_source_info(source) {
+            Ok((root, _)) if is_deeper(&root, EXPR_DEPTH_MAX) => {
                 let mut error = ExprError::new(format!(
                     "the expression is nested too deeply: it has more than {EXPR_DEPTH_MAX} levels"
                 ));
@@ -136,7 +142,7 @@ impl Expr {
                     Some("a long text is better written with several `${{ … }}`".to_owned());
                 Err(error)
             }
-            Ok(program) if loops_inside(program.expression()) > EXPR_LOOPS_MAX => {
+            Ok((root, _)) if loops_inside(&root) > EXPR_LOOPS_MAX => {
                 let mut error = ExprError::new(format!(
                     "the expression has more than {EXPR_LOOPS_MAX} loops inside each other"
                 ));
@@ -146,7 +152,7 @@ impl Expr {
                 );
                 Err(error)
             }
-            Ok(program) => Ok(Self { source: source.into(), program: Arc::new(program) }),
+            Ok(parsed) => Ok(Self { source: source.into(), parsed: Arc::new(parsed) }),
             Err(errors) => Err(match errors.errors.into_iter().next() {
                 Some(first) => ExprError {
                     offset: offset_in(source, first.pos, &first.msg),
@@ -165,18 +171,18 @@ impl Expr {
     /// Every place that the expression reads, outside of what it binds itself.
     pub fn references(&self) -> BTreeSet<Path> {
         let mut walk = Walk::default();
-        walk.visit(self.program.expression());
+        walk.visit(&self.parsed.0);
         walk.paths
     }
 
     /// Its type, given those of the places that it reads, and what cannot work.
     pub fn check(&self, type_of: &TypeOf<'_>) -> Checked {
-        check::check(self.program.expression(), self.program.source_info(), type_of)
+        check::check(&self.parsed.0, &self.parsed.1, type_of)
     }
 
     /// The texts that places are compared with.
     pub fn comparisons(&self) -> Vec<Comparison> {
-        compared::comparisons(self.program.expression(), self.program.source_info())
+        compared::comparisons(&self.parsed.0, &self.parsed.1)
     }
 
     /// The value in a scope.
@@ -185,7 +191,7 @@ impl Expr {
         for (name, value) in scope {
             context.add_variable_from_value(name.as_str(), to_cel(value));
         }
-        let value = self.program.execute(&context).map_err(|error| {
+        let value = cel::Value::resolve(&self.parsed.0, &context).map_err(|error| {
             ExprError::value(format!(
                 "`{}` has no value: {}",
                 self.source.trim(),
