@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Map;
-use tidemill_model::RunState;
+use tidemill_model::{RunId, RunState};
 use tidemill_scheduler::TriggerRequest;
 use tidemill_spec::{SourceText, load_dag};
 use tidemill_store::DagSource;
@@ -35,7 +35,7 @@ struct Measure {
     figure: String,
 }
 
-const BENCHMARKS: [Benchmark; 5] = [
+const BENCHMARKS: [Benchmark; 6] = [
     Benchmark {
         name: "chain",
         what: "40 sequential no-op tasks, trigger to success",
@@ -59,6 +59,12 @@ const BENCHMARKS: [Benchmark; 5] = [
         what: "task completions, 64 runs of 1,000 no-op tasks",
         goal: "≥ 20,000/s",
         measure: |stand| stand.throughput(64, 1_000),
+    },
+    Benchmark {
+        name: "beside-map",
+        what: "40 sequential no-op tasks, while another DAG maps over 100,000 items",
+        goal: "≤ 2 × unloaded",
+        measure: |stand| stand.beside_map(100_000),
     },
     Benchmark {
         name: "start",
@@ -150,13 +156,17 @@ impl Stand<'_> {
         let _inside = self.runtime.enter();
         std::fs::create_dir_all(&self.folder).map_err(Failure::internal)?;
         let node = Node::open(&self.settings(), Mode::Serve)?;
+        self.deploy(&node, yaml)?;
+        Ok(node)
+    }
+
+    fn deploy(&self, node: &Node, yaml: &str) -> Result<(), Failure> {
         let path = self.folder.join("bench.yaml");
         let loaded = load_dag(SourceText { path: &path, text: yaml }, &node.catalog);
         let dag =
             loaded.dag.ok_or_else(|| Failure::internal("the benchmark's own DAG does not load"))?;
         let source = DagSource { path, text: yaml.to_owned(), defaults: None };
-        node.scheduler.deploy(vec![(dag, source)]).map_err(Failure::home)?;
-        Ok(node)
+        node.scheduler.deploy(vec![(dag, source)]).map_err(Failure::home)
     }
 
     /// Triggers so many runs at once and waits for all of them.
@@ -165,22 +175,12 @@ impl Stand<'_> {
         self.runtime.block_on(async {
             let mut ids = Vec::new();
             for _ in 0..runs {
-                let request = TriggerRequest {
-                    dag: "bench".parse().map_err(Failure::home)?,
-                    params: Map::new(),
-                    interval: None,
-                    part: tidemill_scheduler::Part::default(),
-                    who: "bench".to_owned(),
-                };
-                ids.push(node.scheduler.trigger(request).await.map_err(Failure::home)?);
+                ids.push(trigger(node, "bench").await?);
             }
             for id in ids {
-                match node.scheduler.wait(&id).await.map_err(Failure::home)? {
-                    Some(RunState::Succeeded) => {}
-                    state => return Err(Failure::home(format!("run {id} ended as {state:?}"))),
-                }
+                succeeded(node, &id).await?;
             }
-            Ok(())
+            Ok::<_, Failure>(())
         })?;
         let took = started.elapsed();
         self.runtime.block_on(node.stop());
@@ -188,14 +188,7 @@ impl Stand<'_> {
     }
 
     fn chain(&self, tasks: usize, action: &str) -> Result<Measure, Failure> {
-        let mut yaml = String::from("dag: bench\ntasks:\n");
-        for i in 0..tasks {
-            yaml.push_str(&format!("  t{i}:\n    {action}\n"));
-            if i > 0 {
-                yaml.push_str(&format!("    depends_on: [t{}]\n", i - 1));
-            }
-        }
-        let node = self.open(&yaml)?;
+        let node = self.open(&chain("bench", tasks, action))?;
         let took = self.time(&node, 1)?;
         let baseline = syncs(&self.folder, tasks)?;
         let figure = format!("{:.2} ms/task", took.as_secs_f64() * 1_000.0 / tasks as f64);
@@ -232,6 +225,41 @@ impl Stand<'_> {
         Ok(Measure { took, baseline, baseline_name: "1,000 bare fdatasyncs", figure })
     }
 
+    fn beside_map(&self, items: usize) -> Result<Measure, Failure> {
+        const TASKS: usize = 40;
+        const TIMES: usize = 21;
+        let node = self.open(&format!(
+            "dag: bench\ntasks:\n  each:\n    for_each: lists.range({items})\n    noop: {{}}\n"
+        ))?;
+        self.deploy(&node, &chain("beside", TASKS, "noop: {}"))?;
+        let once = async || {
+            let started = Instant::now();
+            let id = trigger(&node, "beside").await?;
+            succeeded(&node, &id).await?;
+            Ok::<_, Failure>(started.elapsed())
+        };
+        let median = async || {
+            let mut took = Vec::new();
+            for _ in 0..TIMES {
+                took.push(once().await?);
+            }
+            took.sort_unstable();
+            Ok::<_, Failure>(took[TIMES / 2])
+        };
+        self.runtime.block_on(async {
+            let baseline = median().await?;
+            let map = trigger(&node, "bench").await?;
+            let took = median().await?;
+            if node.scheduler.live().run_state(&map) != Some(RunState::Running) {
+                return Err(Failure::internal("the map ended before the tasks beside it"));
+            }
+            node.stop().await;
+            let millis = |span: Duration| span.as_secs_f64() * 1_000.0 / TASKS as f64;
+            let figure = format!("{:.2} ms/task, was {:.2}", millis(took), millis(baseline));
+            Ok(Measure { took, baseline, baseline_name: "the same alone", figure })
+        })
+    }
+
     fn start(&self, files: usize) -> Result<Measure, Failure> {
         let dags = self.folder.join("dags");
         let write = |error: std::io::Error| {
@@ -265,6 +293,38 @@ impl Stand<'_> {
         let baseline = started.elapsed();
         Ok(Measure { took, baseline, baseline_name: "reading the files", figure })
     }
+}
+
+/// Triggers a run of a DAG.
+async fn trigger(node: &Node, dag: &str) -> Result<RunId, Failure> {
+    let request = TriggerRequest {
+        dag: dag.parse().map_err(Failure::home)?,
+        params: Map::new(),
+        interval: None,
+        part: tidemill_scheduler::Part::default(),
+        who: "bench".to_owned(),
+    };
+    node.scheduler.trigger(request).await.map_err(Failure::home)
+}
+
+/// Waits until a run has succeeded.
+async fn succeeded(node: &Node, id: &RunId) -> Result<(), Failure> {
+    match node.scheduler.wait(id).await.map_err(Failure::home)? {
+        Some(RunState::Succeeded) => Ok(()),
+        state => Err(Failure::home(format!("run {id} ended as {state:?}"))),
+    }
+}
+
+/// A DAG whose tasks wait for each other.
+fn chain(dag: &str, tasks: usize, action: &str) -> String {
+    let mut yaml = format!("dag: {dag}\ntasks:\n");
+    for i in 0..tasks {
+        yaml.push_str(&format!("  t{i}:\n    {action}\n"));
+        if i > 0 {
+            yaml.push_str(&format!("    depends_on: [t{}]\n", i - 1));
+        }
+    }
+    yaml
 }
 
 fn fan(width: usize) -> String {
