@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use tidemill_model::SettingProblem;
 
-/// The connectors, transforms, connections, pools and calendars that a DAG may name.
+/// The connectors, transforms, connections, pools and calendars that a DAG may name. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     /// What `ingest` and `load` may name.
-    pub connectors: Vec<ConnectorInfo>,
+    pub connectors: Arc<[ConnectorInfo]>,
     /// What `transform` may name.
-    pub transforms: Vec<TransformInfo>,
+    pub transforms: Arc<[TransformInfo]>,
     /// The connections beside the DAG; `None` = not known, so not checked.
     pub connections: Option<Vec<String>>,
     /// The pools beside the DAG; `None` = not known, so not checked.

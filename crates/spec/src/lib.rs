@@ -69,6 +69,10 @@ impl Loaded {
     }
 }
 
+/// A thread with so much stack reads DAG files, and their queries, without setting up a larger one
+/// for each.
+pub const READER_STACK_BYTES: usize = sql::STACK_BYTES;
+
 /// The name of the file with what the DAGs of its folder have unless they say otherwise.
 pub const FOLDER_DEFAULTS: &str = "_defaults.yaml";
 

@@ -15,7 +15,7 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     put_editors_own(&mut definitions);
     for (action, title) in [("ingest", "source"), ("load", "sink")] {
         let mut ends = Map::new();
-        for info in &catalog.connectors {
+        for info in catalog.connectors.iter() {
             let (schema, example) = match action {
                 "ingest" => (&info.source, &info.source_example),
                 _ => (&info.sink, &info.sink_example),
@@ -29,7 +29,7 @@ pub fn json_schema(catalog: &Catalog) -> Value {
         definitions.insert(action.to_owned(), one_of(&message, closed(ends)));
     }
     let mut transforms = Map::new();
-    for info in &catalog.transforms {
+    for info in catalog.transforms.iter() {
         let name = format!("transform.{}", info.name);
         add_settings(&name, &info.schema, &info.summary, &info.example, &mut definitions);
         transforms.insert(info.name.clone(), reference(&name));

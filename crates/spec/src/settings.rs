@@ -11,7 +11,7 @@ mod say;
 mod words;
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use regex::Regex;
 use serde_json::Value;
@@ -33,15 +33,17 @@ pub(crate) struct Mark<'n> {
 }
 
 /// Regular expressions of schemas. There are a few, of the connectors of this installation, and to
-/// build one takes as long as to read a small file.
-static PATTERNS: LazyLock<Mutex<HashMap<String, Option<Regex>>>> = LazyLock::new(Mutex::default);
+/// build one takes as long as to read a small file. A clone of one would begin without the memory that
+/// it has matched with.
+static PATTERNS: LazyLock<Mutex<HashMap<String, Option<Arc<Regex>>>>> =
+    LazyLock::new(Mutex::default);
 
 /// Whether a text fits; a pattern that is none fits everything.
 fn fits(pattern: &str, text: &str) -> bool {
     let mut patterns = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
     let known = patterns.get(pattern).cloned();
     let regex = known.unwrap_or_else(|| {
-        let regex = Regex::new(pattern).ok();
+        let regex = Regex::new(pattern).ok().map(Arc::new);
         patterns.insert(pattern.to_owned(), regex.clone());
         regex
     });

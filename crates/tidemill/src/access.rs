@@ -14,7 +14,6 @@ use tidemill_spec::Catalog;
 use tidemill_store::{Layout, ServerInfo};
 
 use crate::backend::NodeBackend;
-use crate::catalog::catalog;
 use crate::commands::Globals;
 use crate::failure::Failure;
 use crate::node::{Mode, Node, Toolbox};
@@ -35,7 +34,7 @@ pub(crate) struct Remote {
     base: String,
     token: String,
     http: reqwest::Client,
-    registry: Toolbox,
+    toolbox: Toolbox,
 }
 
 impl Access {
@@ -70,8 +69,8 @@ impl Access {
     /// What DAG files are checked against.
     pub(crate) fn catalog(&self) -> Catalog {
         match self {
-            Self::Remote(remote) => catalog(&remote.registry.registry, None),
-            Self::Local(node, _) => (*node.catalog).clone(),
+            Self::Remote(remote) => remote.toolbox.catalog.clone(),
+            Self::Local(node, _) => node.catalog.clone(),
         }
     }
 
@@ -171,8 +170,8 @@ impl Remote {
         if http.get(format!("{base}/health")).timeout(CONNECT_MAX).send().await.is_err() {
             return Ok(None);
         }
-        let registry = Toolbox::open(globals)?;
-        Ok(Some(Self { base, token: info.token.clone(), http, registry }))
+        let toolbox = Toolbox::open(globals)?;
+        Ok(Some(Self { base, token: info.token.clone(), http, toolbox }))
     }
 
     async fn bytes(

@@ -10,14 +10,14 @@ use tidemill_executor::{Connections, Secrets};
 use tidemill_model::PoolName;
 use tidemill_model::admission::{DEFAULT_POOL, DEFAULT_POOL_SLOTS};
 use tidemill_spec::{
-    Catalog, ConnectionSpec, Diagnostic, Loaded, SourceText, UNREAD_NAMES, parse_calendars,
+    Catalog, ConnectionSpec, Diagnostic, SourceText, UNREAD_NAMES, parse_calendars,
     parse_connections, parse_pools, unread,
 };
-use tidemill_store::DagSource;
 
-use crate::catalog::{catalog, connection_types, folder_of};
+use crate::catalog::{catalog_beside, connection_types, folder_of};
 use crate::failure::Failure;
-use crate::folder::{read_dag, read_text};
+use crate::folder::read_text;
+use crate::node::Toolbox;
 use crate::secrets::SecretStore;
 
 /// What stands in the files beside the DAGs of a folder.
@@ -109,24 +109,41 @@ impl Beside {
     }
 }
 
-/// A DAG file, read with what stands beside it.
-pub(crate) struct ReadBeside {
-    pub(crate) beside: Beside,
-    pub(crate) catalog: Catalog,
-    pub(crate) read: Result<(DagSource, Loaded), Box<Diagnostic>>,
+/// What stands beside the DAG files of several folders, for commands that run nothing of them.
+pub(crate) struct Surroundings<'t> {
+    toolbox: &'t Toolbox,
+    secrets: Arc<SecretStore>,
+    folders: BTreeMap<PathBuf, Surrounding>,
 }
 
-/// Reads a DAG file as a command does that runs nothing of it.
-pub(crate) fn read_beside(
-    registry: &Registry,
-    secrets: Option<&Path>,
-    file: &Path,
-) -> Result<ReadBeside, Failure> {
-    let secrets = SecretStore::open(secrets, None).map_err(Failure::files)?;
-    let beside = Beside::read(&folder_of(file), registry, Arc::new(secrets));
-    let catalog = catalog(registry, Some(&beside));
-    let read = read_dag(file, &catalog);
-    Ok(ReadBeside { beside, catalog, read })
+/// What stands in a folder of DAG files.
+pub(crate) struct Surrounding {
+    pub(crate) beside: Beside,
+    /// What the DAG files there are checked against.
+    pub(crate) catalog: Catalog,
+}
+
+impl<'t> Surroundings<'t> {
+    /// Nothing is read yet.
+    pub(crate) fn new(toolbox: &'t Toolbox, secrets: Option<&Path>) -> Result<Self, Failure> {
+        let secrets = Arc::new(SecretStore::open(secrets, None).map_err(Failure::files)?);
+        Ok(Self { toolbox, secrets, folders: BTreeMap::new() })
+    }
+
+    /// What stands beside a file. It is read the first time that its folder is asked for.
+    pub(crate) fn of(&mut self, file: &Path) -> &Surrounding {
+        self.folders.entry(folder_of(file)).or_insert_with_key(|folder| {
+            let secrets = Arc::clone(&self.secrets);
+            let beside = Beside::read(folder, &self.toolbox.registry, secrets);
+            let catalog = catalog_beside(&self.toolbox.catalog, &beside);
+            Surrounding { beside, catalog }
+        })
+    }
+
+    /// What stands in each folder that was asked for.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Surrounding> {
+        self.folders.values()
+    }
 }
 
 impl Connections for Beside {

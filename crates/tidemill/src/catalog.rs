@@ -24,9 +24,11 @@ pub(crate) fn registry(
     Registry { connectors, transforms }
 }
 
-/// What the DAG language checks a file against. Connections, pools and calendars are those beside the files;
-/// without them their names are not checked.
-pub(crate) fn catalog(registry: &Registry, beside: Option<&Beside>) -> Catalog {
+/// What the DAG language checks a file against, but for the names of what stands beside it: these
+/// are not checked. Making it writes every schema, so it is made once: see [`Toolbox::catalog`].
+///
+/// [`Toolbox::catalog`]: crate::node::Toolbox::catalog
+pub(crate) fn catalog(registry: &Registry) -> Catalog {
     Catalog {
         connectors: registry
             .connectors
@@ -60,9 +62,19 @@ pub(crate) fn catalog(registry: &Registry, beside: Option<&Beside>) -> Catalog {
                 }
             })
             .collect(),
-        connections: beside.map(Beside::connection_names),
-        pools: beside.map(Beside::pool_names),
-        calendars: beside.map(Beside::calendar_names),
+        connections: None,
+        pools: None,
+        calendars: None,
+    }
+}
+
+/// The same, for files that stand beside these connections, pools and calendars.
+pub(crate) fn catalog_beside(catalog: &Catalog, beside: &Beside) -> Catalog {
+    Catalog {
+        connections: Some(beside.connection_names()),
+        pools: Some(beside.pool_names()),
+        calendars: Some(beside.calendar_names()),
+        ..catalog.clone()
     }
 }
 

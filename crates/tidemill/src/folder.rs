@@ -20,6 +20,7 @@ use tidemill_spec::{
 use tidemill_store::DagSource;
 
 use crate::neighbours::Siblings;
+use crate::parallel;
 
 /// DAG files in a folder at most; further ones are left out, with a warning.
 const FILES_MAX: usize = 100_000;
@@ -258,22 +259,9 @@ fn is_whole(path: &Path, whole: &BTreeSet<PathBuf>) -> bool {
         && (whole.contains(&path) || whole.contains(&path.with_file_name(FOLDER_DEFAULTS)))
 }
 
-/// Reads files on all processors; they come in the order in which they were asked for.
+/// Reads files; they come in the order in which they were asked for.
 fn read_all(files: &[(PathBuf, Stamp)], catalog: &Catalog) -> Vec<(PathBuf, DagFile)> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = files.len().div_ceil(threads).max(1);
-    let of_share = |share: &[(PathBuf, Stamp)]| -> Vec<(PathBuf, DagFile)> {
-        share.iter().map(|(path, stamp)| (path.clone(), read(path, *stamp, catalog))).collect()
-    };
-    std::thread::scope(|scope| {
-        let shares: Vec<_> =
-            files.chunks(share).map(|share| scope.spawn(|| of_share(share))).collect();
-        let read = shares.into_iter().flat_map(|share| match share.join() {
-            Ok(files) => files,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        read.collect()
-    })
+    parallel::map(files, |(path, stamp)| (path.clone(), read(path, *stamp, catalog)))
 }
 
 fn read(path: &Path, stamp: Stamp, catalog: &Catalog) -> DagFile {
@@ -356,6 +344,7 @@ pub(crate) fn read_source(path: &Path) -> Result<String, Box<Diagnostic>> {
         let help = "look whether the file is there, and whether you may read it";
         whole(&codes::UNUSABLE, format!("cannot read `{name}`: {error}"), help)
     };
+    // Opening a pipe would wait for someone who writes to it.
     let meta = std::fs::metadata(path).map_err(unreadable)?;
     if meta.is_dir() {
         let message = format!("`{name}` is a folder, not a file");
@@ -373,7 +362,7 @@ pub(crate) fn read_source(path: &Path) -> Result<String, Box<Diagnostic>> {
     if meta.len() > FILE_BYTES_MAX {
         return Err(too_large(meta.len()));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(meta.len() as usize + 1);
     File::open(path)
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;

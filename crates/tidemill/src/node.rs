@@ -18,7 +18,7 @@ use tidemill_store::projector::{self, Projector};
 use tidemill_store::{DagSource, Home, Record, SledOptions, SledStore, Store};
 
 use crate::beside::Beside;
-use crate::catalog::{catalog, registry};
+use crate::catalog::{catalog, catalog_beside, registry};
 use crate::commands::Globals;
 use crate::failure::Failure;
 use crate::folder::{Changes, DagFolder};
@@ -82,9 +82,16 @@ pub(crate) struct Toolbox {
     pub(crate) registry: Registry,
     /// For the columns of queries.
     pub(crate) engine: Arc<Engine>,
+    /// What DAG files are checked against, wherever they stand.
+    pub(crate) catalog: Catalog,
 }
 
 impl Toolbox {
+    fn new(registry: Registry, engine: Arc<Engine>) -> Self {
+        let catalog = catalog(&registry);
+        Self { registry, engine, catalog }
+    }
+
     /// Everything that can be named in a DAG, without a home: for commands that only look at files.
     pub(crate) fn open(globals: &Globals) -> Result<Self, Failure> {
         let spill = std::env::temp_dir().join(format!("tidemill-{}", std::process::id()));
@@ -95,7 +102,7 @@ impl Toolbox {
         )
         .map_err(Failure::home)?;
         let registry = registry(&engine, &Arc::new(profiles), Arc::new(NoDatasets));
-        Ok(Self { registry, engine })
+        Ok(Self::new(registry, engine))
     }
 }
 
@@ -139,7 +146,7 @@ pub(crate) struct Node {
     /// Files beside the DAGs.
     pub(crate) beside: Arc<Beside>,
     /// What DAG files are checked against.
-    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) catalog: Catalog,
     /// DAG files, when a folder is served.
     pub(crate) folder: Mutex<Option<DagFolder>>,
     projector: Option<Arc<Projector>>,
@@ -202,10 +209,10 @@ impl Node {
         let past = Past::default();
         let registry = registry(&engine, &profiles, Arc::new(past.clone()));
         let beside = Arc::new(Beside::read(&folder, &registry, Arc::clone(&secrets)));
-        let toolbox = Toolbox { registry: registry.clone(), engine: Arc::clone(&engine) };
+        let toolbox = Toolbox::new(registry.clone(), Arc::clone(&engine));
         // A stored version is loaded again without regard to the connections of today.
-        let resolver = resolver(catalog(&registry, None));
-        let catalog = Arc::new(catalog(&registry, Some(&beside)));
+        let resolver = resolver(toolbox.catalog.clone());
+        let catalog = catalog_beside(&toolbox.catalog, &beside);
 
         let options = SledOptions { look: look_beside(&mode), ..SledOptions::default() };
         let (store, notes) =

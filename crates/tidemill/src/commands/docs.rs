@@ -498,7 +498,7 @@ mod tests {
         let mut pages = BTreeMap::new();
         connectors(&registry, &mut pages);
         transforms(&registry, &mut pages);
-        let catalog = catalog(&registry, None);
+        let catalog = catalog(&registry);
         let mut checked = 0;
         for (name, page) in &pages {
             for example in page.split("```yaml\n").skip(1) {

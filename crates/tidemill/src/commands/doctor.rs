@@ -8,7 +8,6 @@ use tidemill_store::doctor::{self, Finding, How, Severity};
 use tidemill_store::kv::SledKv;
 
 use crate::access::Access;
-use crate::catalog::catalog;
 use crate::cli::Doctor;
 use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
@@ -57,7 +56,7 @@ fn find(globals: &Globals, command: &Doctor) -> Result<Vec<Finding>, Failure> {
             findings.extend(damaged_profiles(&home));
             if command.repair {
                 let toolbox = Toolbox::open(globals)?;
-                let resolver = resolver(catalog(&toolbox.registry, None));
+                let resolver = resolver(toolbox.catalog);
                 findings.extend(doctor::doctor(&home, How::Repair(&resolver)));
             } else {
                 findings.extend(doctor::doctor(&home, How::Closed));

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use tidemill_model::DagId;
 
-use crate::catalog::catalog;
 use crate::cli::Init;
 use crate::commands::Globals;
 use crate::failure::Failure;
@@ -31,7 +30,7 @@ pub(crate) fn init(globals: &Globals, command: &Init) -> Result<(), Failure> {
     }
     let toolbox = Toolbox::open(globals)?;
     let schemas = [
-        ("dag.schema.json", tidemill_spec::json_schema(&catalog(&toolbox.registry, None))),
+        ("dag.schema.json", tidemill_spec::json_schema(&toolbox.catalog)),
         ("tests.schema.json", tidemill_spec::tests_schema()),
     ];
     for (name, schema) in schemas {

@@ -1,6 +1,5 @@
 //! `tidemill schema`: the JSON Schema of DAG files, and of their tests.
 
-use crate::catalog::catalog;
 use crate::cli::Schema;
 use crate::commands::Globals;
 use crate::failure::Failure;
@@ -12,6 +11,6 @@ pub(crate) fn run(globals: &Globals, command: &Schema) -> Result<(), Failure> {
         return Ok(());
     }
     let toolbox = Toolbox::open(globals)?;
-    println!("{:#}", tidemill_spec::json_schema(&catalog(&toolbox.registry, None)));
+    println!("{:#}", tidemill_spec::json_schema(&toolbox.catalog));
     Ok(())
 }

@@ -11,11 +11,11 @@ use tidemill_model::{Action, Dag, PoolName, Timestamp};
 use tidemill_spec::test_file::{DagTest, TestFile, parse_tests};
 use tidemill_spec::{Diagnostic, SourceText};
 
-use crate::beside::{ReadBeside, read_beside};
+use crate::beside::{Surrounding, Surroundings};
 use crate::cli::Test;
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
-use crate::folder::{find_yaml, read_source};
+use crate::folder::{find_yaml, read_dag, read_source};
 use crate::neighbours::{Siblings, called_by};
 use crate::node::Toolbox;
 use crate::print::seconds;
@@ -243,8 +243,9 @@ enum Unread {
 
 fn read(toolbox: &Toolbox, file: &Path) -> Result<(Subject, TestFile, String), Unread> {
     let path = dag_of(file).ok_or_else(|| Unread::Said(Failure::missing(no_dag(file))))?;
-    let ReadBeside { beside, catalog, read } =
-        read_beside(&toolbox.registry, None, &path).map_err(Unread::Said)?;
+    let mut around = Surroundings::new(toolbox, None).map_err(Unread::Said)?;
+    let Surrounding { beside, catalog } = around.of(&path);
+    let read = read_dag(&path, catalog);
     let (_, loaded) = read.map_err(|found| Unread::Diagnostics(vec![*found]))?;
     let Some(dag) = loaded.runnable().cloned() else {
         return Err(Unread::Diagnostics(loaded.diagnostics));
@@ -253,7 +254,7 @@ fn read(toolbox: &Toolbox, file: &Path) -> Result<(Subject, TestFile, String), U
     let (tests, diagnostics) = parse_tests(SourceText { path: file, text: &text }, &dag);
     let Some(tests) = tests else { return Err(Unread::Diagnostics(diagnostics)) };
     print_diagnostics(&diagnostics);
-    let others = Siblings::new(&path, &catalog);
+    let others = Siblings::new(&path, catalog);
     let called = called_by(&dag, |name| others.find(name)).into_iter().map(|(dag, _)| dag);
     let called: Vec<Arc<Dag>> = called.collect();
     let all = || std::iter::once(&dag).chain(&called).flat_map(|dag| dag.tasks());

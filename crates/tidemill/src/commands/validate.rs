@@ -8,17 +8,21 @@ use serde_json::json;
 use tidemill_model::DagId;
 use tidemill_model::words::counted;
 use tidemill_spec::test_file::parse_tests;
-use tidemill_spec::{Diagnostic, Severity, SourceText};
+use tidemill_spec::{Catalog, Diagnostic, Severity, SourceText};
 use tokio::runtime::Runtime;
 
-use crate::beside::{ReadBeside, read_beside};
+use crate::beside::{Surrounding, Surroundings};
 use crate::cli::Validate;
 use crate::commands::test::{dag_of, is_tests, no_dag, tests_of};
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
-use crate::folder::{find_files, find_yaml, is_companion, read_source};
+use crate::folder::{find_files, find_yaml, is_companion, read_dag, read_source};
 use crate::node::Toolbox;
+use crate::parallel;
 use crate::planning::desk::Desk;
+
+/// Files that are read before any is looked at: the DAGs of all would take much memory.
+const FILES_AT_ONCE: usize = 256;
 
 pub(crate) fn run(globals: &Globals, command: &Validate) -> Result<(), Failure> {
     if command.strict {
@@ -46,33 +50,42 @@ fn validate(
     let mut troubles: Vec<Failure> = Vec::new();
     let mut names: HashMap<DagId, PathBuf> = HashMap::new();
     let Paths { dags, tests } = paths(&command.paths)?;
+    let mut around = Surroundings::new(&toolbox, globals.secrets.as_deref())?;
     for file in tests {
         files += 1;
         match dag_of(&file) {
-            Some(dag) => diagnostics.extend(of_tests(&toolbox, globals, &dag, &file)?),
+            Some(dag) => diagnostics.extend(of_tests(&around.of(&dag).catalog, &dag, &file)),
             None => troubles.push(Failure::missing(no_dag(&file))),
         }
     }
-    for path in dags {
-        files += 1;
-        let ReadBeside { beside, read, .. } =
-            read_beside(&toolbox.registry, globals.secrets.as_deref(), &path)?;
+    for path in &dags {
+        around.of(path);
+    }
+    for Surrounding { beside, .. } in around.all() {
         diagnostics.extend(beside.diagnostics.iter().cloned());
         troubles.extend(beside.trouble.iter().map(Failure::files));
-        match read {
-            Err(found) => diagnostics.push(*found),
-            Ok((source, loaded)) => {
-                diagnostics.extend(loaded.diagnostics);
-                if let Some(dag) = &loaded.dag {
-                    troubles.extend(taken(&mut names, &dag.id, &path).map(Failure::conflict));
-                }
-                if let (Some((runtime, desk)), Some(dag)) = (desk, loaded.dag) {
-                    diagnostics.extend(runtime.block_on(desk.plan(dag, &source)).diagnostics);
+    }
+    for some in dags.chunks(FILES_AT_ONCE) {
+        files += some.len();
+        let some: Vec<(&PathBuf, Catalog)> =
+            some.iter().map(|path| (path, around.of(path).catalog.clone())).collect();
+        let read = parallel::map(&some, |(path, catalog)| read_dag(path, catalog));
+        for ((path, _), read) in some.iter().zip(read) {
+            match read {
+                Err(found) => diagnostics.push(*found),
+                Ok((source, loaded)) => {
+                    diagnostics.extend(loaded.diagnostics);
+                    if let Some(dag) = &loaded.dag {
+                        troubles.extend(taken(&mut names, &dag.id, path).map(Failure::conflict));
+                    }
+                    if let (Some((runtime, desk)), Some(dag)) = (desk, loaded.dag) {
+                        diagnostics.extend(runtime.block_on(desk.plan(dag, &source)).diagnostics);
+                    }
                 }
             }
         }
     }
-    // A file beside several DAGs is read once for each of them.
+    // The defaults of a folder are read with each of its DAGs.
     let mut seen = HashSet::new();
     diagnostics.retain(|d| seen.insert((d.file.clone(), d.line, d.column, d.message.clone())));
     let is_error = |d: &&Diagnostic| d.severity == Severity::Error;
@@ -116,18 +129,13 @@ fn taken(names: &mut HashMap<DagId, PathBuf>, name: &DagId, path: &Path) -> Opti
 }
 
 /// What is wrong with the tests of a DAG, if the DAG itself is good.
-fn of_tests(
-    toolbox: &Toolbox,
-    globals: &Globals,
-    dag: &Path,
-    tests: &Path,
-) -> Result<Vec<Diagnostic>, Failure> {
-    let read = read_beside(&toolbox.registry, globals.secrets.as_deref(), dag)?.read;
-    let Some(dag) = read.ok().and_then(|(_, loaded)| loaded.dag) else { return Ok(Vec::new()) };
-    Ok(match read_source(tests) {
+fn of_tests(catalog: &Catalog, dag: &Path, tests: &Path) -> Vec<Diagnostic> {
+    let read = read_dag(dag, catalog);
+    let Some(dag) = read.ok().and_then(|(_, loaded)| loaded.dag) else { return Vec::new() };
+    match read_source(tests) {
         Ok(text) => parse_tests(SourceText { path: tests, text: &text }, &dag).1,
         Err(found) => vec![*found],
-    })
+    }
 }
 
 /// What is to be checked.

@@ -11,9 +11,10 @@ use tidemill_store::DagSource;
 
 use super::{Planned, plan};
 use crate::access::Access;
-use crate::beside::{ReadBeside, read_beside};
+use crate::beside::{Surrounding, Surroundings};
 use crate::commands::Globals;
 use crate::failure::{Failure, invalid, print_diagnostics};
+use crate::folder::read_dag;
 use crate::node::{Mode, SystemClock, Toolbox};
 
 /// What planning needs, opened once for any number of files.
@@ -60,10 +61,9 @@ impl Desk {
     /// Reads a DAG file and plans it. What is wrong with it is printed: if it is no DAG at all,
     /// that is the end.
     pub(crate) async fn read(&self, globals: &Globals, file: &Path) -> Result<Read, Failure> {
-        let registry = &self.toolbox.registry;
-        let ReadBeside { beside, read, .. } =
-            read_beside(registry, globals.secrets.as_deref(), file)?;
-        let (source, loaded) = read.map_err(invalid)?;
+        let mut around = Surroundings::new(&self.toolbox, globals.secrets.as_deref())?;
+        let Surrounding { beside, catalog } = around.of(file);
+        let (source, loaded) = read_dag(file, catalog).map_err(invalid)?;
         print_diagnostics(&beside.diagnostics);
         print_diagnostics(&loaded.diagnostics);
         let dag = loaded.dag.ok_or(Failure::Invalid)?;
