@@ -13,7 +13,7 @@ use cel::common::ast::{
 const FIELDS_MAX: usize = 8;
 
 /// What comes first in a path. Other names may be words of CEL.
-const ROOTS: [&str; 5] = ["params", "tasks", "run", "vars", "item"];
+const ROOTS: [&str; 6] = ["params", "vars", "run", "tasks", "item", "secrets"];
 
 /// Words that are no fields.
 const WORDS: [&str; 4] = ["true", "false", "null", "in"];

@@ -229,7 +229,7 @@ impl Stand<'_> {
         const TASKS: usize = 40;
         const TIMES: usize = 21;
         let node = self.open(&format!(
-            "dag: bench\ntasks:\n  each:\n    for_each: lists.range({items})\n    noop: {{}}\n"
+            "dag: bench\ntasks:\n  each:\n    for_each: range({items})\n    noop: {{}}\n"
         ))?;
         self.deploy(&node, &chain("beside", TASKS, "noop: {}"))?;
         let once = async || {
