@@ -1,11 +1,12 @@
-//! When runs are due: five-field cron as Unix reads it, in a time zone.
+//! When runs are due: cron as Unix reads it, in a time zone, with the days that Quartz adds (`L`,
+//! `LW`, `15W`, `5#2`, `5L`) and, where asked for, a field for seconds.
 //!
 //! `cron` is the matcher of fields and stays inside this module. Its own stepping through a zone
 //! loses, doubles and reorders ticks at clock changes, so ticks are found in naive local time and
 //! then placed in the zone here:
 //!
 //! * a schedule with a fixed hour and minute fires exactly once a local day: in a gap at the first
-//!   instant after it, in a fold at the first of the two;
+//!   instant after it, in a fold at the first of the two, or at the last where [`Fold`] says so;
 //! * a schedule that repeats within the hour or every hour (`*` or a step in one of the two fields)
 //!   follows real time: nothing is lost in a gap, nothing doubled, and both passes of a fold count.
 //!
@@ -13,19 +14,31 @@
 //! after, and [`Schedule::previous`] undoes it, whatever the clocks of the zone do. The calendar
 //! ends with the year 2100, which is as far as the matcher counts.
 
+mod blackout;
+mod calendar;
+mod days;
 mod due;
+mod every;
 mod fields;
+mod timer;
+mod zone;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono::{
+    DateTime, MappedLocalTime, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Utc,
+};
 use chrono_tz::Tz;
 
 use crate::time::{DataInterval, Timestamp};
 
-pub use due::{Due, GRACE_MIN, due};
+pub use blackout::Blackout;
+pub use calendar::{Calendar, Roll};
+pub use due::due;
+pub use every::Every;
+pub use timer::{CAUGHT_UP_MAX, Catchup, Clock, Due, GRACE_MIN, Timer};
 
 /// A text that is no schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +61,27 @@ pub struct Surprise {
     pub help: String,
 }
 
+/// How a line is read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CronOptions {
+    /// Whether it begins with a field for seconds.
+    pub seconds: bool,
+    /// When a fixed time of the day is due that comes twice.
+    pub fold: Fold,
+    /// The days that count, where not all do.
+    pub calendar: Option<Arc<Calendar>>,
+}
+
+/// Which of the two is meant when clocks go back and a time of the day comes twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fold {
+    /// The first.
+    #[default]
+    First,
+    /// The last.
+    Last,
+}
+
 /// When runs are due. Cheap to clone.
 #[derive(Clone)]
 pub struct Schedule(Arc<Inner>);
@@ -55,8 +89,11 @@ pub struct Schedule(Arc<Inner>);
 struct Inner {
     expression: String,
     zone: Tz,
+    options: CronOptions,
     /// A tick is due when any of these matches.
     matchers: Vec<cron::Schedule>,
+    /// And its day is one of these, where the matchers do not know them.
+    days: Option<days::Days>,
     repeats: bool,
     warnings: Vec<Surprise>,
 }
@@ -69,7 +106,9 @@ impl fmt::Debug for Schedule {
 
 impl PartialEq for Schedule {
     fn eq(&self, other: &Self) -> bool {
-        self.0.expression == other.0.expression && self.0.zone == other.0.zone
+        let (one, other) = (&*self.0, &*other.0);
+        let same_line = one.expression == other.expression && one.options == other.options;
+        same_line && one.zone == other.zone
     }
 }
 
@@ -88,9 +127,23 @@ pub fn zone_data_version() -> &'static str {
 impl Schedule {
     /// Reads five fields, or one of `@yearly @annually @monthly @weekly @daily @midnight @hourly`.
     pub fn parse(expression: &str, zone: Tz) -> Result<Self, BadSchedule> {
-        let fields = fields::parse(expression)?;
-        let matchers = fields
-            .matchers()
+        Self::parse_with(expression, zone, CronOptions::default())
+    }
+
+    /// The same, read as the options say.
+    pub fn parse_with(
+        expression: &str,
+        zone: Tz,
+        options: CronOptions,
+    ) -> Result<Self, BadSchedule> {
+        let fields = fields::parse(expression, options.seconds)?;
+        let days = days::Days { calendar: options.calendar.clone(), ..fields.days() };
+        let days = Some(days).filter(days::Days::are_special);
+        let lines = match days {
+            None => fields.matchers(),
+            Some(_) => vec![fields.matcher_of_all_days()],
+        };
+        let matchers = lines
             .iter()
             .map(|text| text.parse::<cron::Schedule>())
             .collect::<Result<Vec<_>, _>>()
@@ -102,20 +155,24 @@ impl Schedule {
         let inner = Inner {
             expression: expression.trim().to_owned(),
             zone,
+            options,
             matchers,
+            days,
             repeats: fields.repeats(),
             warnings: fields.warnings(),
         };
         // No clock is needed: a date that exists comes back within 28 years, on any day of the week.
         let from = DateTime::from_timestamp(1_704_067_200, 0).unwrap_or_default().naive_utc();
         if inner.match_after(from).is_none() {
-            return Err(BadSchedule {
-                message: format!("`{}` never happens", inner.expression),
-                offset: None,
-                help: Some(
-                    "no month has such a day; look at the third and fourth field".to_owned(),
+            let never = format!("`{}` never happens", inner.expression);
+            let (message, help) = match &inner.options.calendar {
+                None => (never, "no month has such a day; look at the third and fourth field"),
+                Some(calendar) => (
+                    format!("{never} on a day that counts in calendar `{}`", calendar.name),
+                    "choose other days, or let the calendar move them: `roll: next`",
                 ),
-            });
+            };
+            return Err(BadSchedule { message, offset: None, help: Some(help.to_owned()) });
         }
         Ok(Self(Arc::new(inner)))
     }
@@ -187,21 +244,37 @@ impl Schedule {
 impl Inner {
     /// The first naive tick after a local time. UTC stands in for "no zone": it has no gaps and no
     /// folds.
-    fn match_after(&self, naive: NaiveDateTime) -> Option<NaiveDateTime> {
-        self.matchers
-            .iter()
-            .filter_map(|matcher| matcher.after(&naive.and_utc()).next())
-            .min()
-            .map(|tick| tick.naive_utc())
+    fn match_after(&self, mut naive: NaiveDateTime) -> Option<NaiveDateTime> {
+        loop {
+            let after = naive.and_utc();
+            let next = self.matchers.iter().filter_map(|matcher| matcher.after(&after).next());
+            let tick = next.min()?.naive_utc();
+            match &self.days {
+                Some(days) if !days.has(tick.date()) => {
+                    // The matcher looks strictly after.
+                    let day = days.skip_after(tick.date())?.and_time(NaiveTime::MIN);
+                    naive = day.checked_sub_signed(TimeDelta::microseconds(1))?;
+                }
+                _ => return Some(tick),
+            }
+        }
     }
 
     /// The last naive tick before a local time.
-    fn match_before(&self, naive: NaiveDateTime) -> Option<NaiveDateTime> {
-        self.matchers
-            .iter()
-            .filter_map(|matcher| matcher.after(&naive.and_utc()).next_back())
-            .max()
-            .map(|tick| tick.naive_utc())
+    fn match_before(&self, mut naive: NaiveDateTime) -> Option<NaiveDateTime> {
+        loop {
+            let before = naive.and_utc();
+            let last =
+                self.matchers.iter().filter_map(|matcher| matcher.after(&before).next_back());
+            let tick = last.max()?.naive_utc();
+            match &self.days {
+                Some(days) if !days.has(tick.date()) => {
+                    let day = days.skip_before(tick.date())?;
+                    naive = day.succ_opt()?.and_time(NaiveTime::MIN);
+                }
+                _ => return Some(tick),
+            }
+        }
     }
 
     /// The instants of a local time: the first, and the second where both passes of a fold count.
@@ -210,29 +283,19 @@ impl Inner {
             MappedLocalTime::Single(at) => (Some(at.to_utc()), None),
             MappedLocalTime::Ambiguous(one, other) => {
                 let (first, second) = (one.min(other).to_utc(), one.max(other).to_utc());
-                (Some(first), self.repeats.then_some(second))
+                match (self.repeats, self.options.fold) {
+                    (true, _) => (Some(first), Some(second)),
+                    (false, Fold::First) => (Some(first), None),
+                    (false, Fold::Last) => (Some(second), None),
+                }
             }
             MappedLocalTime::None if self.repeats => (None, None),
-            MappedLocalTime::None => (Some(self.end_of_gap(naive)), None),
+            MappedLocalTime::None => (Some(zone::end_of_gap(naive, self.zone)), None),
         }
-    }
-
-    /// The first instant after the gap that swallowed a local time.
-    fn end_of_gap(&self, naive: NaiveDateTime) -> DateTime<Utc> {
-        // Around one gap local time only grows, so the place is found by halves. Clocks change on
-        // whole seconds.
-        let at = |second: i64| DateTime::from_timestamp(second, 0).unwrap_or_default();
-        let middle = naive.and_utc().timestamp();
-        let (mut before, mut after) = (middle - 48 * 3_600, middle + 48 * 3_600);
-        while after - before > 1 {
-            let half = before + (after - before) / 2;
-            if self.local(at(half)) < naive { before = half } else { after = half }
-        }
-        at(after)
     }
 
     fn local(&self, instant: DateTime<Utc>) -> NaiveDateTime {
-        instant.with_timezone(&self.zone).naive_local()
+        zone::local(instant, self.zone)
     }
 
     fn offset(&self, instant: DateTime<Utc>) -> TimeDelta {
@@ -302,6 +365,22 @@ mod tests {
         assert_eq!(days("2026-10-31T12:00:00Z"), expected);
         // A restart between the two passes does not fire it again.
         assert_eq!(days("2026-11-01T06:10:00Z")[0], expected[1]);
+    }
+
+    #[test]
+    fn or_at_the_last_where_that_is_asked_for() {
+        let options = CronOptions { fold: Fold::Last, ..CronOptions::default() };
+        let zone = Tz::America__New_York;
+        let schedule = Schedule::parse_with("30 1 * * *", zone, options).expect("a schedule");
+        let tick = |text: &str| Some(text.parse::<Timestamp>().expect("an instant"));
+        let next = |text: &str| tick(text).and_then(|at| schedule.next_after(at));
+        let before = |text: &str| tick(text).and_then(|at| schedule.previous(at));
+        for from in ["2026-10-31T12:00:00Z", "2026-11-01T05:30:00Z", "2026-11-01T06:10:00Z"] {
+            assert_eq!(next(from), tick("2026-11-01T06:30:00Z"), "{from}");
+            assert_eq!(before(from), tick("2026-10-31T05:30:00Z"), "{from}");
+        }
+        assert_eq!(next("2026-11-01T06:30:00Z"), tick("2026-11-02T06:30:00Z"));
+        assert_eq!(before("2026-11-01T06:30:00Z"), tick("2026-11-01T06:30:00Z"));
     }
 
     #[test]

@@ -109,7 +109,10 @@ pub(crate) static TOP: &[Key] = &[
     now(
         "schedule",
         "When runs are due: a cron line of minute, hour, day of month, month, day of week.",
-        || json!({"type": "string", "examples": ["0 2 * * *", "*/15 * * * *", "0 6 * * mon-fri"]}),
+        || {
+            let examples = ["0 2 * * *", "*/15 * * * *", "0 6 * * mon-fri", "0 6 LW * *"];
+            json!({"type": "string", "examples": examples})
+        },
     ),
     later("triggers", "What starts runs: a list, each of one kind. Not beside `schedule`.", || {
         json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/trigger"},

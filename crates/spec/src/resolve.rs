@@ -7,12 +7,11 @@
 //! * [`groups`]: groups and mapping; [`action`]: the action and its settings; [`command`]: the command of a `run`;
 //! * [`waiting`]: actions that wait; [`calls`]: the DAGs that are called, and where their calls lead;
 //! * [`vars`]: values that expressions share; [`task`]: the whole task;
-//! * [`later`], [`triggers`], [`cron`]: keys that no code runs yet; [`version`]: the hash of the canonical form.
+//! * [`later`], [`triggers`]: keys that no code runs yet; [`version`]: the hash of the canonical form.
 
 mod action;
 mod calls;
 mod command;
-mod cron;
 mod exprs;
 mod groups;
 mod habits;

@@ -1,55 +1,20 @@
 //! What a scheduler has to do about a schedule now.
 
-use std::time::Duration;
-
 use super::Schedule;
+use super::timer::{Clock, Due, Timer};
 use crate::time::Timestamp;
 
-/// What a scheduler has to do about a schedule now.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Due {
-    /// Ticks to deal with, oldest first, and whether a run is created for each. Dealing with one
-    /// deals with all before it.
-    pub ticks: Vec<(Timestamp, bool)>,
-    /// When to ask again; `None` when the calendar ends.
-    pub next: Option<Timestamp>,
-}
-
-/// The least lateness that a tick is still fired at.
-pub const GRACE_MIN: Duration = Duration::from_mins(5);
-
-/// What is due, without catch-up.
+/// What is due of a cron line, without catch-up: see [`Timer::due`].
 ///
 /// `start` is the DAG's first instant, `last_tick` the newest tick that was dealt with.
-///
-/// The newest tick that has passed and was not dealt with fires when it is at most a tenth of the
-/// schedule's period late, or [`GRACE_MIN`] if that is more; otherwise it is passed over, and so
-/// are all before it. The period is the span from the tick before to the tick. That one rule holds
-/// for a DAG that was just deployed, for one that was paused, and after the server was down.
-///
-/// A tick is dealt with once, however the clock moves: when the clock goes back, nothing is due
-/// until it has passed the last tick again. A tick that had passed before a DAG was first deployed
-/// is nobody's miss; unless it fires it is not named.
 pub fn due(
     schedule: &Schedule,
     start: Option<Timestamp>,
     last_tick: Option<Timestamp>,
     now: Timestamp,
 ) -> Due {
-    let newest = schedule
-        .previous(now)
-        .filter(|tick| last_tick.is_none_or(|last| *tick > last))
-        .filter(|tick| start.is_none_or(|start| *tick >= start));
-    let ticks = newest
-        .map(|tick| {
-            let interval = schedule.interval_of(tick);
-            let period = interval.end.since(interval.start);
-            (tick, now.since(tick) <= (period / 10).max(GRACE_MIN))
-        })
-        .filter(|(_, fire)| *fire || last_tick.is_some());
-    let from = now.max(last_tick.unwrap_or(now));
-    let from = start.map_or(from, |start| from.max(start.minus(Duration::from_micros(1))));
-    Due { ticks: ticks.into_iter().collect(), next: schedule.next_after(from) }
+    let timer = Timer::new(Clock::Cron(schedule.clone()), schedule.zone());
+    Timer { start, ..timer }.due(last_tick, now)
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 
+use super::days::{Days, Special};
 use super::{BadSchedule, EXPRESSION_BYTES_MAX, Surprise};
 
 /// A field: its values as bits, and how it was written.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Field {
     values: u64,
+    /// Days that depend on the month.
+    special: Vec<Special>,
     starts_with_star: bool,
     has_step: bool,
 }
@@ -15,6 +18,7 @@ pub(super) struct Field {
 /// The fields of an expression.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fields {
+    second: Field,
     minute: Field,
     hour: Field,
     day: Field,
@@ -29,17 +33,30 @@ struct Kind {
     max: u8,
     names: &'static [&'static str],
     wraps: bool,
+    special: fn(&str) -> Option<Special>,
+}
+
+impl Kind {
+    const fn plain(name: &'static str, min: u8, max: u8) -> Self {
+        Self { name, min, max, names: &[], wraps: false, special: |_| None }
+    }
 }
 
 const MONTHS: &[&str] =
     &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
-const MINUTE: Kind = Kind { name: "minute", min: 0, max: 59, names: &[], wraps: false };
-const HOUR: Kind = Kind { name: "hour", min: 0, max: 23, names: &[], wraps: false };
-const DAY: Kind = Kind { name: "day of the month", min: 1, max: 31, names: &[], wraps: false };
-const MONTH: Kind = Kind { name: "month", min: 1, max: 12, names: MONTHS, wraps: false };
-const WEEKDAY: Kind = Kind { name: "day of the week", min: 0, max: 7, names: DAYS, wraps: true };
+const SECOND: Kind = Kind::plain("second", 0, 59);
+const MINUTE: Kind = Kind::plain("minute", 0, 59);
+const HOUR: Kind = Kind::plain("hour", 0, 23);
+const DAY: Kind = Kind { special: special_day, ..Kind::plain("day of the month", 1, 31) };
+const MONTH: Kind = Kind { names: MONTHS, ..Kind::plain("month", 1, 12) };
+const WEEKDAY: Kind = Kind {
+    names: DAYS,
+    wraps: true,
+    special: special_weekday,
+    ..Kind::plain("day of the week", 0, 7)
+};
 
 fn bad(message: impl Into<String>, offset: usize, help: impl Into<String>) -> BadSchedule {
     BadSchedule { message: message.into(), offset: Some(offset), help: Some(help.into()) }
@@ -70,8 +87,8 @@ fn nickname(text: &str, word: &str, at: usize) -> Result<&'static str, BadSchedu
     Err(bad(format!("`{text}` is no schedule"), at, help))
 }
 
-/// Reads an expression.
-pub(super) fn parse(expression: &str) -> Result<Fields, BadSchedule> {
+/// Reads an expression; with `seconds`, it has a field for them before the others.
+pub(super) fn parse(expression: &str, seconds: bool) -> Result<Fields, BadSchedule> {
     if expression.len() > EXPRESSION_BYTES_MAX {
         let message = format!(
             "a schedule has at most {EXPRESSION_BYTES_MAX} bytes, this one has {}",
@@ -92,22 +109,14 @@ pub(super) fn parse(expression: &str) -> Result<Fields, BadSchedule> {
         words.push((start + end, word));
         end += word.len();
     }
-    let [minute, hour, day, month, weekday] = words.as_slice() else {
-        let help = match words.len() {
-            6 => "leave the seconds out: minute, hour, day of the month, month, day of the week",
-            7 => {
-                "leave the seconds and the year out: minute, hour, day of the month, month, day \
-                 of the week"
-            }
-            _ => {
-                "write minute, hour, day of the month, month, day of the week: `0 2 * * *` is \
-                 every day at 02:00"
-            }
-        };
-        let message = format!("a schedule has five fields, this one has {}", words.len());
-        return Err(bad(message, start, help));
+    if !seconds || text.starts_with('@') {
+        words.insert(0, (start, "0"));
+    }
+    let [second, minute, hour, day, month, weekday] = words.as_slice() else {
+        return Err(other_count(words.len(), seconds, start));
     };
     let mut fields = Fields {
+        second: field(&SECOND, *second)?,
         minute: field(&MINUTE, *minute)?,
         hour: field(&HOUR, *hour)?,
         day: field(&DAY, *day)?,
@@ -120,6 +129,7 @@ pub(super) fn parse(expression: &str) -> Result<Fields, BadSchedule> {
         fields.weekday.values = fields.weekday.values & !(1 << 7) | 1;
     }
     fields.misleading = [
+        (second.1, 60, "seconds", "minute"),
         (minute.1, 60, "minutes", "hour"),
         (hour.1, 24, "hours", "day"),
         (day.1, 31, "days", "month"),
@@ -128,6 +138,26 @@ pub(super) fn parse(expression: &str) -> Result<Fields, BadSchedule> {
     .filter_map(|(word, size, unit, whole)| misleading(word, size, unit, whole))
     .collect();
     Ok(fields)
+}
+
+/// Refuses so many fields, that of the seconds included.
+fn other_count(count: usize, seconds: bool, at: usize) -> BadSchedule {
+    if seconds {
+        let message = format!("with `seconds` a cron line has six fields, this one has {count}");
+        return bad(message, at, "write the second before the minute: `30 0 2 * * *`");
+    }
+    let help = match count - 1 {
+        6 => "leave the seconds out, or say that they are there: `seconds: true`",
+        7 => {
+            "leave the seconds and the year out: minute, hour, day of the month, month, day of \
+             the week"
+        }
+        _ => {
+            "write minute, hour, day of the month, month, day of the week: `0 2 * * *` is every \
+             day at 02:00"
+        }
+    };
+    bad(format!("a schedule has five fields, this one has {}", count - 1), at, help)
 }
 
 /// What is misleading about a step that does not divide its field.
@@ -160,17 +190,44 @@ fn misleading(word: &str, size: u32, unit: &str, whole: &str) -> Option<Surprise
 }
 
 fn field(kind: &Kind, (offset, word): (usize, &str)) -> Result<Field, BadSchedule> {
-    let mut values = 0_u64;
+    let (mut values, mut special) = (0_u64, Vec::new());
     let mut at = offset;
     for item in word.split(',') {
-        values |= item_values(kind, at, item)?;
+        match (kind.special)(item) {
+            Some(day) => special.push(day),
+            None => values |= item_values(kind, at, item)?,
+        }
         at += item.len() + 1;
     }
     Ok(Field {
         values,
+        special,
         starts_with_star: word.starts_with(['*', '?']),
         has_step: word.contains('/'),
     })
+}
+
+/// `L`, `LW`, `15W`.
+fn special_day(item: &str) -> Option<Special> {
+    let item = item.to_ascii_uppercase();
+    match item.strip_suffix('W') {
+        None => (item == "L").then_some(Special::Last),
+        Some("L") => Some(Special::LastWorking),
+        Some(near) => value(&DAY, near).map(Special::NearestWorking),
+    }
+}
+
+/// `5#2`, `5L`, `fri#2`, `friL`.
+fn special_weekday(item: &str) -> Option<Special> {
+    // Sunday is 0 and 7.
+    let day = |text| value(&WEEKDAY, text).map(|day| day % 7);
+    match item.split_once('#') {
+        Some((weekday, count)) => {
+            let count = value_of(count).filter(|count| (1..=5).contains(count))?;
+            Some(Special::Nth(day(weekday)?, count))
+        }
+        None => day(item.strip_suffix(['L', 'l'])?).map(Special::LastOfWeek),
+    }
 }
 
 fn item_values(kind: &Kind, at: usize, item: &str) -> Result<u64, BadSchedule> {
@@ -260,7 +317,7 @@ impl Fields {
     /// The expressions of the matcher, of which any may match: seconds first, days of the week as
     /// names, because its numbers mean other days.
     pub(super) fn matchers(&self) -> Vec<String> {
-        let time = format!("0 {} {}", self.minute.list(&[]), self.hour.list(&[]));
+        let time = self.times();
         let month = self.month.list(&[]);
         let day = self.day.list(&[]);
         let weekday = self.weekday.list(DAYS);
@@ -269,6 +326,30 @@ impl Fields {
         }
         // Both day fields given: Unix takes a day that matches either.
         vec![format!("{time} {day} {month} *"), format!("{time} * {month} {weekday}")]
+    }
+
+    /// The expression of the matcher for every day.
+    pub(super) fn matcher_of_all_days(&self) -> String {
+        format!("{} * * *", self.times())
+    }
+
+    fn times(&self) -> String {
+        let fields = [&self.second, &self.minute, &self.hour];
+        fields.map(|field| field.list(&[])).join(" ")
+    }
+
+    /// The days.
+    pub(super) fn days(&self) -> Days {
+        let (day, weekday) = (&self.day, &self.weekday);
+        Days {
+            months: self.month.values,
+            of_month: day.values,
+            of_week: weekday.values,
+            special_of_month: day.special.clone(),
+            special_of_week: weekday.special.clone(),
+            either: !day.starts_with_star && !weekday.starts_with_star,
+            calendar: None,
+        }
     }
 
     /// What an author may have meant otherwise.
@@ -293,7 +374,7 @@ mod tests {
     use super::*;
 
     fn check(expression: &str, expected: &str) {
-        let text = match parse(expression) {
+        let text = match parse(expression, false) {
             Ok(fields) => fields.matchers().join(" | "),
             Err(error) => format!("{}@{}", error.message, error.offset.unwrap_or_default()),
         };
@@ -331,7 +412,11 @@ mod tests {
         );
         check("0 0 +1 * *", "`+1` is no day of the month: it is out of range@4");
         check("0 0 0 * *", "`0` is no day of the month: it is out of range@4");
-        check("0 0 L * *", "`L` is no day of the month: it is out of range@4");
+        check("0 0 L-3 * *", "`L-3` is no day of the month: it is out of range@4");
+        check("0 0 32W * *", "`32W` is no day of the month: it is out of range@4");
+        check("0 0 * * L", "`L` is no day of the week: it is out of range@8");
+        check("0 0 * * 5#6", "`5#6` is no day of the week: it is out of range@8");
+        check("0 L * * *", "`L` is no hour: it is out of range@2");
         check("0 0 * 13 *", "`13` is no month: it is out of range@6");
         check("  0\t0 * 1  8", "`8` is no day of the week: it is out of range@11");
         check("* * * *", "a schedule has five fields, this one has 4@0");
@@ -348,8 +433,9 @@ mod tests {
 
     #[test]
     fn help_says_what_to_write() {
-        let help =
-            |expression| parse(expression).err().and_then(|error| error.help).unwrap_or_default();
+        let help = |expression| {
+            parse(expression, false).err().and_then(|error| error.help).unwrap_or_default()
+        };
         assert!(help("@every 5m").contains("`*/5 * * * *`"));
         assert!(help("@reboot").contains("not the start of the server"));
         assert!(help("0 0 * * * *").starts_with("leave the seconds out"));
@@ -360,7 +446,8 @@ mod tests {
     #[test]
     fn what_misleads_is_warned_of() {
         let warnings = |expression| {
-            let warnings = parse(expression).map(|fields| fields.warnings()).unwrap_or_default();
+            let warnings =
+                parse(expression, false).map(|fields| fields.warnings()).unwrap_or_default();
             warnings.into_iter().map(|w| w.message).collect::<Vec<_>>().join("; ")
         };
         for calm in ["*/5 * * * *", "*/15 */6 * * *", "0 0 */2 * MON", "0 0 * * *", "* * * * *"] {
@@ -377,7 +464,7 @@ mod tests {
         assert!(warnings("0 */7 * * *").starts_with("`*/7` does not mean every 7 hours"));
         assert!(warnings("*/90 * * * *").ends_with("it fires once in each hour"));
         assert!(warnings("0 0 13 * FRI").starts_with("both day fields are given"));
-        let help = |expression| parse(expression).map(|f| f.warnings()[0].help.clone());
+        let help = |expression| parse(expression, false).map(|f| f.warnings()[0].help.clone());
         let expected =
             "write a step that divides the hour, such as `*/6` or `*/10`, or list the minutes";
         assert_eq!(help("*/7 * * * *"), Ok(expected.to_owned()));
@@ -386,7 +473,7 @@ mod tests {
 
     #[test]
     fn a_full_field_repeats_like_a_star() {
-        let repeats = |expression| parse(expression).map(|fields| fields.repeats());
+        let repeats = |expression| parse(expression, false).map(|fields| fields.repeats());
         for expression in ["* 1 * * *", "0 * * * *", "*/5 1 * * *", "0 0-23 * * *", "0 0-8/2 * * *"]
         {
             assert_eq!(repeats(expression), Ok(true), "{expression}");

@@ -5,6 +5,7 @@
 mod admission;
 mod clock_changes;
 mod dags;
+mod days;
 mod effects;
 mod events;
 mod groups;
@@ -14,6 +15,7 @@ mod properties;
 mod runs;
 mod schedule;
 mod selection;
+mod timers;
 mod waiting;
 
 use proptest::prelude::ProptestConfig;

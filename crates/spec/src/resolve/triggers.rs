@@ -1,11 +1,12 @@
 //! `triggers`: what goes together, once each has the shape that its keys give it.
 
 use serde_json::json;
+use tidemill_model::schedule::{CronOptions, Schedule};
 
+use super::Resolver;
 use super::exprs::Spot;
 use super::later::{AFTER, Forms};
 use super::uses::Uses;
-use super::{Resolver, cron};
 use crate::codes;
 use crate::keys::runs::{TRIGGER, TRIGGER_KINDS};
 use crate::read::{given, value};
@@ -108,9 +109,10 @@ impl Resolver<'_, '_, '_, '_> {
         let seconds = find("seconds").is_some_and(|e| matches!(e.node.data, Data::Bool(true)));
         let zone = find("timezone").and_then(|entry| entry.node.text()?.parse().ok());
         let text = entry.node.text().unwrap_or_default();
-        match cron::check(text, seconds, zone.unwrap_or(self.spec.timezone)) {
-            Ok(warnings) => {
-                value::schedule_warnings(&warnings, &entry.node, self.report);
+        let options = CronOptions { seconds, ..CronOptions::default() };
+        match Schedule::parse_with(text, zone.unwrap_or(self.spec.timezone), options) {
+            Ok(schedule) => {
+                value::schedule_warnings(&schedule.warnings(), &entry.node, self.report);
                 forms.push((&entry.node, json!(value::spaced_once(text))));
             }
             Err(bad) => {
