@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tidemill_model::SettingProblem;
+use tidemill_model::schedule::Calendar;
 
 /// The connectors, transforms, connections, pools and calendars that a DAG may name. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +19,7 @@ pub struct Catalog {
     /// The pools beside the DAG; `None` = not known, so not checked.
     pub pools: Option<Vec<String>>,
     /// The calendars beside the DAG; `None` = not known, so not checked.
-    pub calendars: Option<Vec<String>>,
+    pub calendars: Option<Arc<[Arc<Calendar>]>>,
 }
 
 /// A connector.

@@ -15,7 +15,7 @@ use crate::report::{Place, Report, SourceText, listed, quoted};
 use crate::settings::{self, Kind, Owner};
 use crate::yaml;
 use crate::yaml::node::{Data, Entry};
-pub use calendars::{CalendarSpec, Roll, parse_calendars};
+pub use calendars::parse_calendars;
 
 /// A connection as written.
 #[derive(Debug, Clone, PartialEq)]

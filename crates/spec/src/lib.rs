@@ -43,8 +43,8 @@ use tidemill_model::{Dag, DagId};
 pub use catalog::{Catalog, ConnectorInfo, SettingsCheck, TransformInfo};
 pub use diagnostic::{Diagnostic, Severity};
 pub use files::{
-    CalendarSpec, ConnectionSpec, ConnectionType, Roll, UNREAD_NAMES, parse_calendars,
-    parse_connections, parse_pools, unread,
+    ConnectionSpec, ConnectionType, UNREAD_NAMES, parse_calendars, parse_connections, parse_pools,
+    unread,
 };
 pub use format::{FileKind, format};
 pub use meaning::{Change, changes, meaning};

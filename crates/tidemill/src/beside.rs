@@ -9,6 +9,7 @@ use tidemill_connector::{Connection, ConnectorError, Registry};
 use tidemill_executor::{Connections, Secrets};
 use tidemill_model::PoolName;
 use tidemill_model::admission::{DEFAULT_POOL, DEFAULT_POOL_SLOTS};
+use tidemill_model::schedule::Calendar;
 use tidemill_spec::{
     Catalog, ConnectionSpec, Diagnostic, SourceText, UNREAD_NAMES, parse_calendars,
     parse_connections, parse_pools, unread,
@@ -25,7 +26,7 @@ pub(crate) struct Beside {
     folder: PathBuf,
     connections: BTreeMap<String, ConnectionSpec>,
     pools: Vec<(PoolName, u32)>,
-    calendars: Vec<String>,
+    calendars: Arc<[Arc<Calendar>]>,
     secrets: Arc<SecretStore>,
     /// What is wrong with the files.
     pub(crate) diagnostics: Vec<Diagnostic>,
@@ -40,7 +41,7 @@ impl Beside {
             folder: folder.to_owned(),
             connections: BTreeMap::new(),
             pools: Vec::new(),
-            calendars: Vec::new(),
+            calendars: Arc::default(),
             secrets,
             diagnostics: Vec::new(),
             trouble: Vec::new(),
@@ -58,7 +59,7 @@ impl Beside {
         }
         if let Some((path, text)) = beside.text("calendars.yaml") {
             let (calendars, diagnostics) = parse_calendars(SourceText { path: &path, text: &text });
-            beside.calendars = calendars.into_iter().map(|calendar| calendar.name).collect();
+            beside.calendars = calendars.into_iter().map(Arc::new).collect();
             beside.diagnostics.extend(diagnostics);
         }
         // The defaults are told with each DAG that does not have them.
@@ -92,9 +93,9 @@ impl Beside {
         self.pools().into_iter().map(|(name, _)| name.to_string()).collect()
     }
 
-    /// The names of the calendars.
-    pub(crate) fn calendar_names(&self) -> Vec<String> {
-        self.calendars.clone()
+    /// The calendars.
+    pub(crate) fn calendars(&self) -> Arc<[Arc<Calendar>]> {
+        Arc::clone(&self.calendars)
     }
 
     /// The pools and their slots; the default pool is always there.

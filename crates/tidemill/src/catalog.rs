@@ -73,7 +73,7 @@ pub(crate) fn catalog_beside(catalog: &Catalog, beside: &Beside) -> Catalog {
     Catalog {
         connections: Some(beside.connection_names()),
         pools: Some(beside.pool_names()),
-        calendars: Some(beside.calendar_names()),
+        calendars: Some(beside.calendars()),
         ..catalog.clone()
     }
 }

@@ -1,8 +1,11 @@
 //! `calendars.yaml`: days that do not count.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDate;
 use indexmap::IndexMap;
 use tidemill_model::DagId;
+use tidemill_model::schedule::{Calendar, Roll};
 
 use super::named_entries;
 use crate::codes;
@@ -14,49 +17,30 @@ use crate::schema;
 use crate::settings::{self, Kind, Owner};
 use crate::yaml::node::{Data, Entry, Node};
 
-/// A calendar as written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CalendarSpec {
-    /// Its name.
-    pub name: String,
-    /// Days that do not count, in order.
-    pub holidays: Vec<NaiveDate>,
-    /// Days of the week that do not count: `sat`, `sun` unless it says otherwise.
-    pub weekends: Vec<&'static str>,
-    /// What becomes of a run on such a day.
-    pub roll: Roll,
-    /// Calendars whose holidays are its own too.
-    pub include: Vec<String>,
-}
-
-/// What becomes of a run on a day that does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Roll {
-    /// It is left out.
-    #[default]
-    Skip,
-    /// It takes place on the next day that counts.
-    Next,
-    /// It takes place on the last day before that counts.
-    Previous,
-}
-
 /// Where no calendar says otherwise.
-const WEEKENDS: [&str; 2] = ["sat", "sun"];
+const WEEKEND: [&str; 2] = ["sat", "sun"];
 
 /// Reads `calendars.yaml`: `NAME: {holidays: [2026-01-01], weekends: [sat, sun], roll: next}`.
 ///
-/// Calendars that can be read come back even when others cannot.
-pub fn parse_calendars(source: SourceText) -> (Vec<CalendarSpec>, Vec<Diagnostic>) {
+/// Calendars that can be read come back even when others cannot. Each has the holidays of those that
+/// it includes, however far.
+pub fn parse_calendars(source: SourceText) -> (Vec<Calendar>, Vec<Diagnostic>) {
     let mut report = Report::new(source);
     let entries = named_entries(&mut report);
+    let included = includes(&entries, &mut report);
     let read = entries.iter().filter_map(|entry| calendar(entry, &mut report));
-    let calendars: Vec<CalendarSpec> = read.collect();
-    includes(&entries, &mut report);
+    let read: Vec<Calendar> = read.collect();
+    let whole = |calendar: &Calendar| {
+        let reached = reached(&included, &calendar.name);
+        let of = read.iter().filter(|other| reached.contains(&other.name.as_str()));
+        let holidays: BTreeSet<NaiveDate> = of.flat_map(|other| &other.holidays).copied().collect();
+        Calendar { holidays, ..calendar.clone() }
+    };
+    let calendars = read.iter().map(whole).collect();
     (calendars, report.finish())
 }
 
-fn calendar(entry: &Entry, report: &mut Report) -> Option<CalendarSpec> {
+fn calendar(entry: &Entry, report: &mut Report) -> Option<Calendar> {
     let name: Option<DagId> =
         value::name_of(Some("calendar name"), &entry.key, entry.place, report);
     let owner_name = format!("calendar {}", quoted(&entry.key));
@@ -64,11 +48,11 @@ fn calendar(entry: &Entry, report: &mut Report) -> Option<CalendarSpec> {
     let owner = Owner { name: &owner_name, kind: Kind::Entry, entry, example };
     let schema = schema::mapping(CALENDAR);
     let (marks, problems) = settings::shape((&schema, &schema), owner, report);
-    let mut holidays = Vec::new();
+    let mut holidays = BTreeSet::new();
     let mut is_good = name.is_some() && problems.is_empty();
     for mark in marks.iter().filter(|mark| mark.format == "day") {
         match day(mark.node) {
-            Some(day) => holidays.push(day),
+            Some(day) => _ = holidays.insert(day),
             None => {
                 is_good = false;
                 let text = mark.node.text().unwrap_or_default();
@@ -78,14 +62,9 @@ fn calendar(entry: &Entry, report: &mut Report) -> Option<CalendarSpec> {
             }
         }
     }
-    holidays.sort_unstable();
-    holidays.dedup();
-    let texts = |key: &str| entry.node.entry(key).map(|entry| texts(&entry.node));
-    let weekends = match texts("weekends") {
-        None => WEEKENDS.to_vec(),
-        Some(days) => WEEKDAYS.into_iter().filter(|day| days.contains(day)).collect(),
-    };
-    if weekends.len() == WEEKDAYS.len() {
+    let weekend = entry.node.entry("weekends").map(|entry| texts(&entry.node));
+    let weekend = weekday_bits(weekend.as_deref().unwrap_or(&WEEKEND));
+    if weekend.count_ones() as usize == WEEKDAYS.len() {
         let place = entry.node.entry("weekends").map_or(entry.place, |entry| entry.node.place);
         report
             .error(&codes::NOT_ALLOWED, place, format!("no day of {owner_name} counts"))
@@ -93,14 +72,18 @@ fn calendar(entry: &Entry, report: &mut Report) -> Option<CalendarSpec> {
         return None;
     }
     let roll = entry.node.entry("roll").and_then(|entry| entry.node.text());
-    let include = texts("include").unwrap_or_default();
-    is_good.then(|| CalendarSpec {
+    is_good.then(|| Calendar {
         name: entry.key.clone(),
         holidays,
-        weekends,
+        weekend,
         roll: roll.map_or(Roll::Skip, roll_of),
-        include: include.into_iter().map(str::to_owned).collect(),
     })
+}
+
+/// Days of the week as the model has them: bit 0 is Sunday.
+fn weekday_bits(days: &[&str]) -> u8 {
+    let bits = WEEKDAYS.iter().enumerate().filter(|(_, name)| days.contains(name));
+    bits.fold(0, |bits, (at, _)| bits | 1 << ((at + 1) % WEEKDAYS.len()))
 }
 
 fn day(node: &Node) -> Option<NaiveDate> {
@@ -121,8 +104,9 @@ fn texts(node: &Node) -> Vec<&str> {
     }
 }
 
-/// Refuses calendars that include what is not there, or themselves.
-fn includes(entries: &[Entry], report: &mut Report) {
+/// The names that each calendar includes. Refuses what is not there, and calendars that include
+/// themselves.
+fn includes<'n>(entries: &'n [Entry], report: &mut Report) -> IndexMap<&'n str, Vec<&'n Node>> {
     let all: IndexMap<&str, Vec<&Node>> = entries
         .iter()
         .map(|entry| {
@@ -144,7 +128,7 @@ fn includes(entries: &[Entry], report: &mut Report) {
                     .error(&codes::UNKNOWN_CALENDAR, node.place, message)
                     .maybe_help(near)
                     .or_help(|| format!("there are {}", listed(all.keys().copied())));
-            } else if reaches(&all, other, name) {
+            } else if reached(&all, other).contains(name) {
                 let message = format!("calendar `{name}` includes itself");
                 let help = if other == *name {
                     "remove it".to_owned()
@@ -155,20 +139,18 @@ fn includes(entries: &[Entry], report: &mut Report) {
             }
         }
     }
+    all
 }
 
-/// Whether a calendar is or includes another one, however far.
-fn reaches(all: &IndexMap<&str, Vec<&Node>>, from: &str, to: &str) -> bool {
+/// A calendar and those that it includes, however far.
+fn reached<'n>(all: &IndexMap<&'n str, Vec<&'n Node>>, from: &'n str) -> Vec<&'n str> {
     let mut seen = vec![from];
     let mut at = 0;
     while let Some(name) = seen.get(at).copied() {
-        if name == to {
-            return true;
-        }
         let next = all.get(name).into_iter().flatten().filter_map(|node| node.text());
         let new: Vec<&str> = next.filter(|next| !seen.contains(next)).collect();
         seen.extend(new);
         at += 1;
     }
-    false
+    seen
 }

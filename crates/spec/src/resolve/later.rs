@@ -220,12 +220,12 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
             value::name_of::<DagId>(Some("calendar name"), name, place, self.report);
             return;
         };
-        if known.iter().any(|calendar| calendar == name) {
+        let names = || known.iter().map(|calendar| calendar.name.as_str());
+        if names().any(|known| known == name) {
             return;
         }
-        let names = || known.iter().map(String::as_str);
         let near = self.report.did_you_mean(name, names());
-        let help = near.unwrap_or_else(|| match known.as_slice() {
+        let help = near.unwrap_or_else(|| match &**known {
             [] => "there are none: add it to `calendars.yaml`".to_owned(),
             _ => format!("there are {}", listed(names())),
         });

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use serde_json::json;
+use tidemill_model::schedule::{Calendar, Roll};
 use tidemill_spec::{
-    Diagnostic, Roll, Severity, SourceText, decode, load_dag, parse_calendars, parse_connections,
+    Diagnostic, Severity, SourceText, decode, load_dag, parse_calendars, parse_connections,
     parse_pools, unread,
 };
 
@@ -111,22 +112,25 @@ fn pools() {
 fn calendars() {
     let text = "\
 ch: {holidays: [2026-08-01, 2026-01-01, 2026-08-01]}
-bank: {holidays: [], weekends: [sun], roll: previous, include: [ch]}
-factory: {weekends: []}
+bank: {holidays: [2025-12-26], weekends: [sun], roll: previous, include: [ch]}
+factory: {weekends: [], include: [bank]}
 ";
     let (calendars, found) = parse_calendars(source(text));
     assert_eq!(short(&found), Vec::<String>::new());
     let names: Vec<&str> = calendars.iter().map(|calendar| calendar.name.as_str()).collect();
     assert_eq!(names, ["ch", "bank", "factory"]);
     let [ch, bank, factory] = calendars.as_slice() else { panic!("three calendars") };
-    let days: Vec<String> = ch.holidays.iter().map(ToString::to_string).collect();
-    assert_eq!(days, ["2026-01-01", "2026-08-01"]);
-    assert_eq!((ch.weekends.as_slice(), ch.roll), (["sat", "sun"].as_slice(), Roll::Skip));
-    assert_eq!((bank.weekends.as_slice(), bank.roll), (["sun"].as_slice(), Roll::Previous));
-    assert_eq!(
-        (bank.include.as_slice(), factory.weekends.len()),
-        (["ch".to_owned()].as_slice(), 0)
-    );
+    let days = |calendar: &Calendar| {
+        calendar.holidays.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(days(ch), "2026-01-01 2026-08-01");
+    // Bit 0 is Sunday.
+    assert_eq!((ch.weekend, ch.roll), (0b100_0001, Roll::Skip));
+    assert_eq!((bank.weekend, bank.roll), (0b000_0001, Roll::Previous));
+    // Those that it includes, however far.
+    assert_eq!(days(bank), "2025-12-26 2026-01-01 2026-08-01");
+    assert_eq!(days(factory), "2025-12-26 2026-01-01 2026-08-01");
+    assert_eq!(factory.weekend, 0);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! The installation that the tests pretend to have, and DAGs as text.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 use tidemill_model::dag::Action;
 use tidemill_model::dag::{Group, Mapping, Tolerance};
+use tidemill_model::schedule::{Calendar, Roll};
 use tidemill_model::{Dag, DagId};
 use tidemill_spec::{
     Catalog, ConnectionType, ConnectorInfo, Loaded, Neighbour, Neighbours, SettingsCheck,
@@ -41,9 +42,14 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         transforms: transforms.collect(),
         connections: Some(vec!["shop".to_owned(), "warehouse".to_owned()]),
         pools: Some(vec!["default".to_owned(), "loads".to_owned()]),
-        calendars: Some(vec!["ch-banking".to_owned(), "factory".to_owned()]),
+        calendars: Some(["ch-banking", "factory"].map(calendar).into()),
     }
 });
+
+fn calendar(name: &str) -> Arc<Calendar> {
+    let (holidays, weekend) = (BTreeSet::new(), 0b100_0001);
+    Arc::new(Calendar { name: name.to_owned(), holidays, weekend, roll: Roll::Skip })
+}
 
 pub(crate) fn catalog() -> &'static Catalog {
     &CATALOG
