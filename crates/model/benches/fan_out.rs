@@ -38,6 +38,7 @@ fn fan(n: u32) -> Arc<Dag> {
         timezone: chrono_tz::UTC,
         start: None,
         schedule: None,
+        timers: Vec::new(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),

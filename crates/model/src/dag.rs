@@ -18,7 +18,7 @@ use crate::id::{DagId, Instance, PoolName, TaskIx, TaskName, VarName, Version};
 use crate::outputs::{FileFormat, Output};
 pub use crate::params::{BadParam, Param, ParamKind, settled_params};
 use crate::retry::RetryPolicy;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Timer};
 use crate::template::Template;
 use crate::time::Timestamp;
 use crate::trigger_rule::TriggerRule;
@@ -69,6 +69,9 @@ pub struct DagHead {
     pub start: Option<Timestamp>,
     /// When runs are due by themselves.
     pub schedule: Option<Schedule>,
+    /// Everything by which runs are due at known instants, `schedule` first: for plans. No code
+    /// starts runs by those of `triggers` yet.
+    pub timers: Vec<Timer>,
     /// What a run may be told.
     pub params: IndexMap<VarName, Param>,
     /// Values that its expressions share, each of which may use those before it.

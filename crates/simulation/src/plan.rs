@@ -83,6 +83,7 @@ pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) ->
         timezone: zone,
         start,
         schedule,
+        timers: Vec::new(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),

@@ -16,6 +16,7 @@ use crate::settings::{self, Kind, Owner};
 use crate::yaml;
 use crate::yaml::node::{Data, Entry};
 pub use calendars::parse_calendars;
+pub(crate) use calendars::weekday_bits;
 
 /// A connection as written.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,7 @@
 //! * [`groups`]: groups and mapping; [`action`]: the action and its settings; [`command`]: the command of a `run`;
 //! * [`waiting`]: actions that wait; [`calls`]: the DAGs that are called, and where their calls lead;
 //! * [`vars`]: values that expressions share; [`task`]: the whole task;
-//! * [`later`], [`triggers`]: keys that no code runs yet; [`version`]: the hash of the canonical form.
+//! * [`later`], [`triggers`]: keys that no code runs yet; [`timers`]: instants that are known ahead; [`version`]: the hash of the canonical form.
 
 mod action;
 mod calls;
@@ -21,6 +21,7 @@ pub(crate) mod names;
 mod tables;
 mod task;
 mod texts;
+mod timers;
 mod triggers;
 mod uses;
 mod vars;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use tidemill_model::dag::{Cycle, DagHead, Task};
 use tidemill_model::expr::Type;
+use tidemill_model::schedule::Timer;
 use tidemill_model::{Dag, Version};
 
 use crate::Neighbours;
@@ -72,6 +74,8 @@ pub(crate) struct Resolver<'c, 'n, 'r, 'a> {
     pub(crate) items: HashMap<usize, Type>,
     /// The types of the vars that were read so far.
     pub(crate) vars: IndexMap<&'n str, Type>,
+    /// What makes runs due at known instants.
+    pub(crate) timers: Vec<Timer>,
     pub(crate) report: &'r mut Report<'a>,
 }
 
@@ -100,12 +104,15 @@ pub(crate) fn dag(
         knows_error: false,
         items: HashMap::new(),
         vars: IndexMap::new(),
+        timers: Vec::new(),
         report,
     };
     let vars = resolver.vars();
     let (mut tasks, mut uses): (Vec<Task>, Vec<Uses>) =
         (0..spec.tasks.len()).map(|at| resolver.task(at)).unzip();
+    resolver.timer_of_schedule();
     let later = resolver.later_of_dag();
+    let timers = std::mem::take(&mut resolver.timers);
     groups::hoist(&spec, &mut uses);
     for (task, uses) in tasks.iter_mut().zip(&uses) {
         task.upstream = uses.upstream();
@@ -125,6 +132,7 @@ pub(crate) fn dag(
         timezone,
         start,
         schedule: None,
+        timers,
         params,
         vars,
         folder: folder.to_owned(),

@@ -101,6 +101,13 @@ pub(crate) enum Command {
         tidemill new connector my_system"
     )]
     New(New),
+    /// Look at when runs are due.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  tidemill schedule simulate dags/orders.yaml\n  \
+        tidemill schedule simulate dags/orders.yaml --from 2027-03-27 --to 2027-03-30"
+    )]
+    Schedule(Schedule),
     /// Run the tests beside DAGs: `orders.test.yaml` holds those of `orders.yaml`.
     #[command(after_help = "Examples:\n  tidemill test\n  tidemill test dags/orders.yaml\n  \
         tidemill test dags --update")]
@@ -298,6 +305,33 @@ pub(crate) enum New {
         #[arg(long, default_value = "crates/connectors/src", value_name = "DIR")]
         src: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schedule {
+    /// List the runs of a DAG file that would be due by the clock, by `schedule` and by triggers.
+    #[command(after_help = "Examples:\n  tidemill schedule simulate dags/orders.yaml\n  \
+        tidemill schedule simulate dags/orders.yaml --from 2027-03-27 --to 2027-03-30")]
+    Simulate(Simulate),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// The DAG file.
+    pub(crate) file: PathBuf,
+    /// From when on: a day or a local time in the DAG's zone, or an instant with its offset;
+    /// without it, from now on.
+    #[arg(long, value_name = "INSTANT")]
+    pub(crate) from: Option<String>,
+    /// Until when, this instant included.
+    #[arg(long, value_name = "INSTANT")]
+    pub(crate) to: Option<String>,
+    /// So many runs at most.
+    #[arg(long, default_value_t = 20, value_name = "RUNS")]
+    pub(crate) limit: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -130,6 +130,7 @@ impl Job {
             timezone: "UTC".parse().expect("a zone"),
             start: None,
             schedule: None,
+            timers: Vec::new(),
             params,
             vars: IndexMap::new(),
             folder: folder.to_owned(),

@@ -39,6 +39,11 @@ impl Every {
         (span >= Duration::from_secs(1)).then_some(Self { span, from, zone })
     }
 
+    /// The span.
+    pub fn span(&self) -> Duration {
+        self.span
+    }
+
     /// The first tick after an instant; `None` where time ends.
     pub fn next_after(&self, instant: Timestamp) -> Option<Timestamp> {
         let mut step = self.steps_until(instant).max(-1) - 1;

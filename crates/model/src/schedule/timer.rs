@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveTime, Utc};
 use chrono_tz::Tz;
+use sha2::{Digest, Sha256};
 
 use super::blackout::Blackout;
 use super::calendar::{Calendar, ROW_MAX, Roll};
 use super::{Every, Schedule, zone};
+use crate::id::DagId;
 use crate::time::{DataInterval, Timestamp};
 
 /// What the instants come from.
@@ -99,6 +101,19 @@ impl Timer {
             catchup: Catchup::None,
             window: None,
         }
+    }
+
+    /// Begins each run later by a share of `jitter` that is drawn from a hash of the DAG and the
+    /// trigger as written: DAGs that are due in the same second do not begin in it, and each begins
+    /// at the same offset for ever.
+    #[must_use]
+    pub fn with_jitter(self, jitter: Duration, dag: &DagId, trigger: &str) -> Self {
+        let digest = Sha256::new().chain_update(dag.as_str()).chain_update([0]);
+        let digest = digest.chain_update(trigger).finalize();
+        let drawn = u64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default());
+        let micros = u64::try_from(jitter.as_micros()).unwrap_or(u64::MAX);
+        let offset = Duration::from_micros(drawn.checked_rem(micros).unwrap_or(0));
+        Self { offset, ..self }
     }
 
     /// The first tick after an instant.

@@ -76,6 +76,7 @@ pub(crate) fn head(name: &str, canonical: &[u8]) -> DagHead {
         timezone: chrono_tz::UTC,
         start: None,
         schedule: None,
+        timers: Vec::new(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),

@@ -247,6 +247,21 @@ fn nothing_is_due_in_a_window() {
 }
 
 #[test]
+fn jitter_is_drawn_from_the_dag_and_its_trigger() {
+    let offset = |jitter: Duration, dag: &str, trigger: &str| {
+        cron("0 * * * *", Tz::UTC).with_jitter(jitter, &dag.parse().unwrap(), trigger).offset
+    };
+    let all: BTreeSet<_> =
+        (0..100).map(|n| offset(HOUR, &format!("dag{n}"), "cron 0 * * * *")).collect();
+    // Spread over the span, and below it.
+    assert!(all.len() > 95 && all.iter().all(|offset| *offset < HOUR), "{all:?}");
+    assert!(all.first() < Some(&(HOUR / 10)) && all.last() > Some(&(HOUR / 10 * 9)), "{all:?}");
+    assert_eq!(offset(HOUR, "a", "one"), offset(HOUR, "a", "one"));
+    assert_ne!(offset(HOUR, "a", "one"), offset(HOUR, "a", "other"));
+    assert_eq!(offset(Duration::ZERO, "a", "one"), Duration::ZERO);
+}
+
+#[test]
 fn jitter_moves_the_begin_and_not_the_tick() {
     let offset = Duration::from_secs(90);
     let timer = Timer { offset, ..cron("0 * * * *", Tz::UTC) };

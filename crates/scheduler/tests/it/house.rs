@@ -71,6 +71,7 @@ pub(crate) fn dag(name: &str, text: &str, schedule: Option<&str>, retries: u32) 
         timezone: zone,
         start: None,
         schedule: schedule.map(|text| Schedule::parse(text, zone).unwrap()),
+        timers: Vec::new(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),

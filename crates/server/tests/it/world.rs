@@ -95,6 +95,7 @@ pub(crate) fn dag(
         owner: Some(texts.or("shop-data")),
         tags: vec![texts.or(if id.starts_with('p') { "email" } else { "shop" })],
         schedule: schedule.map(|text| Schedule::parse(text, Tz::UTC).expect("a schedule")),
+        timers: Vec::new(),
         params,
         ..head(id)
     };
@@ -112,6 +113,7 @@ pub(crate) fn head(id: &str) -> DagHead {
         timezone: Tz::UTC,
         start: None,
         schedule: None,
+        timers: Vec::new(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: "dags".into(),

@@ -81,7 +81,7 @@ fn calendar(entry: &Entry, report: &mut Report) -> Option<Calendar> {
 }
 
 /// Days of the week as the model has them: bit 0 is Sunday.
-fn weekday_bits(days: &[&str]) -> u8 {
+pub(crate) fn weekday_bits(days: &[&str]) -> u8 {
     let bits = WEEKDAYS.iter().enumerate().filter(|(_, name)| days.contains(name));
     bits.fold(0, |bits, (at, _)| bits | 1 << ((at + 1) % WEEKDAYS.len()))
 }

@@ -1,7 +1,6 @@
 //! `triggers`: what goes together, once each has the shape that its keys give it.
 
 use serde_json::json;
-use tidemill_model::schedule::{CronOptions, Schedule};
 
 use super::Resolver;
 use super::exprs::Spot;
@@ -33,9 +32,10 @@ impl Resolver<'_, '_, '_, '_> {
     fn trigger<'f>(&mut self, item: &'f Node, entries: &'f [Entry], forms: &mut Forms<'f>) {
         let Some(kind) = self.kind(item, entries) else { return };
         self.modifiers_of_kind(kind, entries);
-        if kind.key == "cron" && kind.node.text().is_some() {
-            self.cron(kind, entries, forms);
+        if let Some(line) = kind.node.text().filter(|_| kind.key == "cron") {
+            forms.push((&kind.node, json!(value::spaced_once(line))));
         }
+        self.timer(kind, entries);
         if let Some(dataset) = Some(kind).filter(|kind| kind.key == "dataset") {
             self.ways(dataset);
         }
@@ -101,23 +101,6 @@ impl Resolver<'_, '_, '_, '_> {
                 _ => continue,
             };
             self.report.error(&codes::TRIGGER, entry.place, message).help(help);
-        }
-    }
-
-    fn cron<'f>(&mut self, entry: &'f Entry, entries: &[Entry], forms: &mut Forms<'f>) {
-        let find = |key: &str| entries.iter().find(|entry| entry.key == key);
-        let seconds = find("seconds").is_some_and(|e| matches!(e.node.data, Data::Bool(true)));
-        let zone = find("timezone").and_then(|entry| entry.node.text()?.parse().ok());
-        let text = entry.node.text().unwrap_or_default();
-        let options = CronOptions { seconds, ..CronOptions::default() };
-        match Schedule::parse_with(text, zone.unwrap_or(self.spec.timezone), options) {
-            Ok(schedule) => {
-                value::schedule_warnings(&schedule.warnings(), &entry.node, self.report);
-                forms.push((&entry.node, json!(value::spaced_once(text))));
-            }
-            Err(bad) => {
-                value::bad_schedule(bad, &entry.node, self.report);
-            }
         }
     }
 

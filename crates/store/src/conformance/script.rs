@@ -30,6 +30,7 @@ pub fn chain(id: &str, tasks: usize) -> Arc<Dag> {
         timezone: chrono_tz::UTC,
         start: None,
         schedule: None,
+        timers: Vec::new(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: PathBuf::from("."),

@@ -23,6 +23,7 @@ mod runs;
 mod schema;
 mod serve;
 mod show;
+mod simulate;
 mod test;
 mod trigger;
 mod validate;
@@ -32,7 +33,7 @@ use std::path::PathBuf;
 use tidemill_store::Layout;
 
 use crate::access::Access;
-use crate::cli::{Cli, Command, New};
+use crate::cli::{Cli, Command, New, Schedule};
 use crate::failure::Failure;
 use crate::node::{Mode, NodeSettings};
 
@@ -93,6 +94,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(command) => init::init(&globals, &command),
         Command::New(New::Dag { name, dags }) => init::new_dag(&name, &dags),
         Command::New(New::Connector { name, src }) => new_connector::run(&name, &src),
+        Command::Schedule(Schedule::Simulate(command)) => simulate::run(&globals, &command),
         Command::Test(command) => test::run(&globals, &command),
         Command::Validate(command) => validate::run(&globals, &command),
         Command::Plan(command) => plan::run(&globals, &command),
