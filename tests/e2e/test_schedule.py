@@ -38,7 +38,7 @@ triggers:
   - dataset: crm.customers
 """
     assert ticks(home, text, "--from", "2026-12-24") == [
-        ("2026-12-26T11:00:00Z", "at"),
+        ("2026-12-26T11:00:00Z", "at 2026-12-26T11:00:00Z"),
         # The 25th is a holiday, the two days after it a weekend.
         ("2026-12-28T05:00:00Z", "cron 0 6 25 * *"),
         ("2026-12-30T23:05:30Z", "cron 30 5 0 L * *"),

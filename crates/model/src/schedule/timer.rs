@@ -1,5 +1,6 @@
 //! [`Timer`]: everything that says when a trigger by the clock is due.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::blackout::Blackout;
 use super::calendar::{Calendar, ROW_MAX, Roll};
 use super::{Every, Schedule, zone};
 use crate::id::DagId;
-use crate::time::{DataInterval, Timestamp};
+use crate::time::{DataInterval, Timestamp, written_duration};
 
 /// What the instants come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,17 @@ pub enum Clock {
     Every(Every),
     /// One instant.
     At(Timestamp),
+}
+
+impl fmt::Display for Clock {
+    /// As a trigger is written: `cron 0 2 * * *`, `every 6h`, `at 2026-12-31T22:00:00Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cron(cron) => write!(f, "cron {}", cron.expression()),
+            Self::Every(every) => write!(f, "every {}", written_duration(every.span())),
+            Self::At(at) => write!(f, "at {at}"),
+        }
+    }
 }
 
 /// What becomes of ticks that were missed, whatever the reason: the server was down, the DAG was
@@ -78,6 +90,19 @@ pub struct Due {
     pub ticks: Vec<(Timestamp, bool)>,
     /// When to ask again; `None` when nothing will be due any more.
     pub next: Option<Timestamp>,
+}
+
+/// The ticks of several timers after an instant, in order. Those of one instant come in the order of
+/// the timers.
+pub fn ticks(timers: &[Timer], after: Timestamp) -> impl Iterator<Item = (Timestamp, &Timer)> {
+    let mut next: Vec<(Option<Timestamp>, &Timer)> =
+        timers.iter().map(|timer| (timer.next_after(after), timer)).collect();
+    std::iter::from_fn(move || {
+        let due = next.iter_mut().filter(|(at, _)| at.is_some()).min_by_key(|(at, _)| *at)?;
+        let (tick, timer) = (due.0?, due.1);
+        due.0 = timer.next_after(tick);
+        Some((tick, timer))
+    })
 }
 
 /// A tick takes place no further than this from where it is due.

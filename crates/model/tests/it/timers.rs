@@ -269,3 +269,22 @@ fn jitter_moves_the_begin_and_not_the_tick() {
     check(&timer, last, "2026-01-01T12:01:29Z", "> 2026-01-01T12:01:30Z");
     check(&timer, last, "2026-01-01T12:01:30Z", "!2026-01-01T12:00:00Z > 2026-01-01T13:01:30Z");
 }
+
+#[test]
+fn ticks_of_several_timers_are_merged() {
+    let timers = [cron("0 */2 * * *", Tz::UTC), cron("0 */3 * * *", Tz::UTC)];
+    let after = at("2026-01-01T00:00:00Z");
+    let merged: Vec<String> = tidemill_model::schedule::ticks(&timers, after)
+        .take(5)
+        .map(|(tick, timer)| format!("{tick} {}", timer.clock))
+        .collect();
+    let expected = [
+        "2026-01-01T02:00:00Z cron 0 */2 * * *",
+        "2026-01-01T03:00:00Z cron 0 */3 * * *",
+        "2026-01-01T04:00:00Z cron 0 */2 * * *",
+        "2026-01-01T06:00:00Z cron 0 */2 * * *",
+        "2026-01-01T06:00:00Z cron 0 */3 * * *",
+    ];
+    assert_eq!(merged, expected);
+    assert_eq!(tidemill_model::schedule::ticks(&[], after).count(), 0);
+}

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidemill_model::schedule::Schedule;
+use tidemill_model::schedule::{Schedule, Timer, ticks};
 use tidemill_model::words::cut;
 use tidemill_model::{Dag, Timestamp, Version};
 use tidemill_spec::{Change, Diagnostic, Severity, changes, meaning};
@@ -29,7 +29,7 @@ pub(crate) fn run(globals: &Globals, command: &Plan) -> Result<(), Failure> {
 
 async fn look(desk: &Desk, globals: &Globals, command: &Plan) -> Result<(), Failure> {
     let Read { dag, planned, diagnostics } = desk.read(globals, &command.file).await?;
-    let ticks = next_ticks(&dag, desk.now);
+    let due: Vec<Tick<'_>> = ticks(&dag.timers, desk.now).take(TICKS_SHOWN).collect();
     if let Some(trouble) = &desk.trouble {
         eprintln!("the deployed version cannot be looked at: {trouble}\n");
     }
@@ -38,12 +38,12 @@ async fn look(desk: &Desk, globals: &Globals, command: &Plan) -> Result<(), Fail
         None => None,
     };
     if command.json {
-        let mut plan = as_json(&dag, &ticks, &planned);
+        let mut plan = as_json(&dag, &due, &planned);
         plan["deployed"] = json!(deployed);
         plan["problems"] = json!(diagnostics);
         println!("{plan:#}");
     } else {
-        print!("{}", as_text(&dag, &ticks, &planned));
+        print!("{}", as_text(&dag, &due, &planned));
         if let Some(deployed) = deployed {
             print!("{}", deployed.to_text(&dag));
         }
@@ -118,16 +118,10 @@ fn line(text: &str) -> String {
     cut(text, CHARS_MAX).replace('\n', "⏎")
 }
 
-fn next_ticks(dag: &Dag, now: Timestamp) -> Vec<Timestamp> {
-    let Some(schedule) = &dag.schedule else { return Vec::new() };
-    let from =
-        dag.start.map_or(now, |start| now.max(start.minus(std::time::Duration::from_micros(1))));
-    std::iter::successors(schedule.next_after(from), |at| schedule.next_after(*at))
-        .take(TICKS_SHOWN)
-        .collect()
-}
+/// A run that would be due, and by what.
+type Tick<'d> = (Timestamp, &'d Timer);
 
-fn as_json(dag: &Dag, ticks: &[Timestamp], planned: &Planned) -> Value {
+fn as_json(dag: &Dag, due: &[Tick<'_>], planned: &Planned) -> Value {
     let tasks: Vec<Value> = dag
         .order()
         .iter()
@@ -143,11 +137,11 @@ fn as_json(dag: &Dag, ticks: &[Timestamp], planned: &Planned) -> Value {
         })
         .collect();
     json!({"dag": dag.id, "version": dag.version, "schedule": dag.schedule.as_ref().map(Schedule::expression),
-        "timezone": dag.timezone.name(), "next_ticks": ticks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "timezone": dag.timezone.name(), "next_ticks": due.iter().map(|(tick, _)| tick.to_string()).collect::<Vec<_>>(),
         "params": dag.params, "tasks": tasks, "tables": planned.to_json()})
 }
 
-fn as_text(dag: &Dag, ticks: &[Timestamp], planned: &Planned) -> String {
+fn as_text(dag: &Dag, due: &[Tick<'_>], planned: &Planned) -> String {
     let rows: Vec<Vec<String>> = dag
         .order()
         .iter()
@@ -174,16 +168,21 @@ fn as_text(dag: &Dag, ticks: &[Timestamp], planned: &Planned) -> String {
     let mut text =
         format!("{} (version {})\n\n{}", dag.id, dag.version.short(), table(&head, &rows));
     text.push_str(&planned.to_text());
-    if let Some(schedule) = &dag.schedule {
-        text.push_str(&format!(
-            "\nschedule `{}` in {}; next:\n",
-            schedule.expression(),
-            dag.timezone
-        ));
-        for tick in ticks {
-            let local = tick.to_utc().with_timezone(&dag.timezone);
-            text.push_str(&format!("  {}\n", local.format("%a %Y-%m-%d %H:%M %Z")));
+    match &dag.schedule {
+        Some(schedule) => {
+            let line = schedule.expression();
+            text.push_str(&format!("\nschedule `{line}` in {}; next:\n", dag.timezone));
         }
+        None if !due.is_empty() => text.push_str("\ntriggers by the clock; next:\n"),
+        None => {}
+    }
+    for (tick, timer) in due {
+        let local = tick.to_utc().with_timezone(&timer.zone).format("%a %Y-%m-%d %H:%M %Z");
+        let by = match &dag.schedule {
+            Some(_) => String::new(),
+            None => format!("  {}", timer.clock),
+        };
+        text.push_str(&format!("  {local}{by}\n"));
     }
     text
 }

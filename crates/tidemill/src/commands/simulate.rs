@@ -2,8 +2,8 @@
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
 use serde_json::{Value, json};
-use tidemill_model::schedule::{Clock, Timer, zone_data_version};
-use tidemill_model::time::{human_duration, written_duration};
+use tidemill_model::schedule::{Timer, ticks, zone_data_version};
+use tidemill_model::time::human_duration;
 use tidemill_model::words::counted;
 use tidemill_model::{Dag, Timestamp};
 
@@ -15,11 +15,8 @@ use crate::folder::read_dag;
 use crate::node::{SystemClock, Toolbox};
 use crate::print::{Align, table};
 
-/// A run that would be due.
-struct Tick<'d> {
-    at: Timestamp,
-    timer: &'d Timer,
-}
+/// A run that would be due, and by what.
+type Tick<'d> = (Timestamp, &'d Timer);
 
 pub(crate) fn run(globals: &Globals, command: &Simulate) -> Result<(), Failure> {
     let toolbox = Toolbox::open(globals)?;
@@ -34,32 +31,18 @@ pub(crate) fn run(globals: &Globals, command: &Simulate) -> Result<(), Failure> 
         None => tidemill_scheduler::Clock::now(&SystemClock),
     };
     let to = command.to.as_deref().map(|text| instant(&dag, "--to", text)).transpose()?;
-    let ticks = ticks(&dag, from, to, command.limit);
+    // The first instant counts.
+    let after = from.minus(std::time::Duration::from_micros(1));
+    let due = ticks(&dag.timers, after).take_while(|(tick, _)| to.is_none_or(|to| *tick <= to));
+    let due: Vec<Tick<'_>> = due.take(command.limit).collect();
     if command.json {
-        let ticks: Vec<Value> = ticks.iter().map(as_json).collect();
+        let ticks: Vec<Value> = due.iter().map(as_json).collect();
         let answer = json!({"dag": dag.id, "zone_data": zone_data_version(), "ticks": ticks});
         println!("{answer:#}");
     } else {
-        print!("{}", as_text(&dag, &ticks, command.limit));
+        print!("{}", as_text(&dag, &due, command.limit));
     }
     Ok(())
-}
-
-/// The ticks of all timers in order, from an instant on, at most so many.
-fn ticks(dag: &Dag, from: Timestamp, to: Option<Timestamp>, limit: usize) -> Vec<Tick<'_>> {
-    // The instant itself counts.
-    let from = from.minus(std::time::Duration::from_micros(1));
-    let mut next: Vec<(Option<Timestamp>, &Timer)> =
-        dag.timers.iter().map(|timer| (timer.next_after(from), timer)).collect();
-    let mut found = Vec::new();
-    while found.len() < limit {
-        let due = next.iter_mut().filter(|(at, _)| at.is_some()).min_by_key(|(at, _)| *at);
-        let Some((at, timer)) = due else { break };
-        let Some(tick) = at.filter(|tick| to.is_none_or(|to| *tick <= to)) else { break };
-        found.push(Tick { at: tick, timer });
-        *at = timer.next_after(tick);
-    }
-    found
 }
 
 /// An instant, or a day or local time in the DAG's zone.
@@ -79,18 +62,10 @@ fn instant(dag: &Dag, option: &str, text: &str) -> Result<Timestamp, Failure> {
     })
 }
 
-fn trigger(timer: &Timer) -> String {
-    match &timer.clock {
-        Clock::Cron(cron) => format!("cron {}", cron.expression()),
-        Clock::Every(every) => format!("every {}", written_duration(every.span())),
-        Clock::At(_) => "at".to_owned(),
-    }
-}
-
-fn as_json(Tick { at, timer }: &Tick<'_>) -> Value {
+fn as_json((at, timer): &Tick<'_>) -> Value {
     let interval = timer.interval_of(*at);
     json!({"tick": at.to_string(), "begins_at": timer.begins_at(*at).to_string(),
-        "trigger": trigger(timer),
+        "trigger": timer.clock.to_string(),
         "interval": {"start": interval.start.to_string(), "end": interval.end.to_string()}})
 }
 
@@ -103,7 +78,7 @@ fn as_text(dag: &Dag, ticks: &[Tick<'_>], limit: usize) -> String {
         };
         return format!("{}: {why}\n", dag.id);
     }
-    let row = |Tick { at, timer }: &Tick<'_>| {
+    let row = |(at, timer): &Tick<'_>| {
         let local = |at: Timestamp, form: &str| {
             at.to_utc().with_timezone(&timer.zone).format(form).to_string()
         };
@@ -115,7 +90,7 @@ fn as_text(dag: &Dag, ticks: &[Tick<'_>], limit: usize) -> String {
             at.to_string(),
             later.unwrap_or_default(),
             local(interval.start, "%Y-%m-%d %H:%M"),
-            trigger(timer),
+            timer.clock.to_string(),
         ]
     };
     let head = [

@@ -1,6 +1,7 @@
 //! What happened against what was expected.
 
 use serde_json::{Map, Value};
+use tidemill_model::schedule::ticks;
 use tidemill_model::{Dag, Instance, RunState, TaskResult, TaskRun, TaskState, Timestamp};
 use tidemill_spec::test_file::{DagTest, Expected, ExpectedTable, RowSource};
 
@@ -231,17 +232,12 @@ impl Comparison<'_> {
     }
 
     fn ticks(&mut self, expected: &Expected<Vec<Timestamp>>) {
-        let Some(schedule) = &self.dag.schedule else {
+        if self.dag.timers.is_empty() {
             let line = format!("`{}` has no schedule", self.dag.id);
             return self.differ("next_ticks".to_owned(), expected, vec![line], None);
-        };
-        let mut actual = Vec::new();
-        let mut at = self.now;
-        while actual.len() < expected.value.len() {
-            let Some(next) = schedule.next_after(at) else { break };
-            actual.push(next);
-            at = next;
         }
+        let ticks = ticks(&self.dag.timers, self.now).map(|(tick, _)| tick);
+        let actual: Vec<Timestamp> = ticks.take(expected.value.len()).collect();
         if actual != expected.value {
             let minus = expected.value.iter().map(|tick| format!("- {tick}"));
             let lines = minus.chain(actual.iter().map(|tick| format!("+ {tick}"))).collect();
