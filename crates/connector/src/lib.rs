@@ -14,6 +14,7 @@
 //! * [`config`]: how the text of a DAG file becomes a config struct, and the schema annotations
 //!   that let the DAG language check it before anything runs;
 //! * [`error`]: what may go wrong, classified, so that the executor decides on retries;
+//! * [`parallel`]: work shared by the processors;
 //! * [`conformance`]: the suite that every connector passes.
 //!
 //! **Invariants.** A connector classifies its errors and never retries, sleeps, logs or counts:
@@ -25,6 +26,7 @@ pub mod conformance;
 pub mod connection;
 pub mod connector;
 pub mod error;
+pub mod parallel;
 pub mod registry;
 pub mod table;
 pub mod transform;

@@ -38,7 +38,7 @@ pub use blackout::Blackout;
 pub use calendar::{Calendar, Roll};
 pub use due::due;
 pub use every::Every;
-pub use timer::{CAUGHT_UP_MAX, Catchup, Clock, Due, GRACE_MIN, Timer, ticks};
+pub use timer::{CAUGHT_UP_MAX, Catchup, Clock, Due, GRACE_MIN, Tick, Timer, ticks};
 
 /// A text that is no schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

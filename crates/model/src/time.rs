@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 /// An instant: microseconds since 1970-01-01T00:00:00Z. Stored and compared as such; zones are
@@ -176,6 +176,16 @@ pub struct BadDuration(pub String);
 
 /// The longest span a DAG may ask for, in days; longer ones are slips of the pen.
 const DURATION_DAYS_MAX: u64 = 3660;
+
+/// A day, which stands for its midnight, or a local time, with seconds or without: `2026-01-31`,
+/// `2026-01-31T02:00`, `2026-01-31 02:00:00`.
+pub fn parse_local(text: &str) -> Option<NaiveDateTime> {
+    const FORMS: [&str; 4] =
+        ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
+    let time = FORMS.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+    let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
+    time.or_else(|| Some(day()?.and_time(NaiveTime::MIN)))
+}
 
 /// Reads `100ms`, `10s`, `5m`, `2h`, `1d`.
 pub fn parse_duration(text: &str) -> Result<Duration, BadDuration> {

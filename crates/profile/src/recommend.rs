@@ -14,13 +14,16 @@ mod neighbours;
 mod pairs;
 mod picks;
 mod tables;
-mod threads;
 
 use async_trait::async_trait;
 use tidemill_connector::config::Findings;
+use tidemill_connector::parallel::Share;
 use tidemill_connector::{ConnectorError, Transform, TransformContext};
 
 pub use config::RecommendConfig;
+
+/// How items and users are shared by the processors.
+const SHARE: Share = Share { threads_max: 8, block: 64, stack_bytes: None };
 
 /// The transform.
 #[derive(Debug, Clone, Copy)]

@@ -11,16 +11,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tidemill_connector::parallel::{self, Share};
 use tidemill_model::{Dag, DagId};
 use tidemill_spec::codes::{self, Code};
 use tidemill_spec::{
-    Catalog, Diagnostic, FOLDER_DEFAULTS, Loaded, Neighbours, Nobody, Severity, SourceText,
-    load_dag_with, unread,
+    Catalog, Diagnostic, FOLDER_DEFAULTS, Loaded, Neighbours, Nobody, READER_STACK_BYTES, Severity,
+    SourceText, load_dag_with, unread,
 };
 use tidemill_store::DagSource;
 
 use crate::neighbours::Siblings;
-use crate::parallel;
+
+/// How many files are read: on all processors, and on stacks that are large enough, or each reading
+/// would set up one of its own.
+pub(crate) const READING: Share =
+    Share { threads_max: usize::MAX, block: 1, stack_bytes: Some(READER_STACK_BYTES) };
 
 /// DAG files in a folder at most; further ones are left out, with a warning.
 const FILES_MAX: usize = 100_000;
@@ -261,7 +266,9 @@ fn is_whole(path: &Path, whole: &BTreeSet<PathBuf>) -> bool {
 
 /// Reads files; they come in the order in which they were asked for.
 fn read_all(files: &[(PathBuf, Stamp)], catalog: &Catalog) -> Vec<(PathBuf, DagFile)> {
-    parallel::map(files, |(path, stamp)| (path.clone(), read(path, *stamp, catalog)))
+    let one =
+        |(): &mut (), (path, stamp): &(PathBuf, Stamp)| (path.clone(), read(path, *stamp, catalog));
+    parallel::map(READING, files, || (), one)
 }
 
 fn read(path: &Path, stamp: Stamp, catalog: &Catalog) -> DagFile {

@@ -9,13 +9,11 @@
 //!   of it; [`access`]: how a command reaches it, in this process or in the server's;
 //! * [`view`], [`progress`], [`print`]: answers as people read them; [`out`]: where they go;
 //! * [`folder`], [`beside`], [`secrets`], [`catalog`]: DAG files and what stands beside them;
-//!   [`parallel`]: work on many of them at once;
 //!   [`schemas`]: the columns of their tables, before anything runs.
 
 // First, because its macros hold in the modules after it.
 #[macro_use]
 mod out;
-mod parallel;
 mod part;
 mod past;
 mod planning;

@@ -92,9 +92,12 @@ pub struct Due {
     pub next: Option<Timestamp>,
 }
 
+/// When a run is due, and by which timer.
+pub type Tick<'t> = (Timestamp, &'t Timer);
+
 /// The ticks of several timers after an instant, in order. Those of one instant come in the order of
 /// the timers.
-pub fn ticks(timers: &[Timer], after: Timestamp) -> impl Iterator<Item = (Timestamp, &Timer)> {
+pub fn ticks(timers: &[Timer], after: Timestamp) -> impl Iterator<Item = Tick<'_>> {
     let mut next: Vec<(Option<Timestamp>, &Timer)> =
         timers.iter().map(|timer| (timer.next_after(after), timer)).collect();
     std::iter::from_fn(move || {

@@ -1,10 +1,10 @@
 //! Which items go together.
 
-use tidemill_connector::ConnectorError;
+use tidemill_connector::{ConnectorError, parallel};
 
+use super::SHARE;
 use super::config::RecommendConfig;
 use super::pairs::Pairs;
-use super::threads;
 
 /// Pairs of items that are looked at, counted once for each user who has both. It takes about a
 /// minute of one processor.
@@ -34,7 +34,7 @@ pub(super) fn find(
     }
     let all: Vec<u32> = (0..pairs.users.len() as u32).collect();
     let counts = || (vec![0u32; all.len()], Vec::new());
-    Ok(threads::map(&all, counts, |(counts, touched), item| {
+    Ok(parallel::map(SHARE, &all, counts, |(counts, touched), item| {
         if (pairs.users.get(*item).len() as u64) < u64::from(config.min_item_users) {
             return Vec::new();
         }

@@ -1,9 +1,11 @@
 //! What a user is offered.
 
+use tidemill_connector::parallel;
+
+use super::SHARE;
 use super::config::RecommendConfig;
 use super::neighbours::{Neighbour, first};
 use super::pairs::Pairs;
-use super::threads;
 
 /// An item for a user.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,7 +46,7 @@ impl<'a> Picker<'a> {
         let items = self.pairs.users.len();
         let scratch =
             || Scratch { scores: vec![0.0; items], touched: Vec::new(), taken: vec![false; items] };
-        threads::map(users, scratch, |scratch, user| self.for_user(*user, scratch))
+        parallel::map(SHARE, users, scratch, |scratch, user| self.for_user(*user, scratch))
     }
 
     fn for_user(&self, user: u32, scratch: &mut Scratch) -> Vec<Pick> {

@@ -1,10 +1,11 @@
 //! The keys of a DAG besides its tasks.
 
-use chrono::{DateTime, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
+use chrono::{DateTime, LocalResult, TimeZone};
 use chrono_tz::Tz;
 use indexmap::IndexMap;
 use tidemill_model::dag::{Param, ParamKind};
 use tidemill_model::schedule::Schedule;
+use tidemill_model::time::parse_local;
 use tidemill_model::{DagId, Timestamp, VarName};
 
 use super::{Folder, stray, task, value};
@@ -145,15 +146,7 @@ fn instant(entry: &Entry, zone: Tz, report: &mut Report) -> Option<Timestamp> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Some(instant.to_utc().into());
     }
-    let formats = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
-    let local = formats
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-        .or_else(|| {
-            let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
-            Some(day.and_time(NaiveTime::MIN))
-        });
-    let Some(local) = local else {
+    let Some(local) = parse_local(text) else {
         if value::is_expr(&what, "a date or an instant", text, entry.node.place, report) {
             return None;
         }

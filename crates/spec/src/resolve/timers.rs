@@ -29,14 +29,14 @@ impl Resolver<'_, '_, '_, '_> {
 
     /// That of a trigger, if it has one and nothing is wrong with it. What is wrong is told, but for
     /// the shapes of values, which are told already.
-    pub(crate) fn timer(&mut self, kind: &Entry, entries: &[Entry]) {
-        let text = |key: &str| text_of(entries, key);
+    pub(crate) fn timer(&mut self, kind: &Entry, item: &Node) {
+        let text = |key: &str| text_of(item, key);
         let span = |key: &str| parse_duration(text(key)?).ok();
         let zone: Tz =
             text("timezone").and_then(|zone| zone.parse().ok()).unwrap_or(self.spec.timezone);
         let calendar = text("calendar").and_then(|name| self.known_calendar(name));
-        let Some(clock) = self.clock(kind, entries, (zone, calendar.as_ref())) else { return };
-        let blackout = match find(entries, "blackout").map(|entry| &entry.node.data) {
+        let Some(clock) = self.clock(kind, item, (zone, calendar.as_ref())) else { return };
+        let blackout = match item.entry("blackout").map(|entry| &entry.node.data) {
             Some(Data::List(windows)) => windows.iter().filter_map(window).collect(),
             _ => Vec::new(),
         };
@@ -54,8 +54,7 @@ impl Resolver<'_, '_, '_, '_> {
             window: span("catchup_window"),
             ..Timer::new(clock, zone)
         };
-        let is_off =
-            find(entries, "enabled").is_some_and(|e| matches!(e.node.data, Data::Bool(false)));
+        let is_off = is(item, "enabled", false);
         let Some(dag) = self.spec.name.as_ref().filter(|_| !is_off) else { return };
         let jitter = span("jitter").unwrap_or_default();
         let written = format!("{} {}", kind.key, kind.node.text().unwrap_or_default());
@@ -65,12 +64,12 @@ impl Resolver<'_, '_, '_, '_> {
     fn clock(
         &mut self,
         kind: &Entry,
-        entries: &[Entry],
+        item: &Node,
         (zone, calendar): (Tz, Option<&Arc<Calendar>>),
     ) -> Option<Clock> {
         let text = kind.node.text()?;
         match kind.key.as_str() {
-            "cron" => self.cron(kind, entries, (zone, calendar)).map(Clock::Cron),
+            "cron" => self.cron(kind, item, (zone, calendar)).map(Clock::Cron),
             "every" => self.every(kind, (zone, calendar)).map(Clock::Every),
             "at" => text.parse::<Timestamp>().ok().map(Clock::At),
             _ => None,
@@ -80,13 +79,12 @@ impl Resolver<'_, '_, '_, '_> {
     fn cron(
         &mut self,
         kind: &Entry,
-        entries: &[Entry],
+        item: &Node,
         (zone, calendar): (Tz, Option<&Arc<Calendar>>),
     ) -> Option<Schedule> {
         let options = CronOptions {
-            seconds: find(entries, "seconds")
-                .is_some_and(|e| matches!(e.node.data, Data::Bool(true))),
-            fold: match text_of(entries, "dst_fold") {
+            seconds: is(item, "seconds", true),
+            fold: match text_of(item, "dst_fold") {
                 Some("last") => Fold::Last,
                 _ => Fold::First,
             },
@@ -135,12 +133,12 @@ impl Resolver<'_, '_, '_, '_> {
     }
 }
 
-fn find<'e>(entries: &'e [Entry], key: &str) -> Option<&'e Entry> {
-    entries.iter().find(|entry| entry.key == key)
+fn text_of<'n>(item: &'n Node, key: &str) -> Option<&'n str> {
+    item.entry(key)?.node.text()
 }
 
-fn text_of<'e>(entries: &'e [Entry], key: &str) -> Option<&'e str> {
-    find(entries, key)?.node.text()
+fn is(item: &Node, key: &str, value: bool) -> bool {
+    item.entry(key).is_some_and(|e| matches!(e.node.data, Data::Bool(found) if found == value))
 }
 
 /// A window of `blackout`.

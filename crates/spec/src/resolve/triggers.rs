@@ -35,7 +35,7 @@ impl Resolver<'_, '_, '_, '_> {
         if let Some(line) = kind.node.text().filter(|_| kind.key == "cron") {
             forms.push((&kind.node, json!(value::spaced_once(line))));
         }
-        self.timer(kind, entries);
+        self.timer(kind, item);
         if let Some(dataset) = Some(kind).filter(|kind| kind.key == "dataset") {
             self.ways(dataset);
         }

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidemill_model::schedule::{Schedule, Timer, ticks};
+use tidemill_model::schedule::{Schedule, Tick, ticks};
 use tidemill_model::words::cut;
-use tidemill_model::{Dag, Timestamp, Version};
+use tidemill_model::{Dag, Version};
 use tidemill_spec::{Change, Diagnostic, Severity, changes, meaning};
 
 use crate::access::Access;
@@ -117,9 +117,6 @@ fn line(text: &str) -> String {
     const CHARS_MAX: usize = 60;
     cut(text, CHARS_MAX).replace('\n', "⏎")
 }
-
-/// A run that would be due, and by what.
-type Tick<'d> = (Timestamp, &'d Timer);
 
 fn as_json(dag: &Dag, due: &[Tick<'_>], planned: &Planned) -> Value {
     let tasks: Vec<Value> = dag

@@ -1,9 +1,9 @@
 //! `tidemill schedule simulate`: when a DAG's runs would be due.
 
-use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
+use chrono::TimeZone;
 use serde_json::{Value, json};
-use tidemill_model::schedule::{Timer, ticks, zone_data_version};
-use tidemill_model::time::human_duration;
+use tidemill_model::schedule::{Tick, ticks, zone_data_version};
+use tidemill_model::time::{human_duration, parse_local};
 use tidemill_model::words::counted;
 use tidemill_model::{Dag, Timestamp};
 
@@ -14,9 +14,6 @@ use crate::failure::{Failure, invalid, print_diagnostics};
 use crate::folder::read_dag;
 use crate::node::{SystemClock, Toolbox};
 use crate::print::{Align, table};
-
-/// A run that would be due, and by what.
-type Tick<'d> = (Timestamp, &'d Timer);
 
 pub(crate) fn run(globals: &Globals, command: &Simulate) -> Result<(), Failure> {
     let toolbox = Toolbox::open(globals)?;
@@ -48,10 +45,7 @@ pub(crate) fn run(globals: &Globals, command: &Simulate) -> Result<(), Failure> 
 /// An instant, or a day or local time in the DAG's zone.
 fn instant(dag: &Dag, option: &str, text: &str) -> Result<Timestamp, Failure> {
     let local = || {
-        let time = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"];
-        let time = time.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
-        let day = || text.parse::<NaiveDate>().ok().map(|day| day.and_time(NaiveTime::MIN));
-        let at = dag.timezone.from_local_datetime(&time.or_else(day)?).earliest()?;
+        let at = dag.timezone.from_local_datetime(&parse_local(text)?).earliest()?;
         Some(Timestamp::from(at.to_utc()))
     };
     text.parse().ok().or_else(local).ok_or_else(|| {

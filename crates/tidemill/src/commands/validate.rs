@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use tidemill_connector::parallel;
 use tidemill_model::DagId;
 use tidemill_model::words::counted;
 use tidemill_spec::test_file::parse_tests;
@@ -16,9 +17,8 @@ use crate::cli::Validate;
 use crate::commands::test::{dag_of, is_tests, no_dag, tests_of};
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
-use crate::folder::{find_files, find_yaml, is_companion, read_dag, read_source};
+use crate::folder::{READING, find_files, find_yaml, is_companion, read_dag, read_source};
 use crate::node::Toolbox;
-use crate::parallel;
 use crate::planning::desk::Desk;
 
 /// Files that are read before any is looked at: the DAGs of all would take much memory.
@@ -69,7 +69,8 @@ fn validate(
         files += some.len();
         let some: Vec<(&PathBuf, Catalog)> =
             some.iter().map(|path| (path, around.of(path).catalog.clone())).collect();
-        let read = parallel::map(&some, |(path, catalog)| read_dag(path, catalog));
+        let read =
+            parallel::map(READING, &some, || (), |(), (path, catalog)| read_dag(path, catalog));
         for ((path, _), read) in some.iter().zip(read) {
             match read {
                 Err(found) => diagnostics.push(*found),
