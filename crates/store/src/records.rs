@@ -2,9 +2,10 @@
 //!
 //! * [`tree`]: one sled tree, with values in small parts; [`guarded`]: calls into sled;
 //! * [`values`]: how a value lies in it;
-//! * [`keys`]: what lies where.
+//! * [`keys`]: what lies where; [`items`]: items of mapped tasks.
 
 mod guarded;
+mod items;
 mod keys;
 mod tree;
 mod values;
@@ -23,6 +24,9 @@ use crate::disk;
 use crate::record::{RunRecord, page, task_count, wanted};
 use crate::store::{Record, RunPage, RunQuery, RunSummary, StoreError, StoredDag, StoredRunAt};
 pub(crate) use tree::{Tree, TreeOptions};
+
+/// How records lie in the tree. Those of another format are made again from the journal.
+pub(crate) const FORMAT: u32 = 2;
 
 /// A run as its value says it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -118,15 +122,21 @@ impl Records {
 
     /// Marks new records once they hold what they start with.
     pub(crate) fn begin(&self) -> Result<(), StoreError> {
+        self.begin_as(FORMAT)
+    }
+
+    fn begin_as(&self, format: u32) -> Result<(), StoreError> {
         let mut change = self.change();
-        change.put(keys::FORMAT.to_vec(), &1)?;
+        change.put(keys::FORMAT.to_vec(), &format)?;
         self.tree.apply(&change.pending)?;
         self.tree.flush()
     }
 
-    /// Whether they were marked. sled takes some kinds of garbage for an empty database.
-    pub(crate) fn begun(&self) -> Result<bool, StoreError> {
-        Ok(self.tree.get(keys::FORMAT)?.is_some())
+    /// The format that they were marked with. sled takes some kinds of garbage for an empty database,
+    /// which has none.
+    pub(crate) fn format(&self) -> Result<Option<u32>, StoreError> {
+        let bytes = self.tree.get(keys::FORMAT)?;
+        bytes.map(|bytes| read(self.tree.path(), keys::FORMAT, &bytes)).transpose()
     }
 
     /// Moves the checkpoint on and syncs.
@@ -185,52 +195,6 @@ impl Records {
             })?;
         }
         Ok(Some(stored))
-    }
-
-    /// Items of a mapped task from `first` on, in order.
-    pub(crate) fn items(
-        &self,
-        id: &RunId,
-        task: TaskIx,
-        first: u32,
-        limit: usize,
-    ) -> Result<Vec<StoredItem>, StoreError> {
-        let from = keys::item(id, task, first);
-        self.items_from(&keys::items_of_task(id, task), Bound::Included(&from), limit)
-    }
-
-    fn items_from(
-        &self,
-        prefix: &[u8],
-        from: Bound<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<StoredItem>, StoreError> {
-        let mut found = Vec::new();
-        if limit > 0 {
-            self.tree.scan(prefix, from, false, &mut |key, bytes| {
-                found.push((key.to_vec(), bytes));
-                if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-        }
-        found.iter().map(|(key, bytes)| read(self.tree.path(), key, bytes)).collect()
-    }
-
-    /// Every item of every mapped task of a run, in order, so many at a time.
-    pub(crate) fn items_in_parts(
-        &self,
-        id: &RunId,
-        part: usize,
-        take: &mut dyn FnMut(Vec<StoredItem>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let prefix = keys::items(id);
-        let mut last: Option<Vec<u8>> = None;
-        loop {
-            let from = last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let items = self.items_from(&prefix, from, part)?;
-            let Some(item) = items.last() else { return Ok(()) };
-            last = Some(keys::item(id, item.task, item.item));
-            take(items)?;
-        }
     }
 
     /// Every table that a run's records name.
@@ -449,9 +413,7 @@ fn put_run(
     for (number, chunk) in chunks {
         change.put(keys::chunk(id, number), &chunk)?;
     }
-    for item in items {
-        change.put(keys::item(id, item.task, item.item), item)?;
-    }
+    items::put(change, id, items)?;
     let (old_count, count) =
         (old.as_ref().map_or(0, |old| task_count(&old.summary)), task_count(summary));
     for stale in count.div_ceil(keys::CHUNK)..old_count.div_ceil(keys::CHUNK) {
@@ -480,7 +442,7 @@ mod tests {
     use crate::conformance::{Script, chain};
     use tidemill_model::{AttemptOutcome, FailureKind, TaskError, TaskResult, Timestamp};
 
-    fn open(dir: &Path) -> Records {
+    fn open_records(dir: &Path) -> Records {
         let options = TreeOptions { cache_bytes: 8 << 20, deadline: Duration::from_secs(10) };
         Records::open(dir, options).expect("open")
     }
@@ -529,7 +491,7 @@ mod tests {
     #[test]
     fn a_run_with_large_results_stays_in_small_values() {
         let dir = tempfile::tempdir().expect("dir");
-        let records = open(dir.path());
+        let records = open_records(dir.path());
         let script = Script::begin(&chain("large", 20), 1, 10).start();
         let tasks: Vec<TaskRun> = (0..20).map(large_task).collect();
         let Record::Run { position, summary, .. } = script.record(Position(2)) else {
@@ -550,15 +512,38 @@ mod tests {
     }
 
     #[test]
+    fn records_of_another_format_are_made_again() {
+        use crate::conformance::resolver;
+        use crate::{Home, SledOptions, SledStore, Store};
+        let dir = tempfile::tempdir().expect("dir");
+        let home = Home::open(dir.path().join("home")).expect("home");
+        let open = || SledStore::open(&home, resolver(), SledOptions::default()).expect("open");
+        let dag = chain("older", 3);
+        let script = Script::begin(&dag, 1, 10).start().finish();
+        let (store, _) = open();
+        store.put_version(&dag.version, &crate::conformance::source_of(&dag)).expect("version");
+        store.commit(&script.commit()).expect("commit");
+        drop(store);
+        let state = open_records(&home.layout().state());
+        state.begin_as(FORMAT - 1).expect("mark");
+        drop(state);
+        let (store, notes) = open();
+        let why = format!("they have format {}, and this release keeps format", FORMAT - 1);
+        assert!(notes.iter().any(|note| note.contains(&why)), "{notes:?}");
+        let run = store.run(&script.run.head.id).expect("run").expect("stored");
+        assert_eq!(run.run.tasks, script.run.tasks());
+    }
+
+    #[test]
     fn records_outlast_a_checkpoint() {
         let dir = tempfile::tempdir().expect("dir");
-        let records = open(dir.path());
+        let records = open_records(dir.path());
         let script = Script::begin(&chain("flushed", 3), 1, 10).start().finish();
         records.put(&[script.record(Position(9))]).expect("put");
         records.set_checkpoint(Position(9)).expect("checkpoint");
         records.set_checkpoint(Position(4)).expect("checkpoint");
         drop(records);
-        let records = open(dir.path());
+        let records = open_records(dir.path());
         assert_eq!(records.checkpoint().expect("checkpoint"), Position(9));
         assert_eq!(records.high().expect("high"), Position(9));
         let back = records.run(&script.run.head.id).expect("run").expect("stored");

@@ -2,11 +2,11 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `m format` | the format, 1 |
+//! | `m format` | the format, 2 |
 //! | `m checkpoint`, `m high` | a position |
 //! | `r DAG 0 number` | a run without its tasks |
 //! | `t DAG 0 number chunk` | tasks of a run, [`CHUNK`] in a chunk |
-//! | `i DAG 0 number task item` | an item of a mapped task |
+//! | `i DAG 0 number task chunk` | items of a mapped task, [`ITEMS`] in a chunk |
 //! | `a created DAG 0 number` | the state of a run: the list of all, newest last |
 //! | `d DAG 0 created number` | the same per DAG |
 //! | `u DAG 0 number` | a run that is not finished |
@@ -18,6 +18,10 @@ use tidemill_model::{DagId, RunId, TaskIx, Timestamp};
 
 /// Tasks in one value: few enough that a value stays small, enough that a run is few values.
 pub(crate) const CHUNK: usize = 8;
+
+/// Items in one value. They are alike, so many together are compressed to what few would take; those
+/// that run at the same time are near each other, so what changes is few values.
+pub(crate) const ITEMS: u32 = 64;
 
 pub(crate) const CHECKPOINT: &[u8] = b"mcheckpoint";
 pub(crate) const FORMAT: &[u8] = b"mformat";
@@ -60,9 +64,10 @@ pub(crate) fn items_of_task(id: &RunId, task: TaskIx) -> Vec<u8> {
     key
 }
 
-pub(crate) fn item(id: &RunId, task: TaskIx, item: u32) -> Vec<u8> {
+/// Where the items of a chunk are.
+pub(crate) fn item_chunk(id: &RunId, task: TaskIx, chunk: u32) -> Vec<u8> {
     let mut key = items_of_task(id, task);
-    key.extend(item.to_be_bytes());
+    key.extend(chunk.to_be_bytes());
     key
 }
 

@@ -10,7 +10,7 @@ use tidemill_model::Position;
 
 use super::Inner;
 use crate::disk::{self, NO_SPACE};
-use crate::records::{Records, TreeOptions};
+use crate::records::{FORMAT, Records, TreeOptions};
 use crate::replay::Replay;
 use crate::snapshot;
 use crate::store::{Record, StoreError};
@@ -168,7 +168,12 @@ impl Inner {
         let (first, last) = (self.journal.first(), self.journal.last());
         let pictured = snapshot::list(&self.layout.snapshots())?;
         let pictured = pictured.last().map_or(Position(0), |(position, _)| *position);
-        if !records.begun()? || checkpoint < pictured.min(last) {
+        let format = records.format()?;
+        if let Some(other) = format.filter(|format| *format != FORMAT) {
+            let why = format!("they have format {other}, and this release keeps format {FORMAT}");
+            return Ok(Some(Misfit::Rebuild(why)));
+        }
+        if format.is_none() || checkpoint < pictured.min(last) {
             let what = "they have lost what was flushed to them";
             let why = format!("{what}: they end with event {}", checkpoint.0);
             return Ok(Some(Misfit::Rebuild(why)));
