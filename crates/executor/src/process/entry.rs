@@ -32,6 +32,7 @@ pub fn entry() {
     let server = words.next().and_then(|word| word.to_str()?.parse().ok()).and_then(Pid::from_raw);
     // A session of its own: the tree can be ended as one, and no terminal can be reached.
     let _ = rustix::process::setsid();
+    step_back();
     // Stays across the exec. It tells nothing of a server that is gone already.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     if server.is_none() || rustix::process::getppid() != server {
@@ -44,6 +45,16 @@ pub fn entry() {
         std::process::exit(NOT_STARTED);
     };
     std::process::exit(become_command(order));
+}
+
+/// How far commands stand behind the server when there is more to do than there are processors:
+/// everything waits for the server, and it is soon done.
+pub(crate) const NICENESS: i32 = 10;
+
+/// Linux may weigh sessions against each other, and niceness then counts only within one: the
+/// server would get as much as each of its commands. So the session steps back, too.
+fn step_back() {
+    let _ = std::fs::write("/proc/self/autogroup", NICENESS.to_string());
 }
 
 /// The order, if it comes whole.

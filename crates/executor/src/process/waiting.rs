@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::entry::MARK;
+use super::entry::{MARK, NICENESS};
 
 /// Processes that wait, at most; no more than the machine starts side by side.
 const READY_MAX: usize = 4;
@@ -77,6 +77,8 @@ impl WaitingProcesses {
 
 /// What the thread does until nobody can ask any more.
 fn serve(program: &Path, runtime: &Handle, asked: &Receiver<Request>) {
+    // Of this thread, and so of all that it starts.
+    let _ = rustix::process::nice(NICENESS);
     let _inside = runtime.enter();
     let ready_max = std::thread::available_parallelism().map_or(1, usize::from).min(READY_MAX);
     let mut ready: VecDeque<WaitingProcess> = VecDeque::new();

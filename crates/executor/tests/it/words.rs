@@ -261,3 +261,20 @@ async fn a_folder_that_is_gone_fails_its_task_alone() {
     house.executor.start(Job::argv(["true"]).order(house.path(), 2));
     assert!(matches!(house.report().await.outcome, ReportOutcome::Succeeded(_)));
 }
+
+/// Whatever commands do, the server that all other runs wait for goes first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_stands_behind_the_server() {
+    let house = House::new();
+    let (id, _) = house.done(Job::shell("nice; cat /proc/self/autogroup || true", &[])).await;
+    let output = String::from_utf8(house.output(&id, Stream::Stdout)).unwrap();
+    let own = rustix::process::nice(0).unwrap();
+    let wanted = (own + 10).min(19);
+    let (nice, group) = output.split_once('\n').unwrap();
+    assert_eq!(nice, wanted.to_string());
+    // A kernel without groups of sessions has no such file. Those who are not root may set the
+    // weight of a session ten times a second, and other tests do so, too.
+    if rustix::process::geteuid().is_root() && !group.is_empty() {
+        assert!(group.trim_end().ends_with(" nice 10"), "{group}");
+    }
+}
