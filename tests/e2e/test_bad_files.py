@@ -244,6 +244,27 @@ def test_a_restart_between_two_versions(home):
     assert entry_of(server, path)["version"] not in (None, old)
 
 
+def test_a_restart_with_a_wrong_text_keeps_the_version_before(home):
+    """Its schedule goes on, its error is shown, and another file cannot take its name."""
+    text = "dag: nightly\nschedule: '0 0 1 1 *'\ntasks:\n  a: {run: [echo, kept]}\n"
+    path = home.dag("d", text)
+    server = home.serve()
+    before = entry_of(server, path)
+    server.stop()
+    path.write_text(text + "  b: {run: [echo}\n")
+    home.dag("a_thief", text.replace("kept", "stolen"))
+    server = home.serve()
+    now = entry_of(server, path)
+    assert (now["id"], now["version"], now["retired"]) == ("nightly", before["version"], False)
+    assert now["next_tick"] == before["next_tick"] is not None
+    assert now["diagnostics"][0]["code"] == "TM0001"
+    assert "the version of `nightly` that was deployed before stays" in (home.folder / "serve.log").read_text()
+    # The next good text is the next version.
+    path.write_text(text.replace("kept", "mended"))
+    eventually("the new version", lambda: changed(server, path, before["version"]))
+    assert "mended" in log_of(home, server.wait(server.trigger("nightly"))["id"], "a")
+
+
 def test_a_file_in_two_halves_is_never_half_a_dag(home):
     """Written with a pause of half a second, many times: no half becomes a version, or is told."""
     path = home.dag("d", GOOD.format(name="d"))

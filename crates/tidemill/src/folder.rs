@@ -134,21 +134,30 @@ impl DagFolder {
         (!file.runs()).then(|| file.complaint())
     }
 
-    /// Looks for the first time: every file is loaded as it is. Where two have one name, that of
-    /// the `holders` keeps it: a new file does not take the place of a DAG by a restart.
+    /// Looks for the first time: every file is loaded as it is. `holders` are the files that DAGs were
+    /// served from before, and those keep their names: a new file does not take the place of a DAG by
+    /// a restart, and a wrong text does not end one.
     pub(crate) fn load_all(
         &mut self,
         catalog: &Catalog,
-        holders: &BTreeSet<PathBuf>,
+        holders: &BTreeMap<PathBuf, DagId>,
     ) -> std::io::Result<Changes> {
         let mut changes = Changes::default();
         let (mut all, rest): (Vec<_>, Vec<_>) =
-            find(&self.root)?.into_iter().partition(|(path, _)| holders.contains(path));
+            find(&self.root)?.into_iter().partition(|(path, _)| holders.contains_key(path));
         all.extend(rest);
-        for (path, file) in read_all(&all, catalog) {
+        for (path, mut file) in read_all(&all, catalog) {
+            if file.dag.is_none() {
+                file.id = holders.get(&path).filter(|id| !self.names.contains_key(*id)).cloned();
+            }
             self.take(path, file, &mut changes);
         }
         Ok(changes)
+    }
+
+    /// DAGs whose file cannot run.
+    pub(crate) fn wrong(&self) -> impl Iterator<Item = &DagId> {
+        self.files.values().filter(|file| !file.runs()).filter_map(|file| file.id.as_ref())
     }
 
     /// Looks again. A changed file is loaded when it has stood still since the look before, or is

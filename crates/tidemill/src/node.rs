@@ -1,6 +1,6 @@
 //! A home that is at work: store, scheduler, executor, profiles, joined.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidemill_connector::Registry;
 use tidemill_connectors::dataset::NoDatasets;
 use tidemill_executor::{ExecLimits, Executor, ExecutorConfig, HomePaths, SmallTables};
-use tidemill_model::{Dag, Effect, Limits, RunId, Timestamp, Version};
+use tidemill_model::{Dag, DagId, Effect, Limits, RunId, Timestamp, Version};
 use tidemill_profile::ProfileStore;
 use tidemill_scheduler::{Carry, Clock, Live, Outlets, Resolver, Scheduler, Settings, Started};
 use tidemill_spec::Catalog;
@@ -286,12 +286,19 @@ impl Node {
     /// Loads a folder of DAG files for the first time.
     pub(crate) fn load_folder(&self, root: &Path) -> Result<(), Failure> {
         let mut folder = DagFolder::new(root.to_owned());
-        let changes = folder.load_all(&self.catalog, &self.served_files()).map_err(|error| {
+        let mut changes = folder.load_all(&self.catalog, &self.served_files()).map_err(|error| {
             Failure::files(format!(
                 "cannot read the folder `{}`: {error}; give a folder of DAG files with `--dags`",
                 root.display()
             ))
         })?;
+        for (dag, source) in folder.wrong().filter_map(|id| self.served_before(id)) {
+            let (id, path) = (&dag.id, source.path.display());
+            tracing::warn!(
+                "`{path}` cannot run; the version of `{id}` that was deployed before stays"
+            );
+            changes.deploy.push((dag, source));
+        }
         self.carry_out(changes)?;
         let here =
             folder.files().values().filter_map(|file| file.id.clone()).collect::<HashSet<_>>();
@@ -305,12 +312,21 @@ impl Node {
     }
 
     /// The files that served DAGs were loaded from last.
-    fn served_files(&self) -> BTreeSet<PathBuf> {
+    fn served_files(&self) -> BTreeMap<PathBuf, DagId> {
         let dags = self.scheduler.live().dags().into_iter();
         dags.filter(|dag| dag.record.served)
-            .filter_map(|dag| self.store.version(&dag.record.version?).ok().flatten())
-            .map(|source| source.path)
+            .filter_map(|dag| {
+                let source = self.store.version(&dag.record.version?).ok().flatten()?;
+                Some((source.path, dag.id))
+            })
             .collect()
+    }
+
+    /// The version of a DAG that was served last, if it still loads.
+    fn served_before(&self, id: &DagId) -> Option<(Arc<Dag>, DagSource)> {
+        let record = self.scheduler.live().dag(id).map(|dag| dag.record).filter(|r| r.served)?;
+        let version = record.version?;
+        Some((self.scheduler.version(&version)?, self.store.version(&version).ok().flatten()?))
     }
 
     /// Looks for changed DAG files; those at these absolute paths are known to be whole.
