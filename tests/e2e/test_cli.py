@@ -609,3 +609,11 @@ tasks: {a: {run: [sh, -c, 'echo no disk >&2; exit 3']}}
         if code:
             assert told.err.startswith(f"error[{code}]: "), (words, told.err)
             assert home.call("explain", code).out.startswith(code)
+
+
+def test_every_benchmark_measures_something(home):
+    """One after the other in one process: each lets go of what it opened."""
+    table = home.call("bench", "--times", "1").out
+    names = ["chain", "processes", "fan-out", "throughput", "beside-map", "start"]
+    assert [line.split()[0] for line in table.splitlines()[1:7]] == names, table
+    assert not (home.path / "bench").exists()

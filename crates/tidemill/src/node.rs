@@ -149,6 +149,7 @@ pub(crate) struct Node {
     pub(crate) catalog: Catalog,
     /// DAG files, when a folder is served.
     pub(crate) folder: Mutex<Option<DagFolder>>,
+    past: Past,
     projector: Option<Arc<Projector>>,
     scheduler_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -273,6 +274,7 @@ impl Node {
             beside,
             catalog,
             folder: Mutex::new(None),
+            past,
             projector: work.projector,
             scheduler_thread: Mutex::new(work.thread),
         }))
@@ -380,6 +382,7 @@ impl Node {
             }
         });
         let _ = ended.await;
+        self.past.close();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tables of earlier runs: those that other DAGs read as datasets, and the columns of those that
 //! this run did not make.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use tidemill_connector::{ConnectorError, SchemaRef};
@@ -18,9 +18,10 @@ use crate::planning::columns_in_run;
 /// Runs that are looked through for a table: one that was skipped in all of them is not there.
 const RUNS_LOOKED_AT: usize = 100;
 
-/// The runs of a home. It is made before what it looks into, so it is told of that later.
+/// The runs of a home. It is made before what it looks into, so it is told of that later; and what
+/// it looks into knows it in turn, so it lets go of that at the end.
 #[derive(Clone, Default)]
-pub(crate) struct Past(Arc<OnceLock<Opened>>);
+pub(crate) struct Past(Arc<RwLock<Option<Arc<Opened>>>>);
 
 struct Opened {
     scheduler: Scheduler,
@@ -38,11 +39,24 @@ enum Found {
 impl Past {
     /// From now on there is something to look into.
     pub(crate) fn open(&self, scheduler: Scheduler, tables: TableStore) {
-        let _ = self.0.set(Opened { scheduler, tables });
+        self.set(Some(Arc::new(Opened { scheduler, tables })));
     }
 
-    fn opened(&self) -> Result<&Opened, ConnectorError> {
-        self.0.get().ok_or_else(|| ConnectorError::internal("the home is not open yet"))
+    /// From now on there is nothing any more.
+    pub(crate) fn close(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, opened: Option<Arc<Opened>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = opened;
+    }
+
+    fn get(&self) -> Option<Arc<Opened>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn opened(&self) -> Result<Arc<Opened>, ConnectorError> {
+        self.get().ok_or_else(|| ConnectorError::internal("the home is not open"))
     }
 }
 
@@ -106,7 +120,7 @@ impl KnownColumns {
     }
 
     fn of_last_run(&self, dag: &DagId, table: &str) -> Option<SchemaRef> {
-        let opened = self.past.as_ref()?.0.get()?;
+        let opened = self.past.as_ref()?.get()?;
         match opened.find(dag, table).ok()? {
             Found::Table(_, table) => Some(opened.tables.open(&table).ok()?.schema()),
             Found::Others(_) | Found::NoRun => None,
