@@ -1,6 +1,9 @@
-"""When runs are due, as `schedule simulate` tells it, before any is started."""
+"""When runs are due: as `schedule simulate` tells it before any is started, and as a server does it."""
 
 import json
+import time
+
+from tidemill import eventually
 
 DAG = "tasks: {a: {noop: {}}}\n"
 
@@ -88,3 +91,66 @@ def test_people_read_a_table(home):
     assert lines[1] == ["Mon", "2026-11-30", "09:00:00", "JST", "2026-11-30T00:00:00Z",
                         "2026-11-23", "09:00", "cron", "0", "9", "*", "*", "mon"]
     assert told.splitlines()[-1].startswith("the first 2 runs; zones as of 20")
+
+
+def test_a_server_starts_runs_by_every_clock(home):
+    """`every` and `at` fire by themselves, with params and a condition; the API says which and why."""
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
+    home.dag("ticking", f"""
+params: {{why: {{type: string, default: nobody}}}}
+triggers:
+  - every: 1s
+    params: {{why: "${{{{ trigger.by }}}} at ${{{{ trigger.tick }}}}"}}
+  - at: {soon}
+    params: {{why: once}}
+  - every: 1s
+    when: false
+  - cron: "* * * * * *"
+    seconds: true
+    enabled: false
+tasks:
+  say: {{run: "echo $WHY ${{{{ trigger.tick }}}}", env: {{WHY: "${{{{ params.why }}}}"}}}}
+""")
+    server = home.serve()
+    dag = server.get("/api/v1/dags/ticking")
+    assert dag["schedule"] == f"every 1s, at {soon}, every 1s" and dag["next_tick"]
+
+    def enough():
+        runs = server.get("/api/v1/dags/ticking/runs?limit=50")["items"]
+        done = [run for run in runs if run["state"] == "succeeded"]
+        once = [run for run in done if run["params"]["why"] == "once"]
+        return done if len(done) >= 5 and once else None
+    runs = eventually("runs", enough)
+    assert all(run["trigger"]["by"] == "schedule" for run in runs)
+    once = [run for run in runs if run["trigger"]["trigger"] == f"at {soon}"]
+    assert len(once) == 1 and once[0]["logical_time"] == soon and once[0]["interval"] is None
+    others = [run for run in runs if run["trigger"]["trigger"] == "every 1s"]
+    assert len(others) == len(runs) - 1
+    for run in others:
+        assert run["params"]["why"] == f"schedule at {run['trigger']['tick']}"
+        begin, end = run["interval"]["start"], run["interval"]["end"]
+        assert end == run["trigger"]["tick"] and begin < end
+    # Each tick once, and none is left out.
+    ticks = sorted(run["trigger"]["tick"] for run in others)
+    seconds = [int(tick[17:19]) for tick in ticks]
+    assert all((b - a) % 60 == 1 for a, b in zip(seconds, seconds[1:])), ticks
+    said = home.call("logs", others[0]["id"], "say", "--raw").out.strip()
+    assert said == f"{others[0]['params']['why']} {others[0]['trigger']['tick']}"
+
+
+def test_catching_up_after_the_server_was_down(home):
+    """What came while nobody was there is made up for, as the trigger says."""
+    for catchup in ("none", "latest", "all"):
+        home.dag(catchup, f"triggers:\n  - {{every: 1s, catchup: {catchup}}}\ntasks: {{a: {{noop: {{}}}}}}\n")
+    server = home.serve()
+    runs = lambda dag: server.get(f"/api/v1/dags/{dag}/runs?limit=100")["items"]
+    eventually("first runs", lambda: all(runs(dag) for dag in ("none", "latest", "all")))
+    server.kill()
+    time.sleep(3)
+    server = home.serve()
+    time.sleep(1.2)
+    at = {dag: [r["trigger"]["tick"] for r in reversed(runs(dag))] for dag in ("none", "latest", "all")}
+    span = lambda ticks: [int(b[17:19]) - int(a[17:19]) for a, b in zip(ticks, ticks[1:])]
+    assert all(step % 60 == 1 for step in span(at["all"])), at
+    assert any(step % 60 >= 3 for step in span(at["latest"])), at
+    assert any(step % 60 >= 3 for step in span(at["none"])), at

@@ -37,12 +37,11 @@ fn fan(n: u32) -> Arc<Dag> {
         tags: Vec::new(),
         timezone: chrono_tz::UTC,
         start: None,
-        schedule: None,
-        timers: Vec::new(),
+        triggers: Vec::new(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),
-        later: serde_json::Map::new(),
+        forms: serde_json::Map::new(),
     };
     Arc::new(Dag::new(head, tasks).unwrap())
 }

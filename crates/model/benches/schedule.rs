@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use chrono_tz::Tz;
 use tidemill_model::Timestamp;
-use tidemill_model::schedule::{Schedule, due};
+use tidemill_model::schedule::{Clock, Schedule, Timer};
 
 fn micros(mut act: impl FnMut()) -> f64 {
     const ROUNDS: u32 = 2_000;
@@ -29,7 +29,8 @@ fn main() {
         for (name, now) in [("calm", calm), ("change", change)] {
             let next = micros(|| _ = black_box(schedule.next_after(black_box(now))));
             let previous = micros(|| _ = black_box(schedule.previous(black_box(now))));
-            let whole = micros(|| _ = black_box(due(&schedule, None, None, black_box(now))));
+            let timer = Timer::new(Clock::Cron(schedule.clone()), Tz::Europe__Zurich);
+            let whole = micros(|| _ = black_box(timer.due(None, black_box(now))));
             println!("{text:<16} {name:>6} {next:>8.2} {previous:>8.2} {whole:>8.2}");
         }
     }

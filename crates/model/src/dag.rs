@@ -1,6 +1,7 @@
 //! The workflow as meant: validated, immutable, versioned by its content.
 
 mod action;
+mod trigger;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -18,11 +19,12 @@ use crate::id::{DagId, Instance, PoolName, TaskIx, TaskName, VarName, Version};
 use crate::outputs::{FileFormat, Output};
 pub use crate::params::{BadParam, Param, ParamKind, settled_params};
 use crate::retry::RetryPolicy;
-use crate::schedule::{Schedule, Timer};
+use crate::schedule::Timer;
 use crate::template::Template;
-use crate::time::Timestamp;
+use crate::time::{DataInterval, Timestamp};
 use crate::trigger_rule::TriggerRule;
 pub use action::{Action, Approve, Call, Check, CheckRule, Command, Group, OnFail, Wait, leaves};
+pub use trigger::{On, TriggerDef};
 
 /// A workflow. It cannot be cyclic, and every [`TaskIx`] in it is known.
 ///
@@ -67,20 +69,38 @@ pub struct DagHead {
     pub timezone: Tz,
     /// No run is scheduled before this instant.
     pub start: Option<Timestamp>,
-    /// When runs are due by themselves.
-    pub schedule: Option<Schedule>,
-    /// Everything by which runs are due at known instants, `schedule` first: for plans. No code
-    /// starts runs by those of `triggers` yet.
-    pub timers: Vec<Timer>,
+    /// What starts runs by itself.
+    pub triggers: Vec<TriggerDef>,
     /// What a run may be told.
     pub params: IndexMap<VarName, Param>,
     /// Values that its expressions share, each of which may use those before it.
     pub vars: IndexMap<VarName, Template>,
     /// The folder that relative paths start from.
     pub folder: PathBuf,
-    /// What no code runs yet, by its key: checked, and part of the version. A DAG that has any is
-    /// shown and compared, and refused where it would run.
-    pub later: Map<String, Value>,
+    /// Keys of the file in their canonical form, as far as that is not written above: part of the
+    /// version, shown and compared. A DAG with one that no code runs yet is refused where it would
+    /// run.
+    pub forms: Map<String, Value>,
+}
+
+impl DagHead {
+    /// Everything by which runs are due at known instants.
+    pub fn timers(&self) -> impl Iterator<Item = &Timer> {
+        self.triggers.iter().filter_map(TriggerDef::timer)
+    }
+
+    /// The data that a run is about which nobody gave any: the last whole interval of its first
+    /// trigger by the clock.
+    pub fn last_interval(&self, now: Timestamp) -> Option<DataInterval> {
+        let timer = self.timers().next()?;
+        timer.data_of(timer.previous(now)?)
+    }
+
+    /// What starts runs by itself, in words; nothing where nothing does.
+    pub fn schedule_words(&self) -> Option<String> {
+        let words: Vec<String> = self.triggers.iter().map(ToString::to_string).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
 }
 
 impl std::ops::Deref for Dag {
@@ -133,7 +153,8 @@ pub struct Task {
     /// It comes after all other members of its group, however they ended, and has no say in how the
     /// group did.
     pub is_finally: bool,
-    /// What no code runs yet, by its key: as [`DagHead::later`].
+    /// What no code runs yet, by its key: checked, part of the version, and refused where it would
+    /// run.
     pub later: Map<String, Value>,
 }
 

@@ -1,6 +1,8 @@
-//! What should happen next inside one run; of groups and mapped tasks, in [`container`].
+//! What should happen next inside one run; of groups and mapped tasks, in [`container`]; what a
+//! trigger makes of what has come, in [`starting`].
 
 mod container;
+mod starting;
 pub mod waiting;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::trigger_rule::Verdict;
 use container::{plan_of, settle_container};
 
 pub(crate) use container::{items_of, tolerated};
+pub use starting::{TRIGGER_FIELDS, params_of_start, trigger_value};
 
 /// The events that follow from the state of a run and the time. Apply them, then ask again: an
 /// empty answer means that the run waits for an attempt, a slot or a timer.
@@ -287,6 +290,9 @@ fn scope_from<'a>(
             }
             Some("run") => {
                 scope.entry("run").or_insert_with(|| run_value(run));
+            }
+            Some("trigger") => {
+                scope.entry("trigger").or_insert_with(|| trigger_value(&run.head.trigger));
             }
             Some("vars") => {
                 scope.entry("vars").or_insert_with(|| vars_value(run));

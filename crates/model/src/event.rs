@@ -3,6 +3,8 @@
 //! An event is written once and read for years: fields are added with a default, variants are
 //! added at the end, none is changed or removed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -40,10 +42,14 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "by")]
 pub enum Trigger {
-    /// Its schedule was due.
-    Cron {
-        /// The instant it was due.
+    /// It was due.
+    #[serde(alias = "cron")]
+    Schedule {
+        /// The instant at which it was due.
         tick: Timestamp,
+        /// The trigger: [`crate::dag::TriggerDef::key`].
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        trigger: String,
     },
     /// A person or a program asked.
     Manual {
@@ -65,13 +71,13 @@ pub enum Trigger {
 
 impl Trigger {
     /// Every word that [`Trigger::label`] gives.
-    pub const LABELS: [&'static str; 3] = ["cron", "manual", "call"];
+    pub const LABELS: [&'static str; 3] = ["schedule", "manual", "call"];
 
     /// The word of expressions, of the API and the UI.
     pub fn label(&self) -> &'static str {
-        let [cron, manual, call] = Self::LABELS;
+        let [schedule, manual, call] = Self::LABELS;
         match self {
-            Self::Cron { .. } => cron,
+            Self::Schedule { .. } => schedule,
             Self::Manual { .. } => manual,
             Self::Call { .. } => call,
         }
@@ -442,6 +448,9 @@ pub enum DagEvent {
         /// was run by hand.
         #[serde(default = "always")]
         served: bool,
+        /// What starts its runs: the keys of its triggers.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        triggers: Vec<String>,
         /// When.
         at: Timestamp,
     },
@@ -450,8 +459,12 @@ pub enum DagEvent {
         /// When.
         at: Timestamp,
     },
-    /// A due instant was dealt with: a run was created for it, or it was passed over.
+    /// Every due instant of a trigger up to this one was dealt with: a run was created for it, or it
+    /// was passed over.
     Ticked {
+        /// The trigger: [`crate::dag::TriggerDef::key`].
+        #[serde(default)]
+        trigger: String,
         /// The instant.
         tick: Timestamp,
         /// Whether a run was created.
@@ -491,8 +504,9 @@ pub struct DagRecord {
     pub retired: bool,
     /// Its schedule stands still.
     pub paused: bool,
-    /// The last due instant that was dealt with.
-    pub last_tick: Option<Timestamp>,
+    /// Up to where the due instants of each trigger were dealt with, by its key.
+    #[serde(default)]
+    pub ticks: BTreeMap<String, Timestamp>,
     /// The number of its newest run; 0 before the first.
     pub last_run: u64,
 }
@@ -501,14 +515,32 @@ impl DagRecord {
     /// Records that `event` happened.
     pub fn apply(&mut self, event: &DagEvent) {
         match event {
-            DagEvent::Deployed { version, served, at } => {
+            DagEvent::Deployed { version, served, triggers, at } => {
                 self.version = Some(version.clone());
                 self.deployed_at = Some(*at);
                 (self.served, self.retired) = (*served, false);
+                if *served {
+                    self.take_over(triggers);
+                }
             }
             DagEvent::Retired { .. } => (self.served, self.retired) = (false, true),
-            DagEvent::Ticked { tick, .. } => self.last_tick = self.last_tick.max(Some(*tick)),
+            DagEvent::Ticked { trigger, tick, .. } => {
+                let last = self.ticks.entry(trigger.clone()).or_insert(*tick);
+                *last = (*last).max(*tick);
+            }
             DagEvent::Paused { paused, .. } => self.paused = *paused,
+        }
+    }
+
+    /// From now on the triggers are these. One that is new goes on from where those that are gone
+    /// have come to: a schedule that was changed repeats nothing.
+    fn take_over(&mut self, triggers: &[String]) {
+        let gone = self.ticks.iter().filter(|(key, _)| !triggers.contains(key));
+        if let Some(newest) = gone.map(|(_, tick)| *tick).max() {
+            for key in triggers {
+                self.ticks.entry(key.clone()).or_insert(newest);
+            }
+            self.ticks.retain(|key, _| triggers.contains(key));
         }
     }
 

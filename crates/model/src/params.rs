@@ -161,6 +161,13 @@ impl Dag {
     pub fn params_of(&self, given: &Map<String, Value>) -> Result<Map<String, Value>, BadParam> {
         settled_params(&self.params, &format!("`{}`", self.id), given)
     }
+
+    /// The params of a run that nobody gave any; null where there is no default.
+    pub fn params_by_default(&self) -> Map<String, Value> {
+        let value = |param: &Param| param.default.clone().map(|value| param.kind.settled(value));
+        let all = self.params.iter();
+        all.map(|(name, param)| (name.to_string(), value(param).unwrap_or_default())).collect()
+    }
 }
 
 /// Values for params of `owner`: what was given, checked, and defaults for the rest.

@@ -17,7 +17,6 @@
 mod blackout;
 mod calendar;
 mod days;
-mod due;
 mod every;
 mod fields;
 mod timer;
@@ -36,7 +35,6 @@ use crate::time::{DataInterval, Timestamp};
 
 pub use blackout::Blackout;
 pub use calendar::{Calendar, Roll};
-pub use due::due;
 pub use every::Every;
 pub use timer::{CAUGHT_UP_MAX, Catchup, Clock, Due, GRACE_MIN, Tick, Timer, ticks};
 

@@ -6,6 +6,7 @@
 //! the commit fails for good, the kernel is thrown away and restored from the store.
 
 mod calls;
+mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use serde_json::{Map, Value};
 use tidemill_model::dag::BadParam;
 use tidemill_model::decide::{settle_failure, settle_lost};
 use tidemill_model::run::IllegalEvent;
-use tidemill_model::schedule::due;
 use tidemill_model::{
     Action, Admission, AttemptReport, Dag, DagEvent, DagId, DagRecord, DagRun, DataInterval,
     Effect, Event, Instance, Limits, LostCause, PoolName, ReportOutcome, RunEvent, RunId, RunState,
@@ -200,7 +200,7 @@ impl Kernel {
         let record = &self.dags.entry(id.clone()).or_default().record;
         let known = record.served && record.version.as_ref() == Some(&dag.version);
         self.set_version(dag, true, known, now);
-        self.plan_tick(&id, now);
+        self.begin_schedule(&id, now);
     }
 
     /// Creates a run of a version that somebody brings along. A DAG that is served keeps its
@@ -228,9 +228,11 @@ impl Kernel {
 
     fn set_version(&mut self, dag: Arc<Dag>, served: bool, known: bool, now: Timestamp) {
         let (id, version) = (dag.id.clone(), dag.version.clone());
+        let keys = dag.triggers.iter().map(|def| def.key.clone());
+        let triggers = if served { keys.collect() } else { Vec::new() };
         self.dags.entry(id.clone()).or_default().dag = Some(dag);
         if !known {
-            self.record_dag(&id, DagEvent::Deployed { version, served, at: now });
+            self.record_dag(&id, DagEvent::Deployed { version, served, triggers, at: now });
         }
         self.changed_dags.insert(id);
     }
@@ -286,10 +288,7 @@ impl Kernel {
         params: Map<String, Value>,
         now: Timestamp,
     ) -> RunId {
-        let interval = request.interval.or_else(|| {
-            let schedule = dag.schedule.as_ref()?;
-            Some(schedule.interval_of(schedule.previous(now)?))
-        });
+        let interval = request.interval.or_else(|| dag.last_interval(now));
         let trigger = Trigger::Manual { who: request.who.clone() };
         let id = self.create(dag, trigger, params, interval, now);
         let Part { given, small_tables, left_out } = &request.part;
@@ -549,49 +548,6 @@ impl Kernel {
     fn record_dag(&mut self, id: &DagId, event: DagEvent) {
         self.dags.entry(id.clone()).or_default().record.apply(&event);
         self.batch.events.push(Event::Dag(id.clone(), event));
-    }
-
-    /// Fires or passes over the due ticks of one DAG and plans its next.
-    fn tick(&mut self, id: &DagId, now: Timestamp) {
-        if let Some(entry) = self.dags.get(id)
-            && let Some(dag) = entry.dag.clone()
-            && let Some(schedule) = dag.schedule.as_ref().filter(|_| !entry.record.paused)
-        {
-            let due = due(schedule, dag.start, entry.record.last_tick, now);
-            for (tick, fire) in due.ticks {
-                // A scheduled run has nobody to give it params, so without defaults it cannot be.
-                let params = dag.params_of(&Map::new()).ok().filter(|_| fire);
-                let fired = params.is_some();
-                self.record_dag(id, DagEvent::Ticked { tick, fired, at: now });
-                if let Some(params) = params {
-                    let interval = Some(schedule.interval_of(tick));
-                    self.create(Arc::clone(&dag), Trigger::Cron { tick }, params, interval, now);
-                }
-            }
-        }
-        self.plan_tick(id, now);
-    }
-
-    fn plan_tick(&mut self, id: &DagId, now: Timestamp) {
-        let Some(entry) = self.dags.get_mut(id) else { return };
-        self.changed_dags.insert(id.clone());
-        if let Some(at) = entry.next.take() {
-            self.ticks.remove(&(at, id.clone()));
-        }
-        let schedule = entry.dag.as_ref().and_then(|dag| Some((dag.schedule.as_ref()?, dag.start)));
-        if let Some((schedule, start)) = schedule
-            && self.keeps_schedules
-            && entry.record.served
-            && !entry.record.paused
-        {
-            let due = due(schedule, start, entry.record.last_tick, now);
-            // What is due already is dealt with at the next wake, which is at once.
-            let next = if due.ticks.is_empty() { due.next } else { Some(now) };
-            entry.next = next;
-            if let Some(at) = next {
-                self.ticks.insert((at, id.clone()));
-            }
-        }
     }
 
     fn plan_timer(&mut self, id: &RunId) {

@@ -66,7 +66,7 @@ pub(crate) fn nothing_is_stuck(
         "what was due at {wake:?} is not dealt with at {now}"
     );
     for (id, entry) in kernel.dags() {
-        let scheduled = entry.dag.as_ref().is_some_and(|dag| dag.schedule.is_some());
+        let scheduled = entry.dag.as_ref().is_some_and(|dag| dag.timers().next().is_some());
         let wanted = scheduled && !entry.record.paused && !entry.record.retired;
         hold!(entry.next.is_some() == wanted, "DAG {id}: its next tick is {:?}", entry.next);
     }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use indexmap::IndexMap;
-use tidemill_model::dag::{Approve, Call, DagHead, Edge, Group, Mapping, Task, Tolerance, Wait};
+use tidemill_model::dag::{
+    Approve, Call, DagHead, Edge, Group, Mapping, Task, Tolerance, TriggerDef, Wait,
+};
 use tidemill_model::expr::Expr;
 use tidemill_model::retry::RetryPolicy;
-use tidemill_model::schedule::Schedule;
+use tidemill_model::schedule::{Catchup, Clock, Schedule, Timer};
 use tidemill_model::template::Template;
 use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{Action, Dag, PoolName, TaskIx, Timestamp, Version};
@@ -74,6 +76,7 @@ pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) ->
     let schedule = if traits.scheduled { any_schedule(draw, zone) } else { None };
     let later = Duration::from_mins(draw.below(240));
     let start = draw.permille(300).then(|| traits.around.plus(later));
+    let schedule = schedule.map(|timer| TriggerDef::by_clock(Timer { start, ..timer }));
     let head = DagHead {
         id: name.parse().ok()?,
         version: Version::of(format!("{name} {salt}").as_bytes()),
@@ -82,21 +85,24 @@ pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) ->
         tags: Vec::new(),
         timezone: zone,
         start,
-        schedule,
-        timers: Vec::new(),
+        triggers: schedule.into_iter().collect(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),
-        later: serde_json::Map::new(),
+        forms: serde_json::Map::new(),
     };
     Dag::new(head, tasks).ok().map(Arc::new)
 }
 
-fn any_schedule(draw: &mut Draw, zone: Tz) -> Option<Schedule> {
+fn any_schedule(draw: &mut Draw, zone: Tz) -> Option<Timer> {
     let texts =
         ["*/5 * * * *", "0 * * * *", "*/30 1-3 * * *", "30 2 * * *", "30 1 * * *", "@daily"];
     let text = draw.permille(700).then(|| draw.pick(&texts)).flatten()?;
-    Schedule::parse(text, zone).ok()
+    let timer = Timer::new(Clock::Cron(Schedule::parse(text, zone).ok()?), zone);
+    let jitter = Duration::from_secs(if draw.permille(300) { draw.below(900) } else { 0 });
+    let catchup = draw.pick(&[Catchup::None, Catchup::None, Catchup::Latest, Catchup::All])?;
+    let window = draw.permille(300).then(|| Duration::from_mins(10 + draw.below(300)));
+    Some(Timer { offset: jitter, catchup, window, ..timer })
 }
 
 /// Makes a group of a task, and adds its members.

@@ -27,7 +27,7 @@ pub(crate) struct Truth {
     /// Attempts that started and have not ended.
     pub(crate) open: BTreeSet<AttemptId>,
     /// Ticks that fired in the commit under way, whose run is still missing.
-    owed: BTreeMap<DagId, Timestamp>,
+    owed: BTreeMap<DagId, Trigger>,
     pub(crate) fired: u64,
     pub(crate) passed_over: u64,
 }
@@ -61,18 +61,21 @@ impl Truth {
     fn dag_event(&mut self, id: &DagId, event: &DagEvent, terms: &Terms<'_>) -> Rule {
         let record = self.dags.entry(id.clone()).or_default();
         match event {
-            DagEvent::Ticked { tick, fired, at } => {
+            DagEvent::Ticked { trigger, tick, fired, at } => {
                 let version = record.version.as_ref().and_then(|v| terms.versions.get(v));
                 let dag = version.ok_or("a tick of a DAG that is not deployed")?;
-                let schedule = dag.schedule.as_ref().ok_or("a tick without a schedule")?;
-                hold!(!record.paused && !record.retired, "a tick of a DAG that stands still");
-                hold!(record.last_tick.is_none_or(|last| *tick > last), "a tick is repeated");
-                hold!(dag.start.is_none_or(|start| *tick >= start), "a tick before the start");
-                hold!(*tick <= *at, "a tick of the future");
-                hold!(schedule.previous(*tick) == Some(*tick), "{schedule:?} has no such tick");
+                let def = dag.triggers.iter().find(|def| def.key == *trigger);
+                let timer = def.and_then(|def| def.timer()).ok_or("a tick without a trigger")?;
+                let last = record.ticks.get(trigger);
+                hold!(last.is_none_or(|last| tick > last), "a tick is repeated");
+                hold!(timer.begins_at(*tick) <= *at, "a tick of the future");
                 if *fired {
+                    hold!(!record.paused && !record.retired, "a tick of a DAG that stands still");
+                    hold!(dag.start.is_none_or(|start| *tick >= start), "a tick before the start");
+                    hold!(timer.previous(*tick) == Some(*tick), "{timer:?} has no such tick");
                     self.fired += 1;
-                    self.owed.insert(id.clone(), *tick);
+                    let trigger = trigger.clone();
+                    self.owed.insert(id.clone(), Trigger::Schedule { tick: *tick, trigger });
                 } else {
                     self.passed_over += 1;
                 }
@@ -111,9 +114,9 @@ impl Truth {
             });
             hold!(waits, "a run that nobody called for");
         }
-        if let Trigger::Cron { tick } = trigger {
+        if let Trigger::Schedule { .. } = trigger {
             let owed = self.owed.remove(&id.dag);
-            hold!(owed == Some(*tick), "a run for tick {tick}, due is {owed:?}");
+            hold!(owed.as_ref() == Some(trigger), "a run of {trigger:?}, due is {owed:?}");
         }
         record.created(id.number);
         let dag = terms.versions.get(version).ok_or("a version that nobody wrote")?;

@@ -101,7 +101,7 @@ pub(crate) static TOP: &[Key] = &[
         "No run is scheduled before this day or instant, which is in the DAG's zone.",
         || json!({"type": "string", "examples": ["2026-01-01", "2026-01-01T06:00:00"]}),
     ),
-    later(
+    now(
         "end",
         "No run is scheduled after this day or instant, which is in the DAG's zone.",
         || json!({"type": "string", "examples": ["2026-12-31", "2026-12-31T06:00:00"]}),
@@ -114,7 +114,7 @@ pub(crate) static TOP: &[Key] = &[
             json!({"type": "string", "examples": examples})
         },
     ),
-    later("triggers", "What starts runs: a list, each of one kind. Not beside `schedule`.", || {
+    now("triggers", "What starts runs: a list, each of one kind. Not beside `schedule`.", || {
         json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/trigger"},
             "examples": [[{"cron": "0 2 * * *", "catchup": "latest"}]]})
     }),
@@ -350,6 +350,12 @@ fn trigger_rule() -> Value {
 fn retry() -> Value {
     json!({"anyOf": [
         {"$ref": "#/$defs/retry"}, {"type": "integer", "minimum": 0, "maximum": RETRIES_MAX}]})
+}
+
+/// Whether a key of a DAG file is kept in its canonical form: those that no code runs yet, and those
+/// whose form is more than what is run of it.
+pub(crate) fn keeps_its_form(name: &str) -> bool {
+    ["end", "triggers"].contains(&name) || is_later(TOP, name)
 }
 
 /// Whether a key is in a table, and this version cannot run it.

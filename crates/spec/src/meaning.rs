@@ -12,7 +12,6 @@ use tidemill_model::dag::{
 use tidemill_model::expr::Expr;
 use tidemill_model::outputs::{FileFormat, Output};
 use tidemill_model::retry::RetryPolicy;
-use tidemill_model::schedule::Schedule;
 use tidemill_model::template::{Piece, Template};
 use tidemill_model::time::written_duration;
 
@@ -27,13 +26,13 @@ pub fn meaning(dag: &Dag) -> Value {
         "tags": dag.tags,
         "timezone": dag.timezone.name(),
         "start": dag.start.map(|start| start.to_string()),
-        "schedule": dag.schedule.as_ref().map(Schedule::expression),
+        "schedule": dag.schedule_words().filter(|_| !dag.forms.contains_key("triggers")),
         "params": dag.params,
         "vars": vars.collect::<Map<_, _>>(),
         "tasks": tasks.collect::<Map<_, _>>(),
     });
     if let Value::Object(fields) = &mut form {
-        fields.extend(dag.later.clone());
+        fields.extend(dag.forms.clone());
     }
     form
 }

@@ -7,7 +7,8 @@
 //! * [`groups`]: groups and mapping; [`action`]: the action and its settings; [`command`]: the command of a `run`;
 //! * [`waiting`]: actions that wait; [`calls`]: the DAGs that are called, and where their calls lead;
 //! * [`vars`]: values that expressions share; [`task`]: the whole task;
-//! * [`later`], [`triggers`]: keys that no code runs yet; [`timers`]: instants that are known ahead; [`version`]: the hash of the canonical form.
+//! * [`later`]: keys that no code runs yet; [`triggers`], [`timers`]: what starts runs, and instants
+//!   that are known ahead; [`version`]: the hash of the canonical form.
 
 mod action;
 mod calls;
@@ -33,9 +34,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use tidemill_model::dag::TriggerDef;
 use tidemill_model::dag::{Cycle, DagHead, Task};
 use tidemill_model::expr::Type;
-use tidemill_model::schedule::Timer;
 use tidemill_model::{Dag, Version};
 
 use crate::Neighbours;
@@ -74,8 +75,8 @@ pub(crate) struct Resolver<'c, 'n, 'r, 'a> {
     pub(crate) items: HashMap<usize, Type>,
     /// The types of the vars that were read so far.
     pub(crate) vars: IndexMap<&'n str, Type>,
-    /// What makes runs due at known instants.
-    pub(crate) timers: Vec<Timer>,
+    /// What starts runs by itself, as far as this version does.
+    pub(crate) triggers: Vec<TriggerDef>,
     pub(crate) report: &'r mut Report<'a>,
 }
 
@@ -104,15 +105,15 @@ pub(crate) fn dag(
         knows_error: false,
         items: HashMap::new(),
         vars: IndexMap::new(),
-        timers: Vec::new(),
+        triggers: Vec::new(),
         report,
     };
     let vars = resolver.vars();
     let (mut tasks, mut uses): (Vec<Task>, Vec<Uses>) =
         (0..spec.tasks.len()).map(|at| resolver.task(at)).unzip();
-    resolver.timer_of_schedule();
-    let later = resolver.later_of_dag();
-    let timers = std::mem::take(&mut resolver.timers);
+    resolver.trigger_of_schedule();
+    let forms = resolver.forms_of_dag();
+    let triggers = std::mem::take(&mut resolver.triggers);
     groups::hoist(&spec, &mut uses);
     for (task, uses) in tasks.iter_mut().zip(&uses) {
         task.upstream = uses.upstream();
@@ -131,16 +132,14 @@ pub(crate) fn dag(
         tags,
         timezone,
         start,
-        schedule: None,
-        timers,
+        triggers,
         params,
         vars,
         folder: folder.to_owned(),
-        later,
+        forms,
     };
     let schedule_text = schedule.as_ref().map(|(_, text)| text.as_str());
     head.version = version::of(&head, schedule_text, &tasks);
-    head.schedule = schedule.map(|(schedule, _)| schedule);
     match Dag::new(head, tasks) {
         Ok(dag) => (!report.has_errors()).then(|| Arc::new(dag)),
         Err(cycle) => {

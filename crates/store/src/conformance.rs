@@ -226,8 +226,12 @@ fn a_checkpoint_shortens_the_replay(subject: &mut dyn Subject) {
 fn a_restart_loses_no_event(subject: &mut dyn Subject) {
     let dag = chain("lossless", 10);
     ok(subject.store().put_version(&dag.version, &source_of(&dag)), "version");
-    let deployed =
-        DagEvent::Deployed { version: dag.version.clone(), served: true, at: Timestamp::MIN };
+    let deployed = DagEvent::Deployed {
+        version: dag.version.clone(),
+        served: true,
+        triggers: Vec::new(),
+        at: Timestamp::MIN,
+    };
     let mut known = DagRecord::default();
     known.apply(&deployed);
     let deploy = Commit { events: vec![Event::Dag(dag.id.clone(), deployed)], ..Commit::default() };

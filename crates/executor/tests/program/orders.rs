@@ -129,12 +129,11 @@ impl Job {
             tags: Vec::new(),
             timezone: "UTC".parse().expect("a zone"),
             start: None,
-            schedule: None,
-            timers: Vec::new(),
+            triggers: Vec::new(),
             params,
             vars: IndexMap::new(),
             folder: folder.to_owned(),
-            later: serde_json::Map::new(),
+            forms: serde_json::Map::new(),
         };
         let scope = Map::from_iter([("params".to_owned(), Value::Object(self.params.clone()))]);
         Arc::new(AttemptOrder {

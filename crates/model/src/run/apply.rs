@@ -126,6 +126,8 @@ impl DagRun {
             (Pending, RunEvent::TaskWaiting { .. }) if admitted && takes_slot => Waiting,
             (Pending | Waiting, RunEvent::TaskSkipped { .. }) if admitted && !waits => Skipped,
             (Pending, RunEvent::TaskUpstreamFailed { .. }) if admitted => TaskState::UpstreamFailed,
+            // A run that started wrongly has failed before it was admitted.
+            (Pending, RunEvent::TaskFailed { .. }) if not_begun => Failed,
             (Pending | UpForRetry | Waiting, RunEvent::TaskFailed { .. }) if admitted && !waits => {
                 Failed
             }

@@ -43,7 +43,7 @@ impl RunHead {
     /// The instant that the run is about: its tick, or when it was called for.
     pub fn logical_time(&self) -> Timestamp {
         match self.trigger {
-            Trigger::Cron { tick } => tick,
+            Trigger::Schedule { tick, .. } => tick,
             Trigger::Manual { .. } | Trigger::Call { .. } => self.created_at,
         }
     }

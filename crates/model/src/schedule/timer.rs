@@ -97,9 +97,12 @@ pub type Tick<'t> = (Timestamp, &'t Timer);
 
 /// The ticks of several timers after an instant, in order. Those of one instant come in the order of
 /// the timers.
-pub fn ticks(timers: &[Timer], after: Timestamp) -> impl Iterator<Item = Tick<'_>> {
+pub fn ticks<'t>(
+    timers: impl IntoIterator<Item = &'t Timer>,
+    after: Timestamp,
+) -> impl Iterator<Item = Tick<'t>> {
     let mut next: Vec<(Option<Timestamp>, &Timer)> =
-        timers.iter().map(|timer| (timer.next_after(after), timer)).collect();
+        timers.into_iter().map(|timer| (timer.next_after(after), timer)).collect();
     std::iter::from_fn(move || {
         let due = next.iter_mut().filter(|(at, _)| at.is_some()).min_by_key(|(at, _)| *at)?;
         let (tick, timer) = (due.0?, due.1);
@@ -187,6 +190,11 @@ impl Timer {
             Clock::Every(_) | Clock::At(_) => None,
         });
         DataInterval { start: before.unwrap_or(tick), end: tick }
+    }
+
+    /// The data of the run of a tick: a single instant has none.
+    pub fn data_of(&self, tick: Timestamp) -> Option<DataInterval> {
+        (!matches!(self.clock, Clock::At(_))).then(|| self.interval_of(tick))
     }
 
     /// When the run of a tick begins.

@@ -63,9 +63,10 @@ fn run_events() -> Vec<RunEvent> {
         note: (!approved).then(|| "not today".to_owned()),
         at,
     };
+    let due = Trigger::Schedule { tick, trigger: "cron 0 2 * * *".to_owned() };
     let plan = |items, tolerated| Some(MapPlan { items, tolerated });
     vec![
-        created(Trigger::Cron { tick }, "2026-01-30/2026-01-31".parse().ok()),
+        created(due, "2026-01-30/2026-01-31".parse().ok()),
         created(Trigger::Manual { who: "ada".to_owned() }, None),
         RunEvent::Started { at },
         RunEvent::TaskQueued { task, at },
@@ -103,10 +104,11 @@ fn run_events() -> Vec<RunEvent> {
 
 fn events() -> Vec<Event> {
     let at = Timestamp::from_micros(1_769_824_800_000_001);
+    let key = || "cron 0 2 * * *".to_owned();
     let dag = [
-        DagEvent::Deployed { version: Version::of(b"a"), served: true, at },
+        DagEvent::Deployed { version: Version::of(b"a"), served: true, triggers: vec![key()], at },
         DagEvent::Retired { at },
-        DagEvent::Ticked { tick: at, fired: true, at },
+        DagEvent::Ticked { trigger: key(), tick: at, fired: true, at },
         DagEvent::Paused { paused: true, who: "ada".to_owned(), at },
     ];
     run_events()
@@ -146,6 +148,12 @@ fn events_of_earlier_builds_are_read() {
     let version = Version::of(b"a");
     assert_eq!(
         read(&format!(r#"{{"dag":["a",{{"deployed":{{"version":"{version}","at":1}}}}]}}"#)),
-        Event::Dag("a".parse().unwrap(), DagEvent::Deployed { version, served: true, at })
+        Event::Dag(
+            "a".parse().unwrap(),
+            DagEvent::Deployed { version, served: true, triggers: Vec::new(), at }
+        )
     );
+    let trigger = Trigger::Schedule { tick: at, trigger: String::new() };
+    let read: Trigger = serde_json::from_str(r#"{"by":"cron","tick":1}"#).unwrap();
+    assert_eq!(read, trigger);
 }

@@ -75,12 +75,11 @@ pub(crate) fn head(name: &str, canonical: &[u8]) -> DagHead {
         tags: Vec::new(),
         timezone: chrono_tz::UTC,
         start: None,
-        schedule: None,
-        timers: Vec::new(),
+        triggers: Vec::new(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),
-        later: serde_json::Map::new(),
+        forms: serde_json::Map::new(),
     }
 }
 

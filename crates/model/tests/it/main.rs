@@ -6,6 +6,7 @@ mod admission;
 mod clock_changes;
 mod dags;
 mod days;
+mod due;
 mod effects;
 mod events;
 mod groups;

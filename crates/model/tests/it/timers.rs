@@ -286,5 +286,5 @@ fn ticks_of_several_timers_are_merged() {
         "2026-01-01T06:00:00Z cron 0 */3 * * *",
     ];
     assert_eq!(merged, expected);
-    assert_eq!(tidemill_model::schedule::ticks(&[], after).count(), 0);
+    assert_eq!(tidemill_model::schedule::ticks(&[] as &[Timer], after).count(), 0);
 }

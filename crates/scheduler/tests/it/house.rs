@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde_json::Map;
-use tidemill_model::dag::{DagHead, Edge, Task};
+use tidemill_model::dag::{DagHead, Edge, Task, TriggerDef};
 use tidemill_model::retry::RetryPolicy;
-use tidemill_model::schedule::Schedule;
+use tidemill_model::schedule::{self, Schedule, Timer};
 use tidemill_model::{
     Action, AttemptReport, Dag, Effect, FailureKind, Limits, ReportOutcome, RunId, RunState,
     TaskError, TaskIx, TaskResult, Timestamp, Version,
@@ -70,14 +70,18 @@ pub(crate) fn dag(name: &str, text: &str, schedule: Option<&str>, retries: u32) 
         tags: Vec::new(),
         timezone: zone,
         start: None,
-        schedule: schedule.map(|text| Schedule::parse(text, zone).unwrap()),
-        timers: Vec::new(),
+        triggers: schedule.into_iter().map(|line| trigger(line, zone)).collect(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: ".".into(),
-        later: serde_json::Map::new(),
+        forms: serde_json::Map::new(),
     };
     Arc::new(Dag::new(head, tasks).unwrap())
+}
+
+fn trigger(line: &str, zone: chrono_tz::Tz) -> TriggerDef {
+    let clock = schedule::Clock::Cron(Schedule::parse(line, zone).unwrap());
+    TriggerDef::by_clock(Timer::new(clock, zone))
 }
 
 /// A DAG and its text, which here is its version.

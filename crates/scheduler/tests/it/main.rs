@@ -4,4 +4,5 @@
 mod crash;
 mod house;
 mod runs;
+mod schedules;
 mod ticks;

@@ -73,7 +73,7 @@ impl From<DataInterval> for Interval {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "by")]
 enum Why {
-    Cron { tick: At },
+    Schedule { tick: At, trigger: String },
     Manual { who: String },
     Call { run: String },
 }
@@ -111,7 +111,9 @@ impl Run {
             version: head.version.to_string(),
             generation: head.generation,
             trigger: match &head.trigger {
-                Trigger::Cron { tick } => Why::Cron { tick: At(*tick) },
+                Trigger::Schedule { tick, trigger } => {
+                    Why::Schedule { tick: At(*tick), trigger: trigger.clone() }
+                }
                 Trigger::Manual { who } => Why::Manual { who: who.clone() },
                 Trigger::Call { run, .. } => Why::Call { run: run.to_string() },
             },
@@ -407,9 +409,7 @@ impl From<&DagView> for Dag {
             owner: dag.and_then(|dag| dag.owner.clone()),
             tags: dag.map(|dag| dag.tags.clone()).unwrap_or_default(),
             timezone: dag.map(|dag| dag.timezone.to_string()),
-            schedule: dag
-                .and_then(|dag| dag.schedule.as_ref())
-                .map(|schedule| schedule.expression().to_owned()),
+            schedule: dag.and_then(|dag| dag.schedule_words()),
             next_tick: at(view.next_tick),
             paused: view.paused,
             retired: view.retired,

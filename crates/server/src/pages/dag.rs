@@ -6,7 +6,7 @@ use axum::response::Response;
 use futures::future::join_all;
 use serde::Deserialize;
 use tidemill_model::dag::{Param, ParamKind};
-use tidemill_model::{Dag, DagId, TaskIx, Timestamp, VarName};
+use tidemill_model::{Dag, DagId, TaskIx, Timestamp, VarName, schedule};
 use tidemill_spec::Diagnostic;
 use tidemill_store::RunSummary;
 
@@ -144,7 +144,7 @@ pub(super) async fn page(
     let dag = view.dag.as_deref();
     let runs = join_all(view.recent.iter().map(|run| app.backend.run(&run.head.id))).await;
     let runs: Vec<Option<RunDetail>> = runs.into_iter().map(|run| run.ok().flatten()).collect();
-    let schedule = dag.and_then(|dag| dag.schedule.as_ref());
+    let schedule = dag.and_then(|dag| dag.schedule_words());
     let blocked = view.diagnostics.iter().any(|finding| finding.blocks_run);
     html(&Page {
         frame: Frame::new(&app, id.as_str(), "dags"),
@@ -155,8 +155,8 @@ pub(super) async fn page(
         file: view.file.display().to_string(),
         version: view.version().map(|version| version.short().to_owned()),
         deployed: detail.deployed_at.map(|at| When::new(at, now)),
-        schedule: schedule.map(|schedule| schedule.expression().to_owned()),
-        zone: schedule.map(|schedule| schedule.zone().to_string()),
+        zone: dag.filter(|_| schedule.is_some()).map(|dag| dag.timezone.to_string()),
+        schedule,
         ticks: ticks(&detail, now),
         paused: view.paused,
         retired: view.retired,
@@ -173,11 +173,13 @@ pub(super) async fn page(
 
 /// The next instants at which it is due.
 fn ticks(detail: &DagDetail, now: Timestamp) -> Vec<When> {
-    let schedule = detail.view.dag.as_ref().and_then(|dag| dag.schedule.clone());
-    let Some(schedule) = schedule else { return Vec::new() };
-    let next = |at: &Timestamp| schedule.next_after(*at);
-    let ticks = std::iter::successors(detail.view.next_tick, next).take(TICKS);
-    ticks.map(|at| When::new(at, now)).collect()
+    let (Some(dag), Some(next)) = (&detail.view.dag, detail.view.next_tick) else {
+        return Vec::new();
+    };
+    // What is due first may have been passed over up to now, and begins at once.
+    let begins = schedule::ticks(dag.timers(), now).map(|(tick, timer)| timer.begins_at(tick));
+    let later = begins.filter(|at| *at > next);
+    std::iter::once(next).chain(later).take(TICKS).map(|at| When::new(at, now)).collect()
 }
 
 fn finding(finding: &Diagnostic) -> Finding {

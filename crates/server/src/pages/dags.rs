@@ -104,15 +104,16 @@ fn starts_without_params(dag: &Dag) -> bool {
 
 fn row(view: &DagView, now: Timestamp) -> Row {
     let dag = view.dag.as_deref();
-    let schedule = dag.and_then(|dag| dag.schedule.as_ref());
+    let schedule = dag.and_then(|dag| dag.schedule_words());
+    let zone = dag.filter(|_| schedule.is_some()).map(|dag| dag.timezone.to_string());
     let last = view.recent.iter().find(|run| run.head.state != RunState::Queued);
     Row {
         title: view.title(),
         id: view.id.as_ref().map(ToString::to_string),
         description: dag.and_then(|dag| dag.description.clone()),
         tags: dag.map(|dag| dag.tags.clone()).unwrap_or_default(),
-        schedule: schedule.map(|schedule| schedule.expression().to_owned()),
-        zone: schedule.map(|schedule| schedule.zone().to_string()).filter(|zone| zone != "UTC"),
+        schedule,
+        zone: zone.filter(|zone| zone != "UTC"),
         next: view.next_tick.map(|at| When::new(at, now)),
         paused: view.paused,
         retired: view.retired,

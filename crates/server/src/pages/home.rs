@@ -191,10 +191,6 @@ fn asked(question: &Question, now: Timestamp) -> Asked {
 }
 
 fn due(dag: &DagView, at: Timestamp, now: Timestamp) -> Due {
-    let schedule = dag.dag.as_ref().and_then(|dag| dag.schedule.as_ref());
-    Due {
-        dag: dag.title(),
-        schedule: schedule.map(|s| s.expression().to_owned()).unwrap_or_default(),
-        when: When::new(at, now),
-    }
+    let schedule = dag.dag.as_ref().and_then(|dag| dag.schedule_words());
+    Due { dag: dag.title(), schedule: schedule.unwrap_or_default(), when: When::new(at, now) }
 }

@@ -145,7 +145,7 @@ pub(crate) struct RunRow {
 /// `schedule`, `browser`.
 pub(crate) fn why(head: &RunHead) -> String {
     match &head.trigger {
-        Trigger::Cron { .. } => "schedule".to_owned(),
+        Trigger::Schedule { .. } => "schedule".to_owned(),
         Trigger::Manual { who } => who.clone(),
         Trigger::Call { run, .. } => format!("run {run}"),
     }

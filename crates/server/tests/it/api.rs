@@ -142,7 +142,10 @@ async fn a_run_tells_everything_about_its_tasks() {
     let (site, _) = usual();
     let run = get(&site.router, "/api/v1/runs/orders_daily.21").await.json();
     assert_eq!(run["state"], "failed");
-    assert_eq!(run["trigger"], json!({"by": "cron", "tick": "2026-11-24T02:00:00Z"}));
+    assert_eq!(
+        run["trigger"],
+        json!({"by": "schedule", "tick": "2026-11-24T02:00:00Z", "trigger": "cron 0 2 * * *"})
+    );
     assert_eq!(run["tasks_by_state"], json!({"succeeded": 5, "failed": 1, "upstream_failed": 1}));
     let report = &run["tasks"][5];
     assert_eq!(report["name"], "report");

@@ -62,7 +62,7 @@ impl Fake {
             self.runs.iter().filter(|run| run.head.id.dag == dag.id).map(summary).collect();
         recent.sort_by_key(|run| std::cmp::Reverse(run.head.id.number));
         recent.truncate(14);
-        let next_tick = dag.schedule.as_ref().and_then(|schedule| schedule.next_after(at(NOW)));
+        let next_tick = dag.timers().find_map(|timer| timer.next_after(at(NOW)));
         let mut view = DagView {
             id: Some(dag.id.clone()),
             file: format!("dags/{}.yaml", dag.id).into(),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
-use tidemill_model::dag::{Command, DagHead, Edge, Param, ParamKind};
+use tidemill_model::dag::{Command, DagHead, Edge, Param, ParamKind, TriggerDef};
 use tidemill_model::run::AttemptRecord;
-use tidemill_model::schedule::Schedule;
+use tidemill_model::schedule::{Clock, Schedule, Timer};
 use tidemill_model::{
     Action, AttemptOutcome, Counts, Dag, FailureKind, RunHead, RunId, RunState, TableRef, Task,
     TaskError, TaskIx, TaskResult, TaskRun, TaskState, Timestamp, Trigger, Version,
@@ -94,12 +94,16 @@ pub(crate) fn dag(
         description: Some(texts.or(&texts.description)),
         owner: Some(texts.or("shop-data")),
         tags: vec![texts.or(if id.starts_with('p') { "email" } else { "shop" })],
-        schedule: schedule.map(|text| Schedule::parse(text, Tz::UTC).expect("a schedule")),
-        timers: Vec::new(),
+        triggers: schedule.into_iter().map(daily).collect(),
         params,
         ..head(id)
     };
     Arc::new(Dag::new(head, tasks.collect()).expect("no cycle"))
+}
+
+fn daily(line: &str) -> TriggerDef {
+    let cron = Schedule::parse(line, Tz::UTC).expect("a schedule");
+    TriggerDef::by_clock(Timer::new(Clock::Cron(cron), Tz::UTC))
 }
 
 /// The head of a DAG, with nothing but its name.
@@ -112,12 +116,11 @@ pub(crate) fn head(id: &str) -> DagHead {
         tags: Vec::new(),
         timezone: Tz::UTC,
         start: None,
-        schedule: None,
-        timers: Vec::new(),
+        triggers: Vec::new(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: "dags".into(),
-        later: serde_json::Map::new(),
+        forms: serde_json::Map::new(),
     }
 }
 
@@ -229,7 +232,7 @@ fn run(dag: &Arc<Dag>, plan: &Plan, texts: &Texts) -> RunDetail {
     let trigger = if plan.manual {
         Trigger::Manual { who: texts.or("browser") }
     } else {
-        Trigger::Cron { tick: plan.created }
+        Trigger::Schedule { tick: plan.created, trigger: "cron 0 2 * * *".to_owned() }
     };
     let given = Map::new();
     let mut params = dag.params_of(&given).unwrap_or_default();

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tidemill_model::RunState;
 
-use super::{ACTIONS, Key, MODIFIERS, condition, dag_name, duration, now, with_default};
+use super::{ACTIONS, Key, MODIFIERS, condition, dag_name, duration, later, now, with_default};
 
 /// The kinds of triggers: each trigger is exactly one of them.
 pub(crate) const TRIGGER_KINDS: usize = 8;
@@ -22,23 +22,23 @@ pub(crate) static TRIGGER: &[Key] = &[
         "Once, at this instant, which has its offset from UTC.",
         || json!({"type": "string", "format": "instant", "examples": ["2026-12-31T23:00:00+01:00"]}),
     ),
-    now(
+    later(
         "dataset",
         "When a run of another DAG has made this table: `crm.customers`, or more about it.",
         || json!({"anyOf": [{"$ref": "#/$defs/trigger_dataset"}, dataset_name()]}),
     ),
-    now(
+    later(
         "file",
         "When a file has come, and is complete.",
         || json!({"$ref": "#/$defs/trigger_file"}),
     ),
-    now("dag", "When a run of another DAG has ended.", || json!({"$ref": "#/$defs/trigger_dag"})),
-    now(
+    later("dag", "When a run of another DAG has ended.", || json!({"$ref": "#/$defs/trigger_dag"})),
+    later(
         "webhook",
         "When somebody has posted to `/hooks/SOURCE`.",
         || json!({"$ref": "#/$defs/trigger_webhook"}),
     ),
-    now("stream", "When a broker has messages.", || json!({"$ref": "#/$defs/trigger_stream"})),
+    later("stream", "When a broker has messages.", || json!({"$ref": "#/$defs/trigger_stream"})),
     now(
         "timezone",
         "Its zone; without it, that of the DAG.",

@@ -4,7 +4,7 @@ mod say;
 mod spot;
 mod tasks;
 
-use tidemill_model::decide::RUN_FIELDS;
+use tidemill_model::decide::{RUN_FIELDS, TRIGGER_FIELDS};
 use tidemill_model::expr::{About, Checked, Expr, ExprError, Path, Type};
 use tidemill_model::template::{RawPiece, Template, split};
 
@@ -18,9 +18,9 @@ use say::{find_name, readable};
 pub(crate) use spot::Spot;
 
 /// The roots of names.
-const ROOTS: &[&str] = &["params", "vars", "run", "tasks", "item", "secrets"];
+const ROOTS: &[&str] = &["params", "vars", "run", "trigger", "tasks", "item", "secrets"];
 /// Roots of the language that this version has no value for.
-pub(crate) const LATER_ROOTS: &[&str] = &["trigger", "last_success", "error"];
+pub(crate) const LATER_ROOTS: &[&str] = &["last_success", "error"];
 /// The names below `run.interval.`.
 const INTERVAL_FIELDS: &[&str] = &["start", "end"];
 
@@ -152,7 +152,9 @@ impl Resolver<'_, '_, '_, '_> {
         }
         match (root, name) {
             ("error", _) if self.knows_error => true,
-            ("trigger", _) if spot.only.is_some() => true,
+            ("trigger", Some(name)) if !TRIGGER_FIELDS.contains(&name) => {
+                self.unknown_field("trigger", name, TRIGGER_FIELDS, place)
+            }
             ("params", Some(name)) => self.param_name(name, place),
             ("vars", Some(name)) => self.var_name(name, place),
             ("run", Some(name)) => self.run_name(name, path, place),
@@ -188,7 +190,7 @@ impl Resolver<'_, '_, '_, '_> {
                     .help("write `tasks.NAME.rows`, so that the dependency can be seen");
                 false
             }
-            ("params" | "run" | "vars", None) => true,
+            ("params" | "run" | "vars", None) | ("trigger", _) => true,
             ("secrets", None) => {
                 self.report
                     .error(&codes::EXPR_NAME, place, "`secrets` alone says not which one is meant")

@@ -26,6 +26,7 @@ impl Resolver<'_, '_, '_, '_> {
                 below(self.vars.get(*name).cloned().unwrap_or(Type::Dynamic), fields)
             }
             ["run", "number"] => Type::Int,
+            ["trigger"] => Type::map(),
             ["run", field] if RUN_FIELDS.contains(field) => Type::Text,
             ["run", "interval", _] | ["secrets", _] => Type::Text,
             ["tasks", group, member, fields @ ..] if self.is_member(group, member) => {
@@ -79,10 +80,7 @@ impl Resolver<'_, '_, '_, '_> {
         match names.as_slice() {
             ["tasks", task, "state"] if self.names.task(task).is_some() => states(),
             ["tasks", group, member, "state"] if self.is_member(group, member) => states(),
-            // What else a list of triggers starts a run for, this version does not tell.
-            ["run", "trigger"] if !self.spec.later.iter().any(|entry| entry.key == "triggers") => {
-                Trigger::LABELS.map(str::to_owned).to_vec()
-            }
+            ["run", "trigger"] | ["trigger", "by"] => Trigger::LABELS.map(str::to_owned).to_vec(),
             ["params", name] => {
                 let param = self.spec.params.get(*name).filter(|p| p.kind == ParamKind::String);
                 let allowed = param.into_iter().flat_map(|param| &param.allowed);

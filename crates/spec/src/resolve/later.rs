@@ -37,8 +37,8 @@ const OF_RUN: &[&str] = &["params", "vars", "run"];
 pub(crate) type Forms<'n> = Vec<(&'n Node, Value)>;
 
 impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
-    /// Those of the DAG.
-    pub(crate) fn later_of_dag(&mut self) -> Map<String, Value> {
+    /// Those of the DAG, and those of its other keys whose form is kept.
+    pub(crate) fn forms_of_dag(&mut self) -> Map<String, Value> {
         let spec = self.spec;
         let mut later = Map::new();
         let mut uses = Uses::new(AFTER, "the DAG");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::NaiveTime;
 use chrono_tz::Tz;
 use tidemill_model::Timestamp;
+use tidemill_model::dag::TriggerDef;
 use tidemill_model::schedule::{
     Blackout, Calendar, Catchup, Clock, CronOptions, Every, Fold, Roll, Schedule, Timer,
 };
@@ -20,22 +21,23 @@ const DAY: u64 = 86_400;
 
 impl Resolver<'_, '_, '_, '_> {
     /// That of `schedule`.
-    pub(crate) fn timer_of_schedule(&mut self) {
+    pub(crate) fn trigger_of_schedule(&mut self) {
         if let Some((schedule, _)) = &self.spec.schedule {
             let timer = Timer::new(Clock::Cron(schedule.clone()), self.spec.timezone);
-            self.timers.push(Timer { start: self.spec.start, end: self.spec.end, ..timer });
+            let timer = Timer { start: self.spec.start, end: self.spec.end, ..timer };
+            self.triggers.push(TriggerDef::by_clock(timer));
         }
     }
 
     /// That of a trigger, if it has one and nothing is wrong with it. What is wrong is told, but for
     /// the shapes of values, which are told already.
-    pub(crate) fn timer(&mut self, kind: &Entry, item: &Node) {
+    pub(crate) fn timer(&mut self, kind: &Entry, item: &Node) -> Option<Timer> {
         let text = |key: &str| text_of(item, key);
         let span = |key: &str| parse_duration(text(key)?).ok();
         let zone: Tz =
             text("timezone").and_then(|zone| zone.parse().ok()).unwrap_or(self.spec.timezone);
         let calendar = text("calendar").and_then(|name| self.known_calendar(name));
-        let Some(clock) = self.clock(kind, item, (zone, calendar.as_ref())) else { return };
+        let clock = self.clock(kind, item, (zone, calendar.as_ref()))?;
         let blackout = match item.entry("blackout").map(|entry| &entry.node.data) {
             Some(Data::List(windows)) => windows.iter().filter_map(window).collect(),
             _ => Vec::new(),
@@ -54,11 +56,9 @@ impl Resolver<'_, '_, '_, '_> {
             window: span("catchup_window"),
             ..Timer::new(clock, zone)
         };
-        let is_off = is(item, "enabled", false);
-        let Some(dag) = self.spec.name.as_ref().filter(|_| !is_off) else { return };
+        let written = timer.clock.to_string();
         let jitter = span("jitter").unwrap_or_default();
-        let written = format!("{} {}", kind.key, kind.node.text().unwrap_or_default());
-        self.timers.push(timer.with_jitter(jitter, dag, &written));
+        Some(timer.with_jitter(jitter, self.spec.name.as_ref()?, &written))
     }
 
     fn clock(
@@ -137,7 +137,7 @@ fn text_of<'n>(item: &'n Node, key: &str) -> Option<&'n str> {
     item.entry(key)?.node.text()
 }
 
-fn is(item: &Node, key: &str, value: bool) -> bool {
+pub(super) fn is(item: &Node, key: &str, value: bool) -> bool {
     item.entry(key).is_some_and(|e| matches!(e.node.data, Data::Bool(found) if found == value))
 }
 

@@ -1,10 +1,13 @@
 //! `triggers`: what goes together, once each has the shape that its keys give it.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tidemill_model::dag::TriggerDef;
+use tidemill_model::template::Template;
 
 use super::Resolver;
 use super::exprs::Spot;
 use super::later::{AFTER, Forms};
+use super::timers::is;
 use super::uses::Uses;
 use crate::codes;
 use crate::keys::runs::{TRIGGER, TRIGGER_KINDS};
@@ -35,7 +38,13 @@ impl Resolver<'_, '_, '_, '_> {
         if let Some(line) = kind.node.text().filter(|_| kind.key == "cron") {
             forms.push((&kind.node, json!(value::spaced_once(line))));
         }
-        self.timer(kind, item);
+        if TRIGGER.iter().any(|key| key.name == kind.key && key.later) {
+            let message = format!("this version starts no runs by `{}` yet", kind.key);
+            self.report.later(&codes::LATER_KEY, kind.place, message);
+        }
+        let timer = self.timer(kind, item);
+        let mut when = None;
+        let mut params = Template::Literal(Value::Null);
         if let Some(dataset) = Some(kind).filter(|kind| kind.key == "dataset") {
             self.ways(dataset);
         }
@@ -44,16 +53,28 @@ impl Resolver<'_, '_, '_, '_> {
                 "when" if matches!(entry.node.data, Data::Text(_) | Data::Bool(_)) => {
                     let mut uses = Uses::new(AFTER, "triggers");
                     let spot = Spot::truth("when").only(OF_TRIGGER);
-                    if let Some(expr) = self.bare(&entry.node, spot, &mut uses) {
-                        forms.push((&entry.node, json!(expr.source().trim())));
-                    }
+                    when = self.bare(&entry.node, spot, &mut uses);
+                    let form = when.as_ref().map(|expr| json!(expr.source().trim()));
+                    forms.extend(form.map(|form| (&entry.node, form)));
                 }
                 "blackout" => self.blackout(&entry.node),
-                "params" => self.trigger_params(entry),
+                "params" => params = self.trigger_params(entry).unwrap_or(params),
                 _ => {}
             }
         }
         self.owed_by_trigger(item, entries);
+        if let Some(timer) = timer.filter(|_| !is(item, "enabled", false)) {
+            let plain = TriggerDef::by_clock(timer);
+            let alike = self.triggers.iter().filter(|other| {
+                let rest = other.key.strip_prefix(&plain.key);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" #"))
+            });
+            let key = match alike.count() {
+                0 => plain.key.clone(),
+                before => format!("{} #{}", plain.key, before + 1),
+            };
+            self.triggers.push(TriggerDef { key, when, params, ..plain });
+        }
     }
 
     /// The one kind of a trigger.
@@ -139,7 +160,7 @@ impl Resolver<'_, '_, '_, '_> {
     }
 
     /// The params that a trigger gives to its runs.
-    fn trigger_params(&mut self, params: &Entry) {
+    fn trigger_params(&mut self, params: &Entry) -> Option<Template> {
         let spec = self.spec;
         for entry in params.node.entries().unwrap_or_default() {
             let is_unread = spec.params.get(entry.key.as_str()).is_none()
@@ -150,7 +171,7 @@ impl Resolver<'_, '_, '_, '_> {
         }
         let mut uses = Uses::new(AFTER, "triggers");
         let spot = Spot::of("params").only(OF_TRIGGER);
-        self.template(&params.node, &[], spot, &mut uses);
+        self.template(&params.node, &[], spot, &mut uses)
     }
 
     /// Params that every run needs, and that this trigger does not give.

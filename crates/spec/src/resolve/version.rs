@@ -31,7 +31,7 @@ pub(crate) fn of(head: &DagHead, schedule: Option<&str>, tasks: &[Task]) -> Vers
         tasks: Tasks(tasks),
         timezone: head.timezone.name(),
         vars,
-        later: later_form(&head.later),
+        later: later_form(&head.forms),
     };
     let mut text = Vec::new();
     // Writing to a vector cannot fail, and no key in here is anything but a text.

@@ -1,4 +1,4 @@
-//! Keys that no code runs yet: the reader and the JSON Schema say the same of their values, and
+//! Keys that no code runs yet, and those of triggers: the reader and the JSON Schema say the same of their values, and
 //! they are part of what a DAG means.
 
 use serde_json::{Value, json};
@@ -43,6 +43,21 @@ const VALUES: &[(&str, &str, &[&str], &[&str])] = &[
             "[{webhook: {source: x, batch: {rows: 0}}}]",
             "[{stream: {kafka: {topic: t}}}]",
         ],
+    ),
+    (
+        "trigger",
+        "dataset",
+        &["crm.b", "{all: [crm.b], consume: latest}"],
+        &["A B", "{}", "[crm.b]"],
+    ),
+    ("trigger", "file", &["{path: 'in/*.csv'}", "{path: a}"], &["a", "{}", "{path: ''}"]),
+    ("trigger", "dag", &["{name: crm}", "{name: x, states: [failed]}"], &["crm", "{states: []}"]),
+    ("trigger", "webhook", &["{source: crm}", "{source: x, batch: {rows: 5}}"], &["crm", "{}"]),
+    (
+        "trigger",
+        "stream",
+        &["{kafka: {connection: shop, topic: t}}", "{kafka: {connection: shop, topic: u}}"],
+        &["shop", "{}", "{kafka: {topic: t}}"],
     ),
     ("dag", "end", &["2026-12-31", "'2026-12-31T06:00:00'"], &["5", "[2026-12-31]"]),
     (
@@ -95,6 +110,7 @@ fn dag(place: &str, key: &str, value: &str) -> String {
         _ => "run: [echo]",
     };
     match place {
+        "trigger" => format!("triggers: [{{{key}: {value}}}]\ntasks:\n  a: {{{action}}}\n"),
         "dag" => format!("{key}: {value}\ntasks:\n  a: {{{action}}}\n"),
         "modifier" => format!("tasks:\n  a:\n    {action}\n    {key}: {value}\n"),
         _ => format!("tasks:\n  a:\n    {action}\n    {place}: {{limit: 1, {key}: {value}}}\n"),

@@ -29,12 +29,11 @@ pub fn chain(id: &str, tasks: usize) -> Arc<Dag> {
         tags: Vec::new(),
         timezone: chrono_tz::UTC,
         start: None,
-        schedule: None,
-        timers: Vec::new(),
+        triggers: Vec::new(),
         params: IndexMap::new(),
         vars: IndexMap::new(),
         folder: PathBuf::from("."),
-        later: serde_json::Map::new(),
+        forms: serde_json::Map::new(),
     };
     let task = |i: usize| {
         let name = ok(format!("t{i}").parse(), "a task name");

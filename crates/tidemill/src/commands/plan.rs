@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidemill_model::schedule::{Schedule, Tick, ticks};
+use tidemill_model::schedule::{Tick, ticks};
 use tidemill_model::words::cut;
 use tidemill_model::{Dag, Version};
 use tidemill_spec::{Change, Diagnostic, Severity, changes, meaning};
@@ -29,7 +29,7 @@ pub(crate) fn run(globals: &Globals, command: &Plan) -> Result<(), Failure> {
 
 async fn look(desk: &Desk, globals: &Globals, command: &Plan) -> Result<(), Failure> {
     let Read { dag, planned, diagnostics } = desk.read(globals, &command.file).await?;
-    let due: Vec<Tick<'_>> = ticks(&dag.timers, desk.now).take(TICKS_SHOWN).collect();
+    let due: Vec<Tick<'_>> = ticks(dag.timers(), desk.now).take(TICKS_SHOWN).collect();
     if let Some(trouble) = &desk.trouble {
         eprintln!("the deployed version cannot be looked at: {trouble}\n");
     }
@@ -133,7 +133,7 @@ fn as_json(dag: &Dag, due: &[Tick<'_>], planned: &Planned) -> Value {
                 "upstream": upstream})
         })
         .collect();
-    json!({"dag": dag.id, "version": dag.version, "schedule": dag.schedule.as_ref().map(Schedule::expression),
+    json!({"dag": dag.id, "version": dag.version, "schedule": dag.schedule_words(),
         "timezone": dag.timezone.name(), "next_ticks": due.iter().map(|(tick, _)| tick.to_string()).collect::<Vec<_>>(),
         "params": dag.params, "tasks": tasks, "tables": planned.to_json()})
 }
@@ -165,20 +165,12 @@ fn as_text(dag: &Dag, due: &[Tick<'_>], planned: &Planned) -> String {
     let mut text =
         format!("{} (version {})\n\n{}", dag.id, dag.version.short(), table(&head, &rows));
     text.push_str(&planned.to_text());
-    match &dag.schedule {
-        Some(schedule) => {
-            let line = schedule.expression();
-            text.push_str(&format!("\nschedule `{line}` in {}; next:\n", dag.timezone));
-        }
-        None if !due.is_empty() => text.push_str("\ntriggers by the clock; next:\n"),
-        None => {}
+    if let Some(words) = dag.schedule_words() {
+        text.push_str(&format!("\nschedule `{words}` in {}; next:\n", dag.timezone));
     }
     for (tick, timer) in due {
         let local = tick.to_utc().with_timezone(&timer.zone).format("%a %Y-%m-%d %H:%M %Z");
-        let by = match &dag.schedule {
-            Some(_) => String::new(),
-            None => format!("  {}", timer.clock),
-        };
+        let by = if dag.triggers.len() > 1 { format!("  {}", timer.clock) } else { String::new() };
         text.push_str(&format!("  {local}{by}\n"));
     }
     text

@@ -30,7 +30,7 @@ pub(crate) fn run(globals: &Globals, command: &Simulate) -> Result<(), Failure> 
     let to = command.to.as_deref().map(|text| instant(&dag, "--to", text)).transpose()?;
     // The first instant counts.
     let after = from.minus(std::time::Duration::from_micros(1));
-    let due = ticks(&dag.timers, after).take_while(|(tick, _)| to.is_none_or(|to| *tick <= to));
+    let due = ticks(dag.timers(), after).take_while(|(tick, _)| to.is_none_or(|to| *tick <= to));
     let due: Vec<Tick<'_>> = due.take(command.limit).collect();
     if command.json {
         let ticks: Vec<Value> = due.iter().map(as_json).collect();
@@ -65,7 +65,7 @@ fn as_json((at, timer): &Tick<'_>) -> Value {
 
 fn as_text(dag: &Dag, ticks: &[Tick<'_>], limit: usize) -> String {
     if ticks.is_empty() {
-        let why = if dag.timers.is_empty() {
+        let why = if dag.timers().next().is_none() {
             "nothing is due by the clock: it has neither a `schedule` nor a timed trigger"
         } else {
             "nothing is due in this time"

@@ -63,8 +63,7 @@ impl Values {
             })
             .collect();
         let params = dag.params_of(&made_up).unwrap_or_default();
-        let tick = dag.schedule.as_ref().and_then(|schedule| schedule.previous(now));
-        let interval = dag.schedule.as_ref().zip(tick).map(|(s, tick)| s.interval_of(tick));
+        let interval = dag.last_interval(now);
         let id = RunId { dag: dag.id.clone(), number: 1 };
         let made_up = made_up.into_iter().map(|(name, _)| name).collect();
         Self { made_up, ..Self::with(dag, &id, &params, interval, now) }

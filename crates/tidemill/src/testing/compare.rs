@@ -232,11 +232,11 @@ impl Comparison<'_> {
     }
 
     fn ticks(&mut self, expected: &Expected<Vec<Timestamp>>) {
-        if self.dag.timers.is_empty() {
+        if self.dag.timers().next().is_none() {
             let line = format!("`{}` has no schedule", self.dag.id);
             return self.differ("next_ticks".to_owned(), expected, vec![line], None);
         }
-        let ticks = ticks(&self.dag.timers, self.now).map(|(tick, _)| tick);
+        let ticks = ticks(self.dag.timers(), self.now).map(|(tick, _)| tick);
         let actual: Vec<Timestamp> = ticks.take(expected.value.len()).collect();
         if actual != expected.value {
             let minus = expected.value.iter().map(|tick| format!("- {tick}"));
