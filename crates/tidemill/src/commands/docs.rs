@@ -414,6 +414,7 @@ fn keys_later() -> String {
             "action" => "a task, as its action",
             "modifier" => "a task",
             "retry" => "`retry` of a task",
+            "trigger" => "a trigger",
             place => place,
         };
         for key in keys.iter().filter(|key| key.later) {
