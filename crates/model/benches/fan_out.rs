@@ -29,20 +29,7 @@ fn fan(n: u32) -> Arc<Dag> {
     let mut tasks = vec![task("first", std::iter::empty())];
     tasks.extend((1..=n).map(|i| task(&format!("t{i}"), std::iter::once(0))));
     tasks.push(task("last", 1..=n));
-    let head = DagHead {
-        id: "fan".parse().unwrap(),
-        version: Version::of(&n.to_be_bytes()),
-        description: None,
-        owner: None,
-        tags: Vec::new(),
-        timezone: chrono_tz::UTC,
-        start: None,
-        triggers: Vec::new(),
-        params: IndexMap::new(),
-        vars: IndexMap::new(),
-        folder: ".".into(),
-        forms: serde_json::Map::new(),
-    };
+    let head = DagHead::new("fan".parse().unwrap(), Version::of(&n.to_be_bytes()));
     Arc::new(Dag::new(head, tasks).unwrap())
 }
 
@@ -60,6 +47,7 @@ impl World {
             trigger: Trigger::Manual { who: "bench".to_owned() },
             params: Map::new(),
             interval: None,
+            lane: None,
             at: Timestamp::default(),
         };
         let id = RunId { dag: dag.id.clone(), number: 1 };

@@ -1,6 +1,7 @@
 //! The workflow as meant: validated, immutable, versioned by its content.
 
 mod action;
+mod limit;
 mod trigger;
 
 use std::collections::hash_map::Entry;
@@ -24,6 +25,7 @@ use crate::template::Template;
 use crate::time::{DataInterval, Timestamp};
 use crate::trigger_rule::TriggerRule;
 pub use action::{Action, Approve, Call, Check, CheckRule, Command, Group, OnFail, Wait, leaves};
+pub use limit::{Concurrency, Overlap, Pace, Rate};
 pub use trigger::{On, TriggerDef};
 
 /// A workflow. It cannot be cyclic, and every [`TaskIx`] in it is known.
@@ -71,6 +73,8 @@ pub struct DagHead {
     pub start: Option<Timestamp>,
     /// What starts runs by itself.
     pub triggers: Vec<TriggerDef>,
+    /// How many runs are under way at once; as many as there are, if nothing is said.
+    pub concurrency: Option<Concurrency>,
     /// What a run may be told.
     pub params: IndexMap<VarName, Param>,
     /// Values that its expressions share, each of which may use those before it.
@@ -84,6 +88,25 @@ pub struct DagHead {
 }
 
 impl DagHead {
+    /// A head with nothing but its name and its version.
+    pub fn new(id: DagId, version: Version) -> Self {
+        Self {
+            id,
+            version,
+            description: None,
+            owner: None,
+            tags: Vec::new(),
+            timezone: Tz::UTC,
+            start: None,
+            triggers: Vec::new(),
+            concurrency: None,
+            params: IndexMap::new(),
+            vars: IndexMap::new(),
+            folder: PathBuf::from("."),
+            forms: Map::new(),
+        }
+    }
+
     /// Everything by which runs are due at known instants.
     pub fn timers(&self) -> impl Iterator<Item = &Timer> {
         self.triggers.iter().filter_map(TriggerDef::timer)
@@ -136,8 +159,14 @@ pub struct Task {
     pub timeout: Option<Duration>,
     /// What must hold of its table.
     pub checks: Vec<Check>,
-    /// Where it gets its slot.
+    /// Where it gets its slots.
     pub pool: PoolName,
+    /// How many of them an attempt takes.
+    pub slots: u32,
+    /// Of what waits for a slot, that with the highest goes first.
+    pub priority: i32,
+    /// How often its attempts may begin, over all runs.
+    pub rate: Option<Rate>,
     /// Environment variables of its command.
     pub env: IndexMap<String, Template>,
     /// The folder in which its command runs, from that of the DAG; without it, that of the DAG.
@@ -153,9 +182,8 @@ pub struct Task {
     /// It comes after all other members of its group, however they ended, and has no say in how the
     /// group did.
     pub is_finally: bool,
-    /// What no code runs yet, by its key: checked, part of the version, and refused where it would
-    /// run.
-    pub later: Map<String, Value>,
+    /// As [`DagHead::forms`].
+    pub forms: Map<String, Value>,
 }
 
 /// When the result of an earlier attempt is used again: everything that it was made from is as it
@@ -216,6 +244,9 @@ impl Task {
             bind: IndexMap::new(),
             when: None,
             trigger_rule: TriggerRule::default(),
+            slots: 1,
+            priority: 0,
+            rate: None,
             retry: RetryPolicy::default(),
             timeout: None,
             checks: Vec::new(),
@@ -227,7 +258,7 @@ impl Task {
             group: None,
             mapping: None,
             is_finally: false,
-            later: Map::new(),
+            forms: Map::new(),
         }
     }
 

@@ -24,7 +24,7 @@ use crate::trigger_rule::Verdict;
 use container::{plan_of, settle_container};
 
 pub(crate) use container::{items_of, tolerated};
-pub use starting::{TRIGGER_FIELDS, params_of_start, trigger_value};
+pub use starting::{TRIGGER_FIELDS, lane_of_start, params_of_start, trigger_value};
 
 /// The events that follow from the state of a run and the time. Apply them, then ask again: an
 /// empty answer means that the run waits for an attempt, a slot or a timer.

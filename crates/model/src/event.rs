@@ -4,11 +4,13 @@
 //! added at the end, none is changed or removed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::id::{DagId, Instance, RunId, TaskIx, Version};
+use crate::dag::Pace;
+use crate::id::{DagId, Instance, RunId, TaskIx, TaskName, Version};
 use crate::state::RunState;
 use crate::table::{TaskError, TaskResult};
 use crate::time::{DataInterval, Timestamp};
@@ -98,6 +100,9 @@ pub enum RunEvent {
         params: Map<String, Value>,
         /// What its data are about.
         interval: Option<DataInterval>,
+        /// What it has in common with the runs that share its limit: see [`RunHead::lane`](crate::RunHead).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lane: Option<String>,
         /// When.
         at: Timestamp,
     },
@@ -251,6 +256,9 @@ pub enum RunEvent {
     CancelRequested {
         /// Who, as far as is known.
         who: String,
+        /// Why, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         /// When.
         at: Timestamp,
     },
@@ -481,6 +489,15 @@ pub enum DagEvent {
         /// When.
         at: Timestamp,
     },
+    /// An attempt of a task with a `rate` begins.
+    Paced {
+        /// The task.
+        task: TaskName,
+        /// The length of the parts of its span, in microseconds: see [`Rate::part`](crate::dag::Rate::part).
+        part_us: u64,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// What was written before files that are run by hand were told apart is served.
@@ -507,6 +524,9 @@ pub struct DagRecord {
     /// Up to where the due instants of each trigger were dealt with, by its key.
     #[serde(default)]
     pub ticks: BTreeMap<String, Timestamp>,
+    /// When attempts of tasks with a `rate` have begun, as far as that counts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub paces: BTreeMap<TaskName, Pace>,
     /// The number of its newest run; 0 before the first.
     pub last_run: u64,
 }
@@ -529,6 +549,10 @@ impl DagRecord {
                 *last = (*last).max(*tick);
             }
             DagEvent::Paused { paused, .. } => self.paused = *paused,
+            DagEvent::Paced { task, part_us, at } => {
+                let part = Duration::from_micros(*part_us);
+                self.paces.entry(task.clone()).or_default().begin(part, *at);
+            }
         }
     }
 

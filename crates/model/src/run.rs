@@ -81,7 +81,7 @@ pub struct IllegalEvent {
 impl DagRun {
     /// A run from its first event. Any other event is illegal.
     pub fn create(dag: Arc<Dag>, id: RunId, event: &RunEvent) -> Result<Self, IllegalEvent> {
-        let RunEvent::Created { version, trigger, params, interval, at } = event else {
+        let RunEvent::Created { version, trigger, params, interval, lane, at } = event else {
             return Err(IllegalEvent {
                 event: event.name(),
                 what: format!("run {id}"),
@@ -96,7 +96,9 @@ impl DagRun {
             trigger: trigger.clone(),
             params: params.clone(),
             interval: *interval,
+            lane: lane.clone(),
             cancel_requested: false,
+            reason: None,
             created_at: *at,
             started_at: None,
             finished_at: None,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tidemill_model::dag::BadParam;
-use tidemill_model::decide::{settle_failure, settle_lost};
+use tidemill_model::decide::{lane_of_start, settle_failure, settle_lost};
 use tidemill_model::run::IllegalEvent;
 use tidemill_model::{
     Action, Admission, AttemptReport, Dag, DagEvent, DagId, DagRecord, DagRun, DataInterval,
@@ -183,13 +183,10 @@ impl Kernel {
     }
 
     /// The next instant at which time alone makes something happen.
-    pub fn next_wake(&self) -> Option<Timestamp> {
+    pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         let tick = self.ticks.first().map(|(at, _)| *at);
         let timer = self.timers.first().map(|(at, _)| *at);
-        match (tick, timer) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [tick, timer, self.admission.next_wake(now)].into_iter().flatten().min()
     }
 
     // ---- inputs -------------------------------------------------------------------------------
@@ -208,12 +205,12 @@ impl Kernel {
     /// is already durable.
     pub fn run_version(
         &mut self,
-        dag: Arc<Dag>,
+        dag: &Arc<Dag>,
         request: &TriggerRequest,
         now: Timestamp,
     ) -> Result<RunId, CommandError> {
         let params = dag.params_of(&request.params)?;
-        self.bring(Arc::clone(&dag), now);
+        self.bring(Arc::clone(dag), now);
         Ok(self.create_manual(dag, request, params, now))
     }
 
@@ -228,6 +225,7 @@ impl Kernel {
 
     fn set_version(&mut self, dag: Arc<Dag>, served: bool, known: bool, now: Timestamp) {
         let (id, version) = (dag.id.clone(), dag.version.clone());
+        self.admission.deploy(&dag);
         let keys = dag.triggers.iter().map(|def| def.key.clone());
         let triggers = if served { keys.collect() } else { Vec::new() };
         self.dags.entry(id.clone()).or_default().dag = Some(dag);
@@ -278,12 +276,12 @@ impl Kernel {
         let entry = self.dags.get(id).ok_or_else(|| CommandError::UnknownDag(id.clone()))?;
         let dag = entry.dag.clone().ok_or_else(|| CommandError::NotDeployed(id.clone()))?;
         let params = dag.params_of(&request.params)?;
-        Ok(self.create_manual(dag, request, params, now))
+        Ok(self.create_manual(&dag, request, params, now))
     }
 
     fn create_manual(
         &mut self,
-        dag: Arc<Dag>,
+        dag: &Arc<Dag>,
         request: &TriggerRequest,
         params: Map<String, Value>,
         now: Timestamp,
@@ -312,7 +310,7 @@ impl Kernel {
     pub fn cancel(&mut self, id: &RunId, who: &str, now: Timestamp) -> Result<(), CommandError> {
         let run = self.runs.get(id).ok_or_else(|| CommandError::NotLive(id.clone()))?;
         if !run.head.cancel_requested {
-            let event = RunEvent::CancelRequested { who: who.to_owned(), at: now };
+            let event = RunEvent::CancelRequested { who: who.to_owned(), reason: None, at: now };
             self.record(id, event).map_err(|_| CommandError::NotLive(id.clone()))?;
         }
         Ok(())
@@ -425,9 +423,10 @@ impl Kernel {
                 break;
             }
             for event in started {
-                if let Event::Run(id, event) = event {
+                match event {
                     // Admission is the fold of the same events, so what it starts can start.
-                    let _ = self.record(&id, event);
+                    Event::Run(id, event) => _ = self.record(&id, event),
+                    Event::Dag(id, event) => self.record_dag(&id, event),
                 }
             }
         }
@@ -483,7 +482,7 @@ impl Kernel {
 
     fn create(
         &mut self,
-        dag: Arc<Dag>,
+        dag: &Arc<Dag>,
         trigger: Trigger,
         params: Map<String, Value>,
         interval: Option<DataInterval>,
@@ -493,14 +492,41 @@ impl Kernel {
         let id = RunId { dag: dag.id.clone(), number: entry.record.last_run + 1 };
         entry.record.created(id.number);
         let version: Version = dag.version.clone();
-        let event = RunEvent::Created { version, trigger, params, interval, at };
-        if let Ok(run) = DagRun::create(dag, id.clone(), &event) {
-            self.admission.apply(&run, &event);
-            self.runs.insert(id.clone(), run);
-            self.batch.events.push(Event::Run(id.clone(), event));
-            self.dirty.insert(id.clone());
+        let mut event = RunEvent::Created { version, trigger, params, interval, lane: None, at };
+        let Ok(mut run) = DagRun::create(Arc::clone(dag), id.clone(), &event) else { return id };
+        let own = if self.waits_for_its_own(&run) { Ok(None) } else { lane_of_start(&run) };
+        if let (RunEvent::Created { lane, .. }, Ok(own)) = (&mut event, &own) {
+            lane.clone_from(own);
+            run.head.lane.clone_from(own);
+        }
+        self.admission.apply(&run, &event);
+        let overlapped = self.admission.overlapped(&run);
+        self.runs.insert(id.clone(), run);
+        self.batch.events.push(Event::Run(id.clone(), event));
+        self.dirty.insert(id.clone());
+        for (other, reason) in overlapped {
+            let who = format!("DAG {}", id.dag);
+            let event = RunEvent::CancelRequested { who, reason: Some(reason), at };
+            // One that is about to end already stays as it is.
+            let _ = self.record(&other, event);
+        }
+        if let Err(error) = own {
+            self.fail_start(&id, dag, &error, at);
         }
         id
+    }
+
+    /// Whether one of the runs that wait for this one is of the same DAG: each would wait for the
+    /// other if they shared a limit.
+    fn waits_for_its_own(&self, run: &DagRun) -> bool {
+        let mut inner = Some(run);
+        while let Some(Trigger::Call { run: caller, .. }) = inner.map(|run| &run.head.trigger) {
+            if caller.dag == run.head.id.dag {
+                return true;
+            }
+            inner = self.runs.get(caller);
+        }
+        false
     }
 
     /// Applies an event to its run and to admission, and keeps it with its effects.
@@ -547,6 +573,7 @@ impl Kernel {
 
     fn record_dag(&mut self, id: &DagId, event: DagEvent) {
         self.dags.entry(id.clone()).or_default().record.apply(&event);
+        self.admission.apply_to_dag(id, &event);
         self.batch.events.push(Event::Dag(id.clone(), event));
     }
 

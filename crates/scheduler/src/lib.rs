@@ -22,7 +22,7 @@ pub mod versions;
 mod writer;
 
 pub use kernel::{Answer, Batch, CommandError, Kernel, Part, TriggerRequest};
-pub use live::{DagView, Live, PoolView, RunView};
+pub use live::{DagView, Live, RunView};
 pub use restore::Carry;
 pub use service::{Clock, Halted, Outlets, Refused, Scheduler, Settings, Started, Stats};
 pub use versions::{Resolver, Versions};

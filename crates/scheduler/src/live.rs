@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tidemill_model::admission::WaitReason;
+use tidemill_model::admission::{PoolState, Waits};
 use tidemill_model::run::{StoredItem, StoredRun};
 use tidemill_model::{
-    Action, Dag, DagId, DagRecord, DagRun, Event, Instance, PoolName, Position, RunEvent, RunHead,
-    RunId, RunState, TaskIx, TaskRun, TaskState, Timestamp, Trigger,
+    Action, Dag, DagId, DagRecord, DagRun, Event, Instance, Position, RunEvent, RunHead, RunId,
+    RunState, TaskIx, TaskRun, TaskState, Timestamp, Trigger,
 };
 use tidemill_store::{Record, RunQuery, RunSummary};
 
@@ -41,21 +41,6 @@ pub struct DagView {
     pub dag: Option<Arc<Dag>>,
     /// The next due instant.
     pub next: Option<Timestamp>,
-}
-
-/// A pool for readers.
-#[derive(Debug, Clone)]
-pub struct PoolView {
-    /// Its name.
-    pub name: PoolName,
-    /// Its slots; `None` when it is not configured.
-    pub slots: Option<u32>,
-    /// Slots in use.
-    pub used: u32,
-    /// Tasks that wait for one.
-    pub queued: usize,
-    /// Why they wait.
-    pub why: Option<WaitReason>,
 }
 
 #[derive(Debug)]
@@ -121,8 +106,7 @@ struct State {
     position: Position,
     runs: HashMap<RunId, LiveRun>,
     dags: BTreeMap<DagId, (DagView, Position)>,
-    pools: Vec<PoolView>,
-    why_runs: Option<WaitReason>,
+    waits: Waits,
 }
 
 /// The committed state. Cheap to share.
@@ -250,21 +234,9 @@ impl Live {
     }
 
     /// Publishes why things wait.
-    pub(crate) fn publish_waits(&self, kernel: &Kernel) {
-        let admission = kernel.admission();
-        let pools = admission
-            .pools()
-            .map(|(name, slots, used, queued)| PoolView {
-                name: name.clone(),
-                slots,
-                used,
-                queued,
-                why: admission.why_task(name),
-            })
-            .collect();
-        let mut state = self.write();
-        state.pools = pools;
-        state.why_runs = admission.why_run();
+    pub(crate) fn publish_waits(&self, kernel: &Kernel, now: Timestamp) {
+        let waits = kernel.admission().waits(now);
+        self.write().waits = waits;
     }
 
     /// A run that is held here.
@@ -359,8 +331,8 @@ impl Live {
     }
 
     /// The pools.
-    pub fn pools(&self) -> Vec<PoolView> {
-        self.read().pools.clone()
+    pub fn pools(&self) -> Vec<PoolState> {
+        self.read().waits.pools().to_vec()
     }
 
     /// Runs by state: queued, running.
@@ -429,7 +401,7 @@ fn summary_of(live: &LiveRun) -> RunSummary {
 /// Why a run's waiting tasks wait, in words.
 fn waits_of(state: &State, live: &LiveRun) -> Vec<(Option<TaskIx>, String)> {
     if live.head.state == RunState::Queued {
-        let why = state.why_runs.as_ref().map(ToString::to_string);
+        let why = state.waits.why_run(&live.head).map(|why| why.to_string());
         return vec![(None, why.unwrap_or_else(|| "it starts in the next step".to_owned()))];
     }
     let mut waits = Vec::new();
@@ -448,10 +420,10 @@ fn waits_of(state: &State, live: &LiveRun) -> Vec<(Option<TaskIx>, String)> {
                 }
             }
             TaskState::Queued => {
-                let pool = &live.dag.task(ix).pool;
-                match state.pools.iter().find(|p| p.name == *pool).and_then(|p| p.why.as_ref()) {
+                let task = live.dag.task(ix);
+                match state.waits.why_task(&live.head.id.dag, task) {
                     Some(why) => why.to_string(),
-                    None => format!("waits for its turn in pool `{pool}`"),
+                    None => format!("waits for its turn in pool `{}`", task.pool),
                 }
             }
             TaskState::UpForRetry => match task.retry_at {

@@ -196,6 +196,11 @@ impl Fold<'_> {
             Carry::Nothing => kernel.ignore_schedules(),
             Carry::ToEnd(_) => kernel.drain(),
         }
+        for (id, entry) in &kernel.dags {
+            for (task, pace) in &entry.record.paces {
+                kernel.admission.adopt_pace(id, task, pace);
+            }
+        }
         let mut positions = HashMap::new();
         let mut aside = Vec::new();
         for (id, (position, run)) in runs {

@@ -137,13 +137,13 @@ impl Shared {
     }
 
     /// Shows a restored state to readers.
-    fn show(&self, restored: &Restored, last: Position) {
+    fn show(&self, restored: &Restored, last: Position, now: Timestamp) {
         for run in restored.kernel.runs().chain(&restored.aside) {
             let position = restored.positions.get(&run.head.id).copied().unwrap_or(last);
             self.live.adopt(run, position);
         }
         self.live.adopt_dags(&restored.kernel, &restored.dag_positions, last);
-        self.live.publish_waits(&restored.kernel);
+        self.live.publish_waits(&restored.kernel, now);
     }
 }
 
@@ -176,7 +176,7 @@ impl Scheduler {
         let tail: Vec<Event> = recovered.tail.iter().map(|(_, event)| event.clone()).collect();
         let Settings { limits, pools, clock, carry, .. } = settings;
         let restored = restore(recovered, &StoredPast(&shared), limits, pools, &carry)?;
-        shared.show(&restored, last);
+        shared.show(&restored, last, clock.now());
         let Restored { kernel, notes, .. } = restored;
         let mut outlets = outlets(&shared.live);
         if !tail.is_empty() {
@@ -206,9 +206,9 @@ impl Scheduler {
         let (shared, _) = Shared::new(store, Arc::clone(&settings.resolver));
         let recovered = shared.store.recover()?;
         let last = recovered.last;
-        let Settings { limits, pools, carry, .. } = settings;
+        let Settings { limits, pools, carry, clock, .. } = settings;
         let restored = restore(recovered, &StoredPast(&shared), limits, pools, &carry)?;
-        shared.show(&restored, last);
+        shared.show(&restored, last, clock.now());
         let reason = "this home is only looked at; start a server with `tidemill serve`";
         shared.halted.send_replace(Some(Halted(reason.to_owned())));
         Ok(Self { shared })
@@ -256,7 +256,7 @@ impl Scheduler {
             for dag in others {
                 kernel.bring(dag, now);
             }
-            kernel.run_version(dag, &request, now)
+            kernel.run_version(&dag, &request, now)
         };
         Ok(self.call(call).await??)
     }

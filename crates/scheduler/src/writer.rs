@@ -74,7 +74,7 @@ impl Writer {
     /// Waits for inputs or for the time; `false` when nobody can send any.
     fn take(&self, inputs: &mut Vec<Input>) -> bool {
         let now = self.clock.now();
-        let wait = self.kernel.next_wake().map_or(WAKE_MAX, |at| at.since(now).min(WAKE_MAX));
+        let wait = self.kernel.next_wake(now).map_or(WAKE_MAX, |at| at.since(now).min(WAKE_MAX));
         match self.receiver.recv_timeout(wait) {
             Ok(input) => inputs.push(input),
             Err(RecvTimeoutError::Timeout) => return true,
@@ -100,7 +100,7 @@ impl Writer {
         }
         let changed = self.kernel.take_changed_dags();
         self.shared.live.publish_dags(&self.kernel, &changed);
-        self.shared.live.publish_waits(&self.kernel);
+        self.shared.live.publish_waits(&self.kernel, self.clock.now());
         // Whoever waits for the position finds all of the above.
         self.shared.position.send_if_modified(|position| {
             let moved = position.next() != self.next;

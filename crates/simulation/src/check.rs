@@ -1,5 +1,6 @@
 //! What must hold between two steps: the kernel is what is durable, and nothing is stuck.
 
+use tidemill_model::admission::PoolState;
 use tidemill_model::{
     Action, Admission, AttemptId, DagRun, Instance, RunState, TaskState, Timestamp, Trigger,
 };
@@ -33,18 +34,22 @@ fn admission_is_true(admission: &Admission, truth: &Truth) -> Rule {
     hold!(queued == count(RunState::Queued), "{queued} runs queue");
     hold!(running == count(RunState::Running), "{running} runs run");
     hold!(admission.running_attempts() as usize == truth.slots_taken(), "slots leak");
-    for (name, _, used, queue) in admission.pools() {
-        let tasks = |state| {
-            let is_there = |run: &DagRun, at: Instance| {
-                let in_pool = run.dag().task(at.task).pool == *name && !run.is_container(at);
-                in_pool && run.instance(at).is_some_and(|task| task.state == state)
-            };
-            let of_run =
-                |run: &DagRun| run.open_instances().filter(|at| is_there(run, *at)).count();
-            truth.unfinished().map(of_run).sum::<usize>()
+    for PoolState { name, used, queued, .. } in admission.waits(Timestamp::MIN).pools() {
+        let slots_of = |run: &DagRun, at: Instance, state| {
+            let task = run.dag().task(at.task);
+            let in_pool = task.pool == *name && !run.is_container(at);
+            let is_there = in_pool && run.instance(at).is_some_and(|task| task.state == state);
+            is_there.then_some(task.slots)
         };
-        hold!(used as usize == tasks(TaskState::Running), "pool {name}: {used} slots in use");
-        hold!(queue == tasks(TaskState::Queued), "pool {name}: {queue} tasks queue");
+        let tasks = |state| {
+            let of_run = move |run| {
+                DagRun::open_instances(run).filter_map(move |at| slots_of(run, at, state))
+            };
+            truth.unfinished().flat_map(of_run).collect::<Vec<u32>>()
+        };
+        let running: u32 = tasks(TaskState::Running).into_iter().sum();
+        hold!(*used == running, "pool {name}: {used} slots in use");
+        hold!(*queued == tasks(TaskState::Queued).len(), "pool {name}: {queued} tasks queue");
     }
     Ok(())
 }
@@ -60,7 +65,7 @@ pub(crate) fn nothing_is_stuck(
         waits_for_something(kernel, run, now, &under_way)
             .map_err(|what| format!("run {} is stuck: {what}", run.head.id))?;
     }
-    let wake = kernel.next_wake();
+    let wake = kernel.next_wake(now);
     hold!(
         wake.is_none_or(|wake| wake > now),
         "what was due at {wake:?} is not dealt with at {now}"
@@ -79,9 +84,9 @@ fn waits_for_something(
     now: Timestamp,
     under_way: &impl Fn(&AttemptId) -> bool,
 ) -> Rule {
-    let admission = kernel.admission();
+    let waits = kernel.admission().waits(now);
     if run.head.state == RunState::Queued {
-        hold!(admission.why_run().is_some(), "it queues, and may run");
+        hold!(waits.why_run(&run.head).is_some(), "it queues, and may run");
         return Ok(());
     }
     hold!(run.ready().next().is_none(), "a ready task is not settled");
@@ -97,7 +102,7 @@ fn waits_for_something(
         let name = run.dag().name_of(at);
         match task.state {
             TaskState::Queued => {
-                let why = admission.why_task(&run.dag().task(at.task).pool);
+                let why = waits.why_task(&run.head.id.dag, run.dag().task(at.task));
                 hold!(why.is_some(), "task {name} queues, and may run");
                 reasons += 1;
             }

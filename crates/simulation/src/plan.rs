@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use indexmap::IndexMap;
 use tidemill_model::dag::{
-    Approve, Call, DagHead, Edge, Group, Mapping, Task, Tolerance, TriggerDef, Wait,
+    Approve, Call, Concurrency, DagHead, Edge, Group, Mapping, Overlap, Rate, Task, Tolerance,
+    TriggerDef, Wait,
 };
 use tidemill_model::expr::Expr;
 use tidemill_model::retry::RetryPolicy;
@@ -78,18 +79,11 @@ pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) ->
     let start = draw.permille(300).then(|| traits.around.plus(later));
     let schedule = schedule.map(|timer| TriggerDef::by_clock(Timer { start, ..timer }));
     let head = DagHead {
-        id: name.parse().ok()?,
-        version: Version::of(format!("{name} {salt}").as_bytes()),
-        description: None,
-        owner: None,
-        tags: Vec::new(),
         timezone: zone,
         start,
         triggers: schedule.into_iter().collect(),
-        params: IndexMap::new(),
-        vars: IndexMap::new(),
-        folder: ".".into(),
-        forms: serde_json::Map::new(),
+        concurrency: any_concurrency(draw, traits),
+        ..DagHead::new(name.parse().ok()?, Version::of(format!("{name} {salt}").as_bytes()))
     };
     Dag::new(head, tasks).ok().map(Arc::new)
 }
@@ -177,6 +171,25 @@ fn any_task(draw: &mut Draw, name: &str, first: u64, place: u64) -> Option<Task>
             delay: Duration::from_secs(10),
             ..RetryPolicy::default()
         },
+        // Never more than the pool has, or it waits for ever.
+        slots: if pool == "default" && draw.permille(150) { 2 } else { 1 },
+        priority: if draw.permille(200) { draw.below(5) as i32 - 2 } else { 0 },
+        // By its name, so that all versions have the same.
+        rate: name.ends_with('3').then_some(Rate { limit: 2, per: Duration::from_secs(45) }),
         ..Task::new(name.parse().ok()?, pool.parse().ok()?, Action::Noop)
+    })
+}
+
+/// How many runs at once, of how many kinds. One that is left out, or gives way, ends otherwise when
+/// others take longer.
+fn any_concurrency(draw: &mut Draw, traits: Traits) -> Option<Concurrency> {
+    if !draw.permille(350) {
+        return None;
+    }
+    let overlaps = [Overlap::Queue, Overlap::Queue, Overlap::Skip, Overlap::Replace];
+    Some(Concurrency {
+        limit: 1 + draw.below(2) as u32,
+        overlap: if traits.timed { draw.pick(&overlaps)? } else { Overlap::Queue },
+        key: draw.permille(400).then(|| Expr::parse("run.number % 2").ok()).flatten(),
     })
 }

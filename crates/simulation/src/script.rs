@@ -73,7 +73,7 @@ fn script(world: &mut World, seed: u64) -> Rule {
         } else if let Some(id) = world.work.keys().next().cloned() {
             let outcome = outcome(world, seed, &id);
             world.report(&id, outcome)?;
-        } else if let Some(wake) = world.kernel.next_wake() {
+        } else if let Some(wake) = world.kernel.next_wake(world.now) {
             world.now = world.now.max(wake);
         } else {
             return if world.kernel.runs().next().is_none() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidemill_model::trigger_rule::{Upstreams, Verdict};
 use tidemill_model::{
     AttemptId, Dag, DagEvent, DagId, DagRecord, DagRun, Event, Instance, Limits, PoolName,
-    RunEvent, RunId, RunState, TaskState, Timestamp, Trigger, Version,
+    RunEvent, RunId, RunState, TaskName, TaskState, Timestamp, Trigger, Version,
 };
 
 use crate::{Rule, hold};
@@ -28,6 +28,8 @@ pub(crate) struct Truth {
     pub(crate) open: BTreeSet<AttemptId>,
     /// Ticks that fired in the commit under way, whose run is still missing.
     owed: BTreeMap<DagId, Trigger>,
+    /// When attempts of tasks with a rate began.
+    paced: BTreeMap<(DagId, TaskName), Vec<Timestamp>>,
     pub(crate) fired: u64,
     pub(crate) passed_over: u64,
 }
@@ -82,6 +84,17 @@ impl Truth {
             }
             DagEvent::Deployed { version, .. } => {
                 hold!(terms.versions.contains_key(version), "a version that nobody wrote");
+            }
+            DagEvent::Paced { task, at, .. } => {
+                let begun = self.paced.entry((id.clone(), task.clone())).or_default();
+                let version = record.version.as_ref().and_then(|v| terms.versions.get(v));
+                let task = version.and_then(|dag| Some(dag.task(dag.find(task.as_str())?)));
+                // All versions of a task have one rate in these stories.
+                if let Some(rate) = task.and_then(|task| task.rate) {
+                    begun.retain(|other| other <= at && other.plus(rate.per) > *at);
+                    hold!(begun.len() < rate.limit as usize, "{} began already", begun.len());
+                }
+                begun.push(*at);
             }
             DagEvent::Retired { .. } | DagEvent::Paused { .. } => {}
         }
@@ -150,7 +163,7 @@ impl Truth {
             hold!(map.open() <= may, "{} items are open, {may} may", map.open());
         }
         match event {
-            RunEvent::Started { .. } => self.check_runs(terms),
+            RunEvent::Started { .. } => self.check_runs(id, terms),
             RunEvent::AttemptStarted { .. } if is_container => Ok(()),
             RunEvent::AttemptGathers { task, attempt, .. } => {
                 hold!(self.open.insert(number(*task, *attempt)), "a task gathers twice");
@@ -173,12 +186,26 @@ impl Truth {
         }
     }
 
-    fn check_runs(&self, terms: &Terms<'_>) -> Rule {
+    fn check_runs(&self, id: &RunId, terms: &Terms<'_>) -> Rule {
         let own =
             self.runs.values().filter(|run| !matches!(run.head.trigger, Trigger::Call { .. }));
         let running = own.filter(|run| run.head.state == RunState::Running).count();
         let limit = terms.limits.running_runs_max;
         hold!(running <= limit as usize, "{running} runs are running, {limit} may");
+        let lane = self.runs.get(id).and_then(|run| run.head.lane.clone());
+        let in_lane = |run: &&DagRun| {
+            let head = &run.head;
+            head.state == RunState::Running && head.id.dag == id.dag && head.lane == lane
+        };
+        let running: Vec<&DagRun> = self.runs.values().filter(in_lane).collect();
+        // The limit may have been lowered meanwhile.
+        let limit_of = |dag: &Dag| dag.concurrency.as_ref().map_or(u32::MAX, |c| c.limit);
+        let record = self.dags.get(&id.dag).and_then(|record| record.version.as_ref());
+        let newest = record.and_then(|version| terms.versions.get(version));
+        let limits = running.iter().map(|run| limit_of(run.dag()));
+        let limit = limits.chain(newest.map(|dag| limit_of(dag))).max().unwrap_or(u32::MAX);
+        let is_one = lane.is_none() || running.len() <= limit as usize;
+        hold!(is_one, "{} runs of {lane:?} are running, {limit} may", running.len());
         Ok(())
     }
 
@@ -200,10 +227,14 @@ impl Truth {
         };
         let pool = pool_of(id, task);
         let holders = self.open.iter().filter(|open| self.holds_slot(open));
-        let used = holders.filter(|open| pool_of(&open.run, open.task) == pool).count();
+        let in_pool = holders.filter(|open| pool_of(&open.run, open.task) == pool);
+        let slots_of = |open: &AttemptId| {
+            self.runs.get(&open.run).map_or(0, |run| run.dag().task(open.task.task).slots)
+        };
+        let used: u32 = in_pool.map(slots_of).sum();
         let slots = terms.pools.iter().find(|(name, _)| Some(name) == pool.as_ref());
         let slots = slots.map_or(0, |(_, slots)| *slots);
-        hold!(used <= slots as usize, "{used} slots of {slots} are taken in pool {pool:?}");
+        hold!(used <= slots, "{used} slots of {slots} are taken in pool {pool:?}");
         Ok(())
     }
 }

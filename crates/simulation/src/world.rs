@@ -421,7 +421,7 @@ impl World {
                 Some(id) => self.report(&id, ReportOutcome::Succeeded(TaskResult::default()))?,
                 None => {
                     // An answer may have moved everything on.
-                    let wake = self.kernel.next_wake();
+                    let wake = self.kernel.next_wake(self.now);
                     self.now = self.now.max(wake.unwrap_or(self.now));
                 }
             }

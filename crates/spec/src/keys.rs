@@ -130,7 +130,7 @@ pub(crate) static TOP: &[Key] = &[
             "examples": [{"day": "${{ date(run.interval.start) }}", "regions": ["eu", "us"]}]})
         },
     ),
-    later(
+    now(
         "concurrency",
         "How many runs may be active at once, `1`, or more about it: `{limit: 1, overlap: skip}`.",
         || {
@@ -352,10 +352,13 @@ fn retry() -> Value {
         {"$ref": "#/$defs/retry"}, {"type": "integer", "minimum": 0, "maximum": RETRIES_MAX}]})
 }
 
-/// Whether a key of a DAG file is kept in its canonical form: those that no code runs yet, and those
-/// whose form is more than what is run of it.
-pub(crate) fn keeps_its_form(name: &str) -> bool {
-    ["end", "triggers"].contains(&name) || is_later(TOP, name)
+/// Keys of DAGs and tasks that are read from their canonical form.
+const READ_FROM_FORM: [&str; 6] = ["end", "triggers", "concurrency", "slots", "priority", "rate"];
+
+/// Whether a key is kept in its canonical form: those that no code runs yet, and those that are read
+/// from it.
+pub(crate) fn keeps_its_form(table: &[Key], name: &str) -> bool {
+    READ_FROM_FORM.contains(&name) || is_later(table, name)
 }
 
 /// Whether a key is in a table, and this version cannot run it.

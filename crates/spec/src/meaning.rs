@@ -82,7 +82,7 @@ fn task_meaning(dag: &Dag, task: &Task) -> Value {
         put("cache", json!({"for": written_duration(*max_age), "key": key.as_ref().map(source)}));
     }
     put("outputs", task.outputs.iter().map(|(name, o)| (name.to_string(), output(o))).collect());
-    for (key, value) in &task.later {
+    for (key, value) in &task.forms {
         put(key, value.clone());
     }
     Value::Object(form)

@@ -14,6 +14,7 @@ mod action;
 mod calls;
 mod command;
 mod exprs;
+mod forms;
 mod groups;
 mod habits;
 mod known;
@@ -114,6 +115,7 @@ pub(crate) fn dag(
     resolver.trigger_of_schedule();
     let forms = resolver.forms_of_dag();
     let triggers = std::mem::take(&mut resolver.triggers);
+    forms::hand_down(&mut tasks);
     groups::hoist(&spec, &mut uses);
     for (task, uses) in tasks.iter_mut().zip(&uses) {
         task.upstream = uses.upstream();
@@ -133,6 +135,7 @@ pub(crate) fn dag(
         timezone,
         start,
         triggers,
+        concurrency: forms::concurrency(&forms),
         params,
         vars,
         folder: folder.to_owned(),

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use tidemill_executor::logs::{self, Stream, log_path};
+use tidemill_model::admission::PoolState;
 use tidemill_model::run::StoredItem;
 use tidemill_model::words::counted;
 use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskIx, Timestamp, Version};
@@ -518,8 +519,8 @@ fn metrics(node: &Node) -> Vec<Metric> {
     let bounds = COMMIT_BUCKETS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
     let buckets = bounds.zip(stats.commit_buckets.iter().map(|n| n.load(Relaxed))).collect();
     let pools = node.scheduler.live().pools();
-    let by_pool = |of: fn(&tidemill_scheduler::PoolView) -> f64| {
-        let label = |pool: &tidemill_scheduler::PoolView| vec![("pool", pool.name.to_string())];
+    let by_pool = |of: fn(&PoolState) -> f64| {
+        let label = |pool: &PoolState| vec![("pool", pool.name.to_string())];
         Samples::Gauge(pools.iter().map(|pool| (label(pool), of(pool))).collect())
     };
     vec![

@@ -13,6 +13,10 @@ pub(crate) struct Run {
     #[serde(default)]
     pub(crate) params: Map<String, Value>,
     pub(crate) trigger: Value,
+    /// Why its end was asked for, where a rule of its DAG did.
+    pub(crate) reason: Option<String>,
+    /// Why it waits, if it does.
+    pub(crate) waits_for: Option<String>,
     pub(crate) created_at: Timestamped,
     pub(crate) started_at: Option<Timestamped>,
     pub(crate) finished_at: Option<Timestamped>,

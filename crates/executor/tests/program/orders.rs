@@ -122,18 +122,10 @@ impl Job {
             .collect();
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("an instant");
         let head = DagHead {
-            id: "shop".parse().expect("a name"),
-            version: Version::of(b"shop"),
-            description: None,
-            owner: None,
-            tags: Vec::new(),
             timezone: "UTC".parse().expect("a zone"),
-            start: None,
-            triggers: Vec::new(),
             params,
-            vars: IndexMap::new(),
             folder: folder.to_owned(),
-            forms: serde_json::Map::new(),
+            ..DagHead::new("shop".parse().expect("a name"), Version::of(b"shop"))
         };
         let scope = Map::from_iter([("params".to_owned(), Value::Object(self.params.clone()))]);
         Arc::new(AttemptOrder {

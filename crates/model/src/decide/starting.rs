@@ -5,7 +5,12 @@ use serde_json::{Map, Value, json};
 use crate::dag::{Dag, TriggerDef};
 use crate::event::Trigger;
 use crate::expr::Scope;
+use crate::id::Instance;
+use crate::run::DagRun;
 use crate::table::{FailureKind, TaskError};
+use crate::template::as_text;
+
+use super::scope_from;
 
 /// The names below `trigger.` that expressions may read. Those that do not belong to what started a
 /// run are null.
@@ -27,6 +32,18 @@ pub fn trigger_value(trigger: &Trigger) -> Value {
         }
     }
     value.into()
+}
+
+/// What a run has in common with those that share its limit, where its DAG has one.
+pub fn lane_of_start(run: &DagRun) -> Result<Option<String>, TaskError> {
+    let Some(concurrency) = &run.dag().concurrency else { return Ok(None) };
+    let Some(key) = &concurrency.key else { return Ok(Some(String::new())) };
+    let scope = scope_from(run, Instance::default(), None, &key.references());
+    let value = key.eval(&scope).map_err(|error| {
+        TaskError::new(FailureKind::Misconfigured, error.to_string())
+            .at(Some("`concurrency.key`".to_owned()))
+    })?;
+    Ok(Some(as_text(&value)))
 }
 
 /// The params of the run that starts now, those that the trigger does not give aside; nothing where

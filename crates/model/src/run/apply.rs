@@ -35,9 +35,12 @@ impl DagRun {
                 self.head.started_at = Some(*at);
                 self.look_again_at_all();
             }
-            (Queued | Running, RunEvent::CancelRequested { .. }) => {
+            (Queued | Running, RunEvent::CancelRequested { reason, .. }) => {
                 // Asked again it changes nothing, and is no error: two people may ask.
                 self.head.cancel_requested = true;
+                if self.head.reason.is_none() {
+                    self.head.reason.clone_from(reason);
+                }
                 self.stir_all();
             }
             // Only a cancelled run ends without having begun.

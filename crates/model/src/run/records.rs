@@ -29,8 +29,15 @@ pub struct RunHead {
     pub params: Map<String, Value>,
     /// What its data are about.
     pub interval: Option<DataInterval>,
+    /// What it has in common with the runs that share the limit of its DAG's `concurrency`: the text
+    /// of the key, empty where there is none. Nothing for a run without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
     /// Somebody asked to end it.
     pub cancel_requested: bool,
+    /// Why it was ended, where that was not just asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When it was called for.
     pub created_at: Timestamp,
     /// When its current generation was admitted.

@@ -60,7 +60,8 @@ fn a_full_pool_holds_up_nobody_else() {
     let dags = [pool_dag("a", &["narrow", "gone"]), pool_dag("b", &["default", "default"])];
     let runs = queued(&mut admission, &dags);
     assert_eq!(started(&admission, &runs), ["b.2/t0"]);
-    let why = |name: &str| admission.why_task(&name.parse().unwrap()).map(|why| why.to_string());
+    let waits = admission.waits(at(60));
+    let why = |name: &str| waits.why_pool(&name.parse().unwrap(), 1).map(|why| why.to_string());
     assert_eq!(why("narrow").as_deref(), Some("all 0 slots of pool `narrow` are taken"));
     assert_eq!(why("gone").as_deref(), Some("there is no pool `gone`; add it to pools.yaml"));
     assert_eq!(why("default"), None);
@@ -113,10 +114,13 @@ fn runs_begin_in_order_within_the_limit() {
         admission.apply(run, &event);
     }
     assert_eq!(started(&admission, &runs), [""; 0]);
-    assert_eq!(admission.why_run(), Some(WaitReason::RunLimit { limit: 2 }));
+    assert_eq!(
+        admission.waits(at(60)).why_run(&runs[0].head),
+        Some(WaitReason::RunLimit { limit: 2 })
+    );
     // Cancelled while it waits: it leaves the queue, not a slot.
     for event in [
-        RunEvent::CancelRequested { who: "ada".to_owned(), at: at(61) },
+        RunEvent::CancelRequested { who: "ada".to_owned(), reason: None, at: at(61) },
         RunEvent::TaskCancelled { task: TaskIx(0).into(), at: at(61) },
         RunEvent::Finished { state: RunState::Cancelled, at: at(61) },
     ] {

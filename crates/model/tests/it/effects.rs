@@ -33,7 +33,7 @@ fn effects_follow_from_events() {
     for event in [
         RunEvent::TaskQueued { task, at: at(1) },
         RunEvent::AttemptStarted { task, attempt: 1, map: None, until: None, at: at(1) },
-        RunEvent::CancelRequested { who: "ada".to_owned(), at: at(2) },
+        RunEvent::CancelRequested { who: "ada".to_owned(), reason: None, at: at(2) },
         RunEvent::AttemptCancelled { task, attempt: 1, at: at(3) },
         RunEvent::Finished { state: RunState::Cancelled, at: at(3) },
     ] {

@@ -47,6 +47,7 @@ fn run_events() -> Vec<RunEvent> {
         trigger,
         params: json!({"region": "eu"}).as_object().unwrap().clone(),
         interval,
+        lane: None,
         at,
     };
     let called = || "refunds.4".parse().unwrap();
@@ -84,7 +85,7 @@ fn run_events() -> Vec<RunEvent> {
         RunEvent::AttemptSkipped { task, attempt, reason: reason(), at },
         RunEvent::AttemptCancelled { task, attempt, at },
         RunEvent::AttemptLost { task, attempt, cause: LostCause::Shutdown, again: true, at },
-        RunEvent::CancelRequested { who: "ada".to_owned(), at },
+        RunEvent::CancelRequested { who: "ada".to_owned(), reason: None, at },
         RunEvent::Finished { state: RunState::Succeeded, at },
         RunEvent::Reopened { tasks: vec![TaskIx(3)], version: version.clone(), at },
         RunEvent::AttemptFailed { task, attempt, error: asked, retry_at: Some(tick), at },

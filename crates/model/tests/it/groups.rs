@@ -385,7 +385,7 @@ fn tables_of_items_are_put_together_and_a_crash_repeats_that_alone() {
 fn a_cancelled_run_begins_no_further_items() {
     let mut run = run_of("m*9/2~0; g*9/1~0: x & y < x; z < m, g");
     start(&mut run, "m[0]", 3);
-    let event = RunEvent::CancelRequested { who: "ada".into(), at: at(4) };
+    let event = RunEvent::CancelRequested { who: "ada".into(), reason: None, at: at(4) };
     run.apply(&event).unwrap();
     settle(&mut run, at(4));
     let expected = "m=running m[0]=running m[1]=cancelled m[2]=none g=cancelled z=cancelled";

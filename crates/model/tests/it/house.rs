@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use indexmap::IndexMap;
 use serde_json::Map;
 use tidemill_model::dag::{DagHead, Edge, Task};
 use tidemill_model::expr::Expr;
@@ -67,20 +66,7 @@ impl Sketch {
 
 /// A DAG's parts besides its tasks.
 pub(crate) fn head(name: &str, canonical: &[u8]) -> DagHead {
-    DagHead {
-        id: name.parse().unwrap(),
-        version: Version::of(canonical),
-        description: None,
-        owner: None,
-        tags: Vec::new(),
-        timezone: chrono_tz::UTC,
-        start: None,
-        triggers: Vec::new(),
-        params: IndexMap::new(),
-        vars: IndexMap::new(),
-        folder: ".".into(),
-        forms: serde_json::Map::new(),
-    }
+    DagHead::new(name.parse().unwrap(), Version::of(canonical))
 }
 
 /// A DAG from sketches.
@@ -123,6 +109,7 @@ pub(crate) fn created(dag: &Dag, second: i64) -> RunEvent {
         trigger: Trigger::Manual { who: "test".to_owned() },
         params: Map::new(),
         interval: None,
+        lane: None,
         at: at(second),
     }
 }

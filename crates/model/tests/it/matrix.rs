@@ -66,7 +66,7 @@ fn run_events(version: &Version) -> Vec<(&'static str, RunEvent)> {
     vec![
         ("created", created(&dag("a"), 100)),
         ("started", RunEvent::Started { at }),
-        ("cancel_requested", RunEvent::CancelRequested { who: "ada".to_owned(), at }),
+        ("cancel_requested", RunEvent::CancelRequested { who: "ada".to_owned(), reason: None, at }),
         ("finished", RunEvent::Finished { state: RunState::Succeeded, at }),
         ("reopened", reopened(version.clone())),
         ("reopened, by another version", reopened(Version::of(b"another"))),

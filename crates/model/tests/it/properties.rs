@@ -272,7 +272,8 @@ impl World {
             .map(|run| run.head.id.clone())
             .collect();
         if let Some(id) = open.get(pick % open.len().max(1)) {
-            let event = RunEvent::CancelRequested { who: "ada".to_owned(), at: self.now() };
+            let event =
+                RunEvent::CancelRequested { who: "ada".to_owned(), reason: None, at: self.now() };
             self.record(id, &event);
         }
     }
@@ -397,7 +398,8 @@ fn restored(run: &DagRun, mut items: Vec<StoredItem>) -> DagRun {
 
 /// Pools in use, and what counts over all of them.
 fn figures(admission: &Admission) -> (Vec<String>, u32, u32, usize) {
-    let pools = admission.pools().filter(|(_, _, used, queued)| *used > 0 || *queued > 0);
+    let waits = admission.waits(Timestamp::MIN);
+    let pools = waits.pools().iter().filter(|pool| pool.used > 0 || pool.queued > 0);
     (
         pools.map(|pool| format!("{pool:?}")).collect(),
         admission.running_attempts(),

@@ -156,7 +156,7 @@ fn cancelling_ends_what_does_not_run_and_waits_for_what_does() {
         at: at(1),
     })
     .unwrap();
-    let cancel = RunEvent::CancelRequested { who: "ada".to_owned(), at: at(2) };
+    let cancel = RunEvent::CancelRequested { who: "ada".to_owned(), reason: None, at: at(2) };
     run.apply(&cancel).unwrap();
     let ended: Vec<AttemptId> = effects(&run, &cancel)
         .into_iter()
@@ -193,11 +193,15 @@ fn cancelling_ends_what_does_not_run_and_waits_for_what_does() {
 #[test]
 fn a_queued_run_is_cancelled_without_beginning() {
     let mut run = run_of(&dag("a; b < a"), 1);
-    run.apply(&RunEvent::CancelRequested { who: "ada".to_owned(), at: at(2) }).unwrap();
+    run.apply(&RunEvent::CancelRequested { who: "ada".to_owned(), reason: None, at: at(2) })
+        .unwrap();
     settle(&mut run, at(3));
     assert_eq!((run.head.state, run.head.started_at), (RunState::Cancelled, None));
     assert_eq!(states(&run), "a=cancelled b=cancelled");
-    assert!(run.apply(&RunEvent::CancelRequested { who: "bob".to_owned(), at: at(4) }).is_err());
+    assert!(
+        run.apply(&RunEvent::CancelRequested { who: "bob".to_owned(), reason: None, at: at(4) })
+            .is_err()
+    );
 }
 
 #[test]

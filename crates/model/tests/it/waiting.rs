@@ -143,7 +143,7 @@ fn a_cancelled_run_waits_for_nobody_but_the_runs_it_called() {
             run.apply(&event).unwrap();
             assert!(run.apply(&event).is_err(), "it calls once");
         }
-        let event = RunEvent::CancelRequested { who: "ada".to_owned(), at: at(4) };
+        let event = RunEvent::CancelRequested { who: "ada".to_owned(), reason: None, at: at(4) };
         run.apply(&event).unwrap();
         assert!(effects(&run, &event).is_empty());
         settle(&mut run, at(4));

@@ -49,7 +49,11 @@ impl Kernel {
         for (id, since) in std::mem::take(&mut self.unwanted) {
             let is_open = |run: &DagRun| !run.head.state.is_final() && !run.head.cancel_requested;
             if self.runs.get(&id).is_some_and(is_open) {
-                let event = RunEvent::CancelRequested { who: "its caller".to_owned(), at: since };
+                let event = RunEvent::CancelRequested {
+                    who: "its caller".to_owned(),
+                    reason: None,
+                    at: since,
+                };
                 moved |= self.record(&id, event).is_ok();
             }
         }
@@ -81,7 +85,7 @@ impl Kernel {
                 let interval = run.head.interval;
                 let (run, task) = (id.clone(), at);
                 let trigger = Trigger::Call { run, task, attempt, depth };
-                let run = self.create(callee, trigger, params, interval, now);
+                let run = self.create(&callee, trigger, params, interval, now);
                 RunEvent::AttemptCalled { task: at, attempt, run, at: now }
             }
             Err(error) => settle_failure(run, at, error, now),

@@ -78,14 +78,14 @@ impl Kernel {
             Ok(params) => (params, None),
             Err(error) => (dag.params_by_default(), Some(error)),
         };
-        let run = self.create(Arc::clone(dag), trigger, params, interval, now);
+        let run = self.create(dag, trigger, params, interval, now);
         if let Some(error) = error {
             self.fail_start(&run, dag, &error, now);
         }
     }
 
     /// Fails a run that cannot begin, where everybody sees it.
-    fn fail_start(&mut self, run: &RunId, dag: &Dag, error: &TaskError, now: Timestamp) {
+    pub(super) fn fail_start(&mut self, run: &RunId, dag: &Dag, error: &TaskError, now: Timestamp) {
         for (at, task) in (0..).map(TaskIx).zip(dag.tasks()) {
             if task.upstream.is_empty() && task.group.is_none() {
                 let event = RunEvent::TaskFailed { task: at.into(), error: error.clone(), at: now };

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use indexmap::IndexMap;
 use serde_json::Map;
 use tidemill_model::dag::{DagHead, Edge, Task, TriggerDef};
 use tidemill_model::retry::RetryPolicy;
@@ -63,18 +62,12 @@ pub(crate) fn dag(name: &str, text: &str, schedule: Option<&str>, retries: u32) 
         .collect();
     let zone = chrono_tz::Europe::Zurich;
     let head = DagHead {
-        id: name.parse().unwrap(),
-        version: Version::of(format!("{name} {text} {schedule:?} {retries}").as_bytes()),
-        description: None,
-        owner: None,
-        tags: Vec::new(),
         timezone: zone,
-        start: None,
         triggers: schedule.into_iter().map(|line| trigger(line, zone)).collect(),
-        params: IndexMap::new(),
-        vars: IndexMap::new(),
-        folder: ".".into(),
-        forms: serde_json::Map::new(),
+        ..DagHead::new(
+            name.parse().unwrap(),
+            Version::of(format!("{name} {text} {schedule:?} {retries}").as_bytes()),
+        )
     };
     Arc::new(Dag::new(head, tasks).unwrap())
 }

@@ -1,7 +1,9 @@
 //! The scheduler with a store in memory and an executor that answers as the test says.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at a surprise")]
 
+mod admission;
 mod crash;
+mod desk;
 mod house;
 mod runs;
 mod schedules;

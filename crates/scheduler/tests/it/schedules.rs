@@ -1,7 +1,6 @@
 //! Triggers by the clock: what is due after a start, a pause, an edit; and what a trigger says of
 //! its runs.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +11,11 @@ use tidemill_model::dag::{DagHead, Param, ParamKind, Task, TriggerDef};
 use tidemill_model::schedule::{CAUGHT_UP_MAX, Catchup, Clock, Every, Schedule, Timer};
 use tidemill_model::template::Template;
 use tidemill_model::{
-    Action, Dag, DagId, Event, Limits, Position, RunEvent, RunId, RunState, TaskState, Timestamp,
-    Trigger, Version,
+    Action, Dag, DagId, DagRun, Event, RunEvent, RunId, RunState, TaskState, Timestamp, Trigger,
+    Version,
 };
-use tidemill_scheduler::restore::{Past, restore};
-use tidemill_scheduler::{Carry, Kernel};
-use tidemill_store::{Recovered, StoreError, StoredRunAt};
+
+use crate::desk::Desk;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -42,19 +40,11 @@ fn dag_of(triggers: Vec<TriggerDef>) -> Arc<Dag> {
         allowed: vec![json!("eu"), json!("us"), json!("2026-03-02T11:00:00Z")],
         description: None,
     };
+    let version = Version::of(format!("{triggers:?}").as_bytes());
     let head = DagHead {
-        id: "d".parse().unwrap(),
-        version: Version::of(format!("{triggers:?}").as_bytes()),
-        description: None,
-        owner: None,
-        tags: Vec::new(),
-        timezone: Tz::UTC,
-        start: None,
         triggers,
         params: IndexMap::from([("region".parse().unwrap(), region)]),
-        vars: IndexMap::new(),
-        folder: ".".into(),
-        forms: serde_json::Map::new(),
+        ..DagHead::new(id(), version)
     };
     let task = Task::new("a".parse().unwrap(), "default".parse().unwrap(), Action::Noop);
     Arc::new(Dag::new(head, vec![task]).unwrap())
@@ -70,79 +60,51 @@ fn telling(timer: Timer, params: &Value, when: Option<&str>) -> TriggerDef {
     TriggerDef { params, when, ..TriggerDef::by_clock(timer) }
 }
 
-#[derive(Default)]
-struct Library(HashMap<Version, Arc<Dag>>);
-
-impl Past for Library {
-    fn dag(&self, version: &Version) -> Option<Arc<Dag>> {
-        self.0.get(version).cloned()
-    }
-
-    fn run(&self, _: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
-        Ok(None)
-    }
+/// The ticks of the runs that the last inputs made.
+fn ticks(made: &[Event]) -> Vec<String> {
+    let tick = |event: &Event| match event {
+        Event::Run(_, RunEvent::Created { trigger: Trigger::Schedule { tick, .. }, .. }) => {
+            Some(tick.to_utc().format("%H:%M").to_string())
+        }
+        _ => None,
+    };
+    made.iter().filter_map(tick).collect()
 }
 
-/// A kernel whose commits are kept, at an instant.
-struct Desk {
-    kernel: Kernel,
-    events: Vec<Event>,
-    library: Library,
-}
+/// A kernel with one DAG, by the times of a day.
+struct Day(Desk);
 
-impl Desk {
+impl Day {
     fn new() -> Self {
-        let kernel = Kernel::new(Limits::default(), []);
-        Self { kernel, events: Vec::new(), library: Library::default() }
+        Self(Desk::new([]))
     }
 
-    /// The ticks of the runs that the last inputs made, each with how late it is.
     fn step(&mut self, now: &str) -> Vec<String> {
-        let now = at(now);
-        self.kernel.wake(now);
-        self.kernel.settle(now);
-        let made = self.kernel.take_batch().events;
-        self.events.extend(made.iter().cloned());
-        let tick = |event: &Event| match event {
-            Event::Run(_, RunEvent::Created { trigger: Trigger::Schedule { tick, .. }, .. }) => {
-                Some(tick.to_utc().format("%H:%M").to_string())
-            }
-            _ => None,
-        };
-        made.iter().filter_map(tick).collect()
+        ticks(&self.0.step(at(now)))
     }
 
     fn deploy(&mut self, dag: &Arc<Dag>, now: &str) -> Vec<String> {
-        self.library.0.insert(dag.version.clone(), Arc::clone(dag));
-        self.kernel.deploy(Arc::clone(dag), at(now));
-        self.step(now)
+        ticks(&self.0.deploy(dag, at(now)))
     }
 
     fn pause(&mut self, paused: bool, now: &str) -> Vec<String> {
-        self.kernel.pause(&id(), paused, "ada", at(now)).unwrap();
+        self.0.kernel.pause(&id(), paused, "ada", at(now)).unwrap();
         self.step(now)
     }
 
     /// Ends, and begins again from what was committed.
     fn restart(&mut self, dag: &Arc<Dag>, now: &str) -> Vec<String> {
-        let tail: Vec<_> = (1..).map(Position).zip(self.events.iter().cloned()).collect();
-        let last = Position(tail.len() as u64);
-        let (dags, unfinished, notes) = (Vec::new(), Vec::new(), Vec::new());
-        let recovered = Recovered { dags, unfinished, tail, last, notes };
-        let carry = Carry::Everything;
-        let back = restore(recovered, &self.library, Limits::default(), [], &carry).unwrap();
-        assert!(back.notes.is_empty(), "{:?}", back.notes);
-        self.kernel = back.kernel;
+        self.0.restart(at(now));
         self.deploy(dag, now)
     }
 
     fn next(&self) -> String {
-        let next = self.kernel.dags()[&id()].next;
+        let next = self.0.kernel.dags()[&id()].next;
         next.map_or("never".to_owned(), |at| at.to_utc().format("%H:%M").to_string())
     }
 
-    fn run(&self, number: u64) -> &tidemill_model::DagRun {
-        self.kernel.run(&RunId { dag: id(), number }).unwrap()
+    fn run(&self, number: u64) -> &DagRun {
+        self.0.kernel.run(&RunId { dag: id(), number }).unwrap()
     }
 }
 
@@ -161,7 +123,7 @@ fn what_was_missed_is_made_up_for_the_same_way_whatever_the_reason() {
     for (catchup, expected) in missed {
         let dag = timed([catching("0 * * * *", catchup)]);
         let begun = || {
-            let mut desk = Desk::new();
+            let mut desk = Day::new();
             assert_eq!(desk.deploy(&dag, "09:30"), [""; 0]);
             assert_eq!(desk.step("10:00"), ["10:00"]);
             desk
@@ -185,7 +147,7 @@ fn what_was_missed_is_made_up_for_the_same_way_whatever_the_reason() {
         assert_eq!(desk.step("14:35"), [""; 0]);
         // The file was gone for a while.
         let mut desk = begun();
-        desk.kernel.retire(&id(), at("10:30"));
+        desk.0.kernel.retire(&id(), at("10:30"));
         assert_eq!(desk.step("14:29"), [""; 0]);
         assert_eq!(desk.deploy(&dag, "14:30"), expected, "{catchup:?}, a file that came back");
     }
@@ -197,9 +159,9 @@ fn what_was_missed_is_made_up_for_the_same_way_whatever_the_reason() {
 fn a_tick_that_has_just_passed_is_run() {
     let dag = timed([cron("0 3 * * *")]);
     for (now, expected) in [("03:05", &["03:00"][..]), ("05:24", &["03:00"]), ("12:05", &[])] {
-        assert_eq!(Desk::new().deploy(&dag, now), expected, "deployed at {now}");
+        assert_eq!(Day::new().deploy(&dag, now), expected, "deployed at {now}");
     }
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     desk.deploy(&dag, "02:00");
     assert_eq!(desk.restart(&dag, "03:05"), ["03:00"]);
     // Once: not again by another start.
@@ -211,14 +173,14 @@ fn a_tick_that_has_just_passed_is_run() {
 #[test]
 fn the_first_tick_can_be_missed_and_made_up_for() {
     let dag = timed([catching("0 3 * * *", Catchup::Latest)]);
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     assert_eq!(desk.deploy(&dag, "01:00"), [""; 0]);
     assert_eq!(desk.restart(&dag, "12:00"), ["03:00"]);
     // What had passed before it was deployed is nobody's miss.
-    assert_eq!(Desk::new().deploy(&dag, "12:00"), [""; 0]);
+    assert_eq!(Day::new().deploy(&dag, "12:00"), [""; 0]);
     // A single instant survives a restart, and is consumed once.
     let once = || timed([Timer::new(Clock::At(at("11:00")), Tz::UTC)]);
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     desk.deploy(&once(), "10:00");
     assert_eq!(desk.restart(&once(), "10:30"), [""; 0]);
     assert_eq!(desk.step("11:00"), ["11:00"]);
@@ -228,12 +190,12 @@ fn the_first_tick_can_be_missed_and_made_up_for() {
 #[test]
 fn catching_up_has_a_window_and_an_end() {
     let dag = timed([Timer { window: Some(2 * HOUR), ..catching("0 * * * *", Catchup::All) }]);
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     desk.deploy(&dag, "08:30");
     assert_eq!(desk.restart(&dag, "14:30"), ["13:00", "14:00"]);
     // Every minute of 30 days: the newest, and no more.
     let dag = timed([catching("* * * * *", Catchup::All)]);
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     desk.deploy(&dag, "2026-02-01T00:00:30Z");
     let made = desk.restart(&dag, "2026-03-02T12:00:30Z");
     assert_eq!((made.len(), made.last().map(String::as_str)), (CAUGHT_UP_MAX, Some("12:00")));
@@ -242,7 +204,7 @@ fn catching_up_has_a_window_and_an_end() {
 #[test]
 fn a_schedule_that_was_changed_repeats_nothing() {
     // Hourly until noon, then daily at noon.
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     desk.deploy(&timed([cron("0 * * * *")]), "11:30");
     assert_eq!(desk.step("12:00"), ["12:00"]);
     assert_eq!(desk.deploy(&timed([cron("0 12 * * *")]), "12:01"), [""; 0]);
@@ -261,13 +223,13 @@ fn several_triggers_are_one_schedule() {
         catching("30 * * * *", Catchup::All),
         catching("0 11 * * *", Catchup::All),
     ]);
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     desk.deploy(&dag, "09:45");
     assert_eq!(desk.restart(&dag, "11:45"), ["10:00", "10:30", "11:00", "11:30"]);
     // For other params it is another run.
     let eu = telling(cron("0 * * * *"), &Value::Null, None);
     let us = telling(cron("0 11 * * *"), &json!({"region": "us"}), None);
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     desk.deploy(&dag_of(vec![eu, us]), "10:45");
     assert_eq!(desk.step("11:00"), ["11:00", "11:00"]);
     let region = |number| desk.run(number).head.params["region"].clone();
@@ -278,7 +240,7 @@ fn several_triggers_are_one_schedule() {
 #[test]
 fn jitter_moves_the_beginning_and_not_the_tick() {
     let dag = timed([Timer { offset: Duration::from_mins(20), ..cron("0 * * * *") }]);
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     // The tick of ten has passed, its run has not begun.
     assert_eq!(desk.deploy(&dag, "10:10"), [""; 0]);
     assert_eq!(desk.next(), "10:20");
@@ -298,7 +260,7 @@ fn a_trigger_says_which_runs_start_and_with_what() {
         &json!({"region": "${{ trigger.tick }}"}),
         Some("trigger.by == 'schedule' && params.region.contains('T11')"),
     );
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     desk.deploy(&dag_of(vec![with_tick]), "10:30");
     assert_eq!(desk.step("11:00"), ["11:00"]);
     assert_eq!(desk.run(1).head.params["region"], json!("2026-03-02T11:00:00Z"));
@@ -313,13 +275,13 @@ fn a_trigger_says_which_runs_start_and_with_what() {
     assert_eq!(error.place.as_deref(), Some("`params` of trigger `every 1h`"));
     // Nothing starts where `when` says so, and that is dealt with.
     let never = telling(every(), &Value::Null, Some("trigger.tick.contains('T13')"));
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     desk.deploy(&dag_of(vec![never]), "10:30");
     assert_eq!(desk.step("12:00"), [""; 0]);
     assert_eq!(desk.step("13:00"), ["13:00"]);
     // What cannot be said of it fails, too.
     let wrong = telling(every(), &Value::Null, Some("trigger.rows > 3"));
-    let mut desk = Desk::new();
+    let mut desk = Day::new();
     desk.deploy(&dag_of(vec![wrong]), "10:30");
     desk.step("11:00");
     let error = desk.run(1).tasks()[0].error.as_ref().unwrap();
@@ -329,11 +291,11 @@ fn a_trigger_says_which_runs_start_and_with_what() {
 #[test]
 fn one_that_is_not_served_fires_nothing() {
     let dag = timed([catching("0 * * * *", Catchup::All)]);
-    let mut desk = Desk::new();
-    desk.kernel.bring(Arc::clone(&dag), at("09:30"));
+    let mut desk = Day::new();
+    desk.0.kernel.bring(Arc::clone(&dag), at("09:30"));
     assert_eq!((desk.step("12:00"), desk.next()), (vec![], "never".to_owned()));
     // Deployed while it stands still, it is owed what comes from then on.
-    desk.kernel.pause(&id(), true, "ada", at("12:00")).unwrap();
+    desk.0.kernel.pause(&id(), true, "ada", at("12:00")).unwrap();
     assert_eq!(desk.deploy(&dag, "12:01"), [""; 0]);
     assert_eq!(desk.pause(false, "14:30"), ["13:00", "14:00"]);
 }

@@ -40,6 +40,8 @@ struct Body {
     state: State,
     live: bool,
     cancel_requested: bool,
+    /// Why it was cancelled, where that is known.
+    reason: Option<String>,
     why: String,
     created: When,
     finished: Option<When>,
@@ -114,6 +116,7 @@ async fn body(app: &App, run: &RunDetail) -> Body {
         state: head.state.into(),
         live: !head.state.is_final(),
         cancel_requested: head.cancel_requested,
+        reason: head.reason.clone(),
         why: why(head),
         created: When::new(head.created_at, now),
         finished: head.finished_at.map(|at| When::new(at, now)),

@@ -74,6 +74,7 @@ fn add_run(fake: &mut Fake, dag: &Arc<Dag>, at: Timestamp) {
         trigger: Trigger::Manual { who: "browser".to_owned() },
         params: serde_json::Map::new(),
         interval: None,
+        lane: None,
         at,
     };
     let mut run = DagRun::create(Arc::clone(dag), id.clone(), &event).expect("a run");

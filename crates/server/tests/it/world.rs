@@ -109,18 +109,8 @@ fn daily(line: &str) -> TriggerDef {
 /// The head of a DAG, with nothing but its name.
 pub(crate) fn head(id: &str) -> DagHead {
     DagHead {
-        id: id.parse().expect("a name"),
-        version: Version::of(id.as_bytes()),
-        description: None,
-        owner: None,
-        tags: Vec::new(),
-        timezone: Tz::UTC,
-        start: None,
-        triggers: Vec::new(),
-        params: IndexMap::new(),
-        vars: IndexMap::new(),
         folder: "dags".into(),
-        forms: serde_json::Map::new(),
+        ..DagHead::new(id.parse().expect("a name"), Version::of(id.as_bytes()))
     }
 }
 
@@ -257,7 +247,9 @@ fn run(dag: &Arc<Dag>, plan: &Plan, texts: &Texts) -> RunDetail {
             trigger,
             params,
             interval: "2026-11-23/2026-11-24".parse().ok(),
+            lane: None,
             cancel_requested: false,
+            reason: None,
             created_at: plan.created,
             started_at: Some(start),
             finished_at: done.then(|| end.unwrap_or_else(|| seconds(start, last))),

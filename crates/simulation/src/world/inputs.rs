@@ -42,7 +42,7 @@ impl World {
         let minutes = |n: u64| Duration::from_mins(n);
         self.now = match self.draw.below(20) {
             0..8 => self.now.plus(Duration::from_millis(self.draw.below(30_000))),
-            8..14 => self.kernel.next_wake().map_or(self.now, |wake| wake.max(self.now)),
+            8..14 => self.kernel.next_wake(self.now).map_or(self.now, |wake| wake.max(self.now)),
             14..17 => self.now.plus(minutes(self.draw.below(30))),
             17 | 18 => self.now.plus(minutes(self.draw.below(360))),
             // A clock that is set back.

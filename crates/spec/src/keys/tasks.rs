@@ -229,17 +229,17 @@ pub(crate) static MODIFIERS: &[Key] = &[
     now("for_each", FOR_EACH, for_each),
     now("max_parallel", MAX_PARALLEL, max_parallel),
     now("tolerate", TOLERATE, tolerate),
-    later(
+    now(
         "slots",
         "How many slots of the pool it takes.",
         || json!({"type": "integer", "minimum": 1, "maximum": SLOTS_MAX, "default": 1}),
     ),
-    later(
+    now(
         "priority",
         "Who gets a free slot first: the task with the greater number.",
         || json!({"type": "integer", "format": "int32", "default": 0}),
     ),
-    later(
+    now(
         "rate",
         "How many of its attempts may start in a span: `{limit: 10, per: 1m}`.",
         || json!({"$ref": "#/$defs/rate", "examples": [{"limit": 10, "per": "1m"}]}),

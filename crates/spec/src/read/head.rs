@@ -87,7 +87,7 @@ pub(crate) fn read<'n>(
             .unwrap_or_default(),
         vars: find("vars").map_or(&[], |entry| value::entries("`vars`", entry, report)),
         tasks: Vec::new(),
-        later: entries.iter().filter(|entry| keys::keeps_its_form(&entry.key)).collect(),
+        later: entries.iter().filter(|entry| keys::keeps_its_form(keys::TOP, &entry.key)).collect(),
         handlers: Vec::new(),
     }
 }

@@ -56,14 +56,14 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
     }
 
     /// Those of a task, which may be a member of a group.
-    pub(crate) fn later_of_task(
+    pub(crate) fn forms_of_task(
         &mut self,
         task: &'c TaskSpec<'n>,
         group: Option<&str>,
         uses: &mut Uses,
     ) -> Map<String, Value> {
         let mut later = Map::new();
-        for entry in task.entries.iter().filter(|entry| is_later(task, &entry.key)) {
+        for entry in task.entries.iter().filter(|entry| keeps_its_form(task, &entry.key)) {
             let value = match entry.key.as_str() {
                 key if handlers::KEYS.contains(&key) => entry.node.to_json(),
                 _ => self.later(MODIFIERS, entry, uses),
@@ -273,10 +273,10 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
 /// The most parts of the name of a dataset: those of a table of a member of a group.
 const DATASET_PARTS_MAX: usize = 4;
 
-/// Whether a key of a task is one that no code runs: a group's own `finally` is run.
-fn is_later(task: &TaskSpec<'_>, key: &str) -> bool {
+/// Whether a key of a task is kept in its canonical form: a group's own `finally` is not.
+fn keeps_its_form(task: &TaskSpec<'_>, key: &str) -> bool {
     let is_group = task.entries.iter().any(|entry| entry.key == "tasks");
-    keys::is_later(MODIFIERS, key) && !(is_group && key == "finally")
+    keys::keeps_its_form(MODIFIERS, key) && !(is_group && key == "finally")
 }
 
 /// A value with each text in its one form.

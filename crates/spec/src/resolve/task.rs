@@ -29,7 +29,8 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
         let mapping = self.mapping(task, &mut uses);
         self.item = self.item_of(at);
         let mut resolved = self.resolved(task, group, mapping, &mut uses);
-        resolved.later = self.later_of_task(task, group, &mut uses);
+        resolved.forms = self.forms_of_task(task, group, &mut uses);
+        super::forms::read_task(&mut resolved);
         self.item = None;
         self.names.enter(None);
         (resolved, uses)
@@ -78,7 +79,10 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
             group: task.group.map(|group| TaskIx(group as u32)),
             mapping,
             is_finally: task.is_finally,
-            later: Map::new(),
+            slots: 1,
+            priority: 0,
+            rate: None,
+            forms: Map::new(),
         }
     }
 

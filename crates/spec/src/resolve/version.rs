@@ -86,7 +86,8 @@ fn handler_form(handler: &Value) -> Value {
     keys.into_iter().map(|key| (key.clone(), long(key, &fields[key]))).collect::<Map<_, _>>().into()
 }
 
-/// Keys that no code runs yet, where there are any.
+/// Keys that are kept in their canonical form, where there are any. (They stood for what comes later
+/// once; the word stays, so that versions do.)
 fn later_form(later: &Map<String, Value>) -> Option<Value> {
     let mut keys: Vec<&String> = later.keys().collect();
     keys.sort_unstable();
@@ -136,7 +137,7 @@ fn task_form(task: &Task, tasks: &[Task]) -> Value {
         let Mapping { list, tolerate, .. } = mapping;
         form["for_each"] = json!([list, mapping.at_once(), tolerance_form(tolerate)]);
     }
-    if let Some(later) = later_form(&task.later) {
+    if let Some(later) = later_form(&task.forms) {
         form["later"] = later;
     }
     form

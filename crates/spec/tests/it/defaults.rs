@@ -80,7 +80,7 @@ fn which_failures_are_tried_again_may_be_said_for_the_folder() {
     let dag = "tasks:\n  a: {run: [x]}\n  b: {noop: , retry: {when: false}}\n";
     let good = load(&defaults("error.kind == 'x'"), dag).dag.expect("a DAG");
     let when =
-        |at: usize| good.tasks()[at].later["retry.when"].as_str().unwrap_or_default().to_owned();
+        |at: usize| good.tasks()[at].forms["retry.when"].as_str().unwrap_or_default().to_owned();
     assert_eq!((when(0), when(1)), ("error.kind == 'x'".to_owned(), "false".to_owned()));
     let found = found(&defaults("error =="), "tasks:\n  a: {run: [x]}\n");
     assert_eq!(found[0], format!("dags/_defaults.yaml:{later}"));

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use tidemill_model::dag::{DagHead, Edge, Mapping, Tolerance};
 use tidemill_model::event::MapPlan;
 use tidemill_model::expr::Expr;
@@ -21,20 +20,8 @@ use crate::store::{Commit, DagSource, Record, RunSummary};
 pub fn chain(id: &str, tasks: usize) -> Arc<Dag> {
     let id: DagId = ok(id.parse(), "a DAG name");
     let text = format!("{id} {tasks}");
-    let head = DagHead {
-        version: Version::of(text.as_bytes()),
-        id,
-        description: None,
-        owner: None,
-        tags: Vec::new(),
-        timezone: chrono_tz::UTC,
-        start: None,
-        triggers: Vec::new(),
-        params: IndexMap::new(),
-        vars: IndexMap::new(),
-        folder: PathBuf::from("."),
-        forms: serde_json::Map::new(),
-    };
+    let head =
+        DagHead { folder: PathBuf::from("."), ..DagHead::new(id, Version::of(text.as_bytes())) };
     let task = |i: usize| {
         let name = ok(format!("t{i}").parse(), "a task name");
         let upstream = i.checked_sub(1).map(|up| Edge { task: TaskIx(up as u32), why: Vec::new() });
@@ -103,6 +90,7 @@ impl Script {
             trigger: Trigger::Manual { who: "conformance".to_owned() },
             params: serde_json::Map::new(),
             interval: None,
+            lane: None,
             at: Timestamp::from_micros(created_at),
         };
         let id = RunId { dag: dag.id.clone(), number };

@@ -142,6 +142,12 @@ fn print_run(run: &Run, served: bool) {
     } else {
         println!("{}", verdict(run));
     }
+    if let Some(reason) = &run.reason {
+        println!("cancelled by {reason}");
+    }
+    if let Some(why) = run.waits_for.as_deref().filter(|_| !run.state.is_final()) {
+        println!("waits: {why}");
+    }
     println!("created {}", run.created_at.0.to_seconds_text());
     for (name, value) in &run.params {
         println!("param {name} = {value}");

@@ -87,6 +87,7 @@ impl Values {
             trigger: Trigger::Manual { who: "plan".to_owned() },
             params: params.clone(),
             interval,
+            lane: None,
             at,
         };
         let run = DagRun::create(Arc::clone(dag), id.clone(), &created).ok();

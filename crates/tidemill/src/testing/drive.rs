@@ -115,7 +115,7 @@ impl<'g> Drive<'g> {
             who: WHO.to_owned(),
             part: tidemill_scheduler::Part::default(),
         };
-        let run = self.kernel.run_version(Arc::clone(&self.dag), &request, self.now);
+        let run = self.kernel.run_version(&self.dag, &request, self.now);
         let run = run.map_err(|error| error.to_string())?;
         let end = self.now.plus(HORIZON);
         loop {
@@ -147,7 +147,7 @@ impl<'g> Drive<'g> {
             return Ok(());
         }
         let of_stub = self.due.first_key_value().map(|((at, _), _)| *at);
-        let next = [of_stub, self.kernel.next_wake()].into_iter().flatten().min();
+        let next = [of_stub, self.kernel.next_wake(self.now)].into_iter().flatten().min();
         let Some(next) = next.filter(|next| *next <= end) else {
             return Err(self.stuck(run));
         };
