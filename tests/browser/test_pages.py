@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from conftest import PAGES
+from tidemill import eventually
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -89,3 +90,25 @@ def test_the_keyboard_is_enough(open_page):
     page.keyboard.press("g")
     page.keyboard.press("d")
     page.wait_for_url("**/dags")
+
+
+def test_what_failed_goes_again_from_the_page(open_page, site):
+    """The button says first what goes again, and the page follows the run."""
+    (site.home.dags / "mends.yaml").write_text(
+        "tasks:\n  fine: {run: [echo, fine]}\n  breaks: {run: '[ -e mended ]'}\n"
+        "  then: {run: [echo, then], depends_on: [breaks]}\n")
+    eventually("the DAG", lambda: site.ask("POST", "/api/v1/dags/mends/runs", {})[0] == 201)
+    eventually("its end", lambda: site.run("mends.1")["state"] == "failed")
+    (site.home.dags / "mended").touch()
+    page = open_page().go("/runs/mends.1")
+    said = []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.accept()))
+    page.get_by_role("button", name="Run failed tasks again").click()
+    expect(page.locator("h1")).to_contain_text("succeeded", ignore_case=True, timeout=30_000)
+    assert said == ["Run again: breaks, then.\n\nResults stay of: fine."]
+    assert site.run("mends.1")["generation"] == 2
+    page.goto(page.url + "/tasks/then")
+    page.get_by_role("button", name="Run again from here").click()
+    # The browser's question is answered while we wait inside of it.
+    eventually("it went again", lambda: page.wait_for_timeout(100) or site.run("mends.1")["generation"] == 3)
+    expect(page.get_by_role("button", name="Run again from here")).to_be_visible(timeout=30_000)

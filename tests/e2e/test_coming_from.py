@@ -115,7 +115,7 @@ def test_what_is_said_to_be_reserved_is(page):
             assert f"| `{key}` | {of} |" in tables, f"`{key}` of {of} is not reserved"
 
 
-@pytest.mark.parametrize("word", ["rerun", "backfill", "clear"])
+@pytest.mark.parametrize("word", ["backfill", "clear"])
 def test_what_is_said_to_be_missing_is(home, word):
     assert "unrecognized" in home.call(word, code=2).err
 

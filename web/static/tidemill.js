@@ -93,29 +93,49 @@ async function follow(element) {
 
 // Orders -------------------------------------------------------------------------------------
 
-async function post(url, body, then, button) {
-  if (button) button.disabled = true;
+const send = (url, body) => fetch(url, {
+  method: "POST",
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(body),
+});
+
+// What came of an order; nothing if it was refused, which is then told.
+async function order(url, body) {
   try {
-    const answer = await fetch(url, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-    });
+    const answer = await send(url, body);
     const data = await answer.json().catch(() => ({}));
-    if (!answer.ok) {
-      toast([data.detail ?? `The server answered ${answer.status}.`, data.help].filter(Boolean).join(" – "));
-    } else if (then === "run") {
-      location.assign(data.url);
-      return;
-    } else {
-      location.reload();
-      return;
-    }
+    if (answer.ok) return data;
+    toast([data.detail ?? `The server answered ${answer.status}.`, data.help].filter(Boolean).join(" – "));
   } catch {
     toast("The server does not answer.");
   }
-  if (button) button.disabled = false;
 }
+
+async function post(url, body, then, button) {
+  if (button) button.disabled = true;
+  const data = await order(url, body);
+  if (data && then === "run") location.assign(data.url);
+  else if (data) location.reload();
+  else if (button) button.disabled = false;
+}
+
+// What would go again is asked first, and told.
+async function rerun(url, what, button) {
+  const plan = await order(url, { ...what, preview: true });
+  if (!plan) return;
+  const named = (names) => names.length > 8 ? `${names.slice(0, 8).join(", ")} and ${names.length - 8} more` : names.join(", ");
+  const parts = [`Run again: ${named(plan.again)}.`];
+  if (plan.loads.length) parts.push(`These write to another system: ${named(plan.loads)}.`);
+  if (plan.kept.length) parts.push(`Results stay of: ${named(plan.kept)}.`);
+  if (window.confirm(parts.join("\n\n"))) post(url, what, "reload", button);
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-rerun]");
+  if (!button) return;
+  const { rerun: url, tasks, from } = button.dataset;
+  rerun(url, from ? { from } : { tasks }, button);
+});
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest?.("[data-post]");

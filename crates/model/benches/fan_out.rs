@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use indexmap::IndexMap;
 use serde_json::Map;
 use tidemill_model::dag::{DagHead, Edge, Task};
 use tidemill_model::{

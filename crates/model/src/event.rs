@@ -275,6 +275,9 @@ pub enum RunEvent {
         tasks: Vec<TaskIx>,
         /// The version of the new generation.
         version: Version,
+        /// Who asked for it, as far as is known.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        who: String,
         /// When.
         at: Timestamp,
     },

@@ -98,6 +98,30 @@ pub enum CommandError {
         /// The task.
         task: String,
     },
+    /// The run has not ended, so nothing of it goes again.
+    #[error("run {0} has not ended yet; cancel it first, or wait for its end")]
+    NotEnded(RunId),
+    /// Nothing of the run failed.
+    #[error("nothing failed in run {0}; to run it again all the same, choose all of it or a task")]
+    NothingFailed(RunId),
+    /// The version that it would go on with cannot run.
+    #[error("run {run} cannot go again: {why}")]
+    NoVersion {
+        /// The run.
+        run: RunId,
+        /// Why.
+        why: String,
+    },
+    /// The version has no such task.
+    #[error("DAG `{dag}` has no task `{task}` in this version; it has {known}")]
+    NoTask {
+        /// The DAG.
+        dag: DagId,
+        /// What was named.
+        task: String,
+        /// What could be.
+        known: String,
+    },
     /// No such run among those that are not finished.
     #[error("run {0} is not there, or is already finished")]
     NotLive(RunId),
@@ -304,6 +328,37 @@ impl Kernel {
         }
         self.batch.small_tables.extend(small_tables.iter().cloned());
         id
+    }
+
+    /// Runs tasks of a run that has ended again, with a version of its DAG whose text is durable.
+    /// `run` is as it was at its end.
+    pub fn rerun(
+        &mut self,
+        mut run: DagRun,
+        dag: &Arc<Dag>,
+        tasks: &BTreeSet<TaskIx>,
+        who: &str,
+        now: Timestamp,
+    ) -> Result<(), CommandError> {
+        let id = run.head.id.clone();
+        let is_live = self.runs.get(&id).is_some_and(|run| !run.head.state.is_final());
+        if is_live || !run.head.state.is_final() {
+            return Err(CommandError::NotEnded(id));
+        }
+        let (tasks, version) = (tasks.iter().copied().collect(), dag.version.clone());
+        let event = RunEvent::Reopened { tasks, version, who: who.to_owned(), at: now };
+        let opened = if run.head.version == dag.version {
+            run.apply(&event)
+        } else {
+            run.reopen(Arc::clone(dag), &event)
+        };
+        opened
+            .map_err(|error| CommandError::NoVersion { run: id.clone(), why: error.to_string() })?;
+        self.admission.apply(&run, &event);
+        self.runs.insert(id.clone(), run);
+        self.batch.events.push(Event::Run(id.clone(), event));
+        self.dirty.insert(id);
+        Ok(())
     }
 
     /// Asks to end a run.

@@ -75,6 +75,11 @@ impl LiveRun {
 
     /// Takes in what an event changed.
     fn follow(&mut self, run: &DagRun, event: &RunEvent, position: Position) {
+        if let RunEvent::Reopened { .. } = event {
+            // Perhaps with another version, and with other items.
+            *self = Self::of(run, position);
+            return;
+        }
         self.position = position;
         let Some(at) = event.task() else { return };
         let dag = Arc::clone(run.dag());

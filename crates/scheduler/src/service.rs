@@ -319,7 +319,7 @@ impl Scheduler {
         answer.await.map_err(|_| self.why_halted())
     }
 
-    fn call_blocking<T: Send + 'static>(
+    pub(crate) fn call_blocking<T: Send + 'static>(
         &self,
         command: impl FnOnce(&mut Kernel, Timestamp) -> T + Send + 'static,
     ) -> Result<T, Halted> {

@@ -69,6 +69,10 @@ pub trait Backend: Send + Sync + 'static {
     /// What is wrong with what is kept. Nothing is changed.
     async fn doctor(&self) -> Result<Value, ApiError>;
 
+    /// Runs tasks of a run that has ended again, or says which those would be. One that has not ended,
+    /// or where nothing is to do, is a `Conflict`, a task that is not there `Invalid`.
+    async fn rerun(&self, request: RerunRequest) -> Result<Rerun, ApiError>;
+
     /// Asks to end a run. A finished one is a `Conflict`.
     async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError>;
 
@@ -158,6 +162,51 @@ pub struct RunDetail {
     pub tasks: Vec<TaskRun>,
     /// Why each waiting task waits, and with `None` why the run itself does, in words.
     pub waits: Vec<(Option<TaskIx>, String)>,
+}
+
+/// Somebody wants a run that has ended to go again.
+#[derive(Debug, Clone)]
+pub struct RerunRequest {
+    /// The run.
+    pub run: RunId,
+    /// What of it.
+    pub what: Again,
+    /// With the version that the DAG has now, in place of its own.
+    pub latest: bool,
+    /// Nothing is done: the answer says what would be.
+    pub preview: bool,
+    /// Who asks, as far as is known.
+    pub who: String,
+}
+
+/// What of a run goes again, with all that comes after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    /// What failed, could not run or was cancelled.
+    Failed,
+    /// A task.
+    From(String),
+    /// Everything.
+    All,
+}
+
+/// What goes again.
+#[derive(Debug, Clone, Serialize)]
+pub struct Rerun {
+    /// The run.
+    pub id: RunId,
+    /// Whether it has been started; otherwise this is a preview.
+    pub started: bool,
+    /// Its generation from now on.
+    pub generation: u32,
+    /// The version that it goes on with.
+    pub version: Version,
+    /// The tasks that go again, in the order of the DAG.
+    pub again: Vec<String>,
+    /// Those whose results stay.
+    pub kept: Vec<String>,
+    /// Those among the tasks that go again which write to another system.
+    pub loads: Vec<String>,
 }
 
 /// Asks for a run.

@@ -49,7 +49,7 @@ pub static SHAPES: &[Shape] = &[
             ("number", "counts the DAG's runs from 1"),
             ("state", "`queued`, `running`, `succeeded`, `failed` or `cancelled`"),
             ("version", "the version of the DAG that it began with"),
-            ("generation", "1, and one more for each rerun; this version makes none"),
+            ("generation", "1, and one more for each time that it went again"),
             (
                 "trigger",
                 "`{by: schedule, tick, trigger}`, `{by: manual, who}` or `{by: call, run}`",
@@ -278,6 +278,29 @@ pub static ROUTES: &[RouteDoc] = &[
             ("finished", "whether it has ended; if not, ask again"),
         ]),
         errors: &[NotFound],
+    },
+    RouteDoc {
+        route: "POST /api/v1/runs/{run}/rerun",
+        about: "Runs tasks of a run that has ended again, and all that comes after them: a new generation of the same run. What does not go again keeps its results.",
+        takes: &[
+            (
+                "tasks",
+                "`failed`, which is also the default: what failed, could not run or was cancelled; or `all`",
+            ),
+            ("from", "a task, in place of `tasks`"),
+            ("latest", "true: with the version that the DAG has now, in place of its own"),
+            ("preview", "true: nothing is done, the answer says what would be"),
+        ],
+        gives: Gives::Fields(&[
+            ("id", "the run"),
+            ("started", "whether it goes; false for a preview"),
+            ("generation", "its generation from now on"),
+            ("version", "the version that it goes on with"),
+            ("again", "the tasks that go again, in the order of the DAG"),
+            ("kept", "those whose results stay"),
+            ("loads", "those that go again and write to another system"),
+        ]),
+        errors: &[NotFound, Conflict, Invalid],
     },
     RouteDoc {
         route: "POST /api/v1/runs/{run}/cancel",

@@ -144,6 +144,11 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  tidemill logs orders.17 load\n  \
         tidemill logs orders.17 load --attempt 1\n  tidemill logs orders.17 load --follow")]
     Logs(Logs),
+    /// Run tasks of a run that has ended again, and all that comes after them. The others keep their
+    /// results.
+    #[command(after_help = "Examples:\n  tidemill rerun orders.17\n  \
+        tidemill rerun orders.17 --from load --latest --dry-run")]
+    Rerun(Rerun),
     /// End a run: its running tasks are stopped, the others do not start.
     #[command(after_help = "Example:\n  tidemill cancel orders.17")]
     Cancel(Cancel),
@@ -464,6 +469,34 @@ pub(crate) struct Logs {
     /// Print the bytes as the command wrote them, without times.
     #[arg(long)]
     pub(crate) raw: bool,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct Rerun {
+    /// The run, for example `orders.17`.
+    pub(crate) run: RunId,
+    /// What failed, could not run or was cancelled; the default.
+    #[arg(long, conflicts_with_all = ["from", "all"])]
+    pub(crate) failed: bool,
+    /// This task.
+    #[arg(long, value_name = "TASK", conflicts_with = "all")]
+    pub(crate) from: Option<String>,
+    /// Everything.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// With the version that the DAG has now, in place of that of the run.
+    #[arg(long)]
+    pub(crate) latest: bool,
+    /// Do nothing, and say what would go again.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Wait until the run has ended. Ctrl-C leaves it, and a server goes on with it.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Print JSON: what goes again, as in the API.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -28,7 +28,9 @@ pub(crate) fn refused(error: Refused) -> ApiError {
         Refused::Command(error @ CommandError::UnknownDag(_)) => {
             ApiError::not_found(error.to_string())
         }
-        Refused::Command(error @ CommandError::Param(_)) => ApiError::invalid(error.to_string()),
+        Refused::Command(error @ (CommandError::Param(_) | CommandError::NoTask { .. })) => {
+            ApiError::invalid(error.to_string())
+        }
         Refused::Command(error) => ApiError::new(ErrorCode::Conflict, error.to_string()),
         Refused::Halted(error) => ApiError::new(ErrorCode::Unavailable, error.to_string()),
         Refused::Store(error) => stored(error),

@@ -347,6 +347,7 @@ impl DagRun {
         self.head.state = RunState::Queued;
         self.head.generation += 1;
         self.head.cancel_requested = false;
+        self.head.reason = None;
         self.head.started_at = None;
         self.head.finished_at = None;
         let dag = Arc::clone(&self.dag);

@@ -138,6 +138,7 @@ fn a_rerun_waits_at_its_place_and_takes_slots_again() {
     let event = RunEvent::Reopened {
         tasks: vec![TaskIx(0)],
         version: run.dag().version.clone(),
+        who: String::new(),
         at: at(5_000),
     };
     run.apply(&event).unwrap();

@@ -87,7 +87,12 @@ fn run_events() -> Vec<RunEvent> {
         RunEvent::AttemptLost { task, attempt, cause: LostCause::Shutdown, again: true, at },
         RunEvent::CancelRequested { who: "ada".to_owned(), reason: None, at },
         RunEvent::Finished { state: RunState::Succeeded, at },
-        RunEvent::Reopened { tasks: vec![TaskIx(3)], version: version.clone(), at },
+        RunEvent::Reopened {
+            tasks: vec![TaskIx(3)],
+            version: version.clone(),
+            who: "ada".to_owned(),
+            at,
+        },
         RunEvent::AttemptFailed { task, attempt, error: asked, retry_at: Some(tick), at },
         RunEvent::AttemptStarted { task, attempt, map: plan(100, 5), until: None, at },
         RunEvent::AttemptStarted { task, attempt, map: plan(1, 0), until: None, at },
@@ -100,6 +105,7 @@ fn run_events() -> Vec<RunEvent> {
         answered(false),
         created(Trigger::Call { run: called(), task: item, attempt, depth: 1 }, None),
         RunEvent::TaskGiven { task, result: Box::default(), reason: reason(), at },
+        RunEvent::CancelRequested { who: "DAG a".to_owned(), reason: Some(reason()), at },
     ]
 }
 
@@ -111,6 +117,7 @@ fn events() -> Vec<Event> {
         DagEvent::Retired { at },
         DagEvent::Ticked { trigger: key(), tick: at, fired: true, at },
         DagEvent::Paused { paused: true, who: "ada".to_owned(), at },
+        DagEvent::Paced { task: "load".parse().unwrap(), part_us: 1_000_000, at },
     ];
     run_events()
         .into_iter()

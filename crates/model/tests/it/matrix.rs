@@ -62,7 +62,8 @@ fn started_map(attempt: u32) -> RunEvent {
 /// Every event about the run itself.
 fn run_events(version: &Version) -> Vec<(&'static str, RunEvent)> {
     let at = at(100);
-    let reopened = |version| RunEvent::Reopened { tasks: vec![TASK.task], version, at };
+    let reopened =
+        |version| RunEvent::Reopened { tasks: vec![TASK.task], version, who: String::new(), at };
     vec![
         ("created", created(&dag("a"), 100)),
         ("started", RunEvent::Started { at }),
@@ -439,6 +440,7 @@ fn an_event_about_an_unknown_task_is_refused() {
         let event = RunEvent::Reopened {
             tasks: vec![TaskIx(1)],
             version: run.dag().version.clone(),
+            who: String::new(),
             at: at(100),
         };
         let run = run_in(RunState::Failed, false, TaskState::Failed);

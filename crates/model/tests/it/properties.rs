@@ -304,6 +304,7 @@ impl World {
         let event = RunEvent::Reopened {
             tasks: chosen.into_iter().collect(),
             version: dag.version.clone(),
+            who: String::new(),
             at: self.now(),
         };
         self.record(&id, &event);

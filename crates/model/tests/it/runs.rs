@@ -222,7 +222,12 @@ fn a_rerun_opens_a_generation_and_keeps_the_past() {
         "failed: a=succeeded b=failed c=upstream_failed",
     );
     let version = run.dag().version.clone();
-    let event = RunEvent::Reopened { tasks: vec![TaskIx(1), TaskIx(2)], version, at: at(9_000) };
+    let event = RunEvent::Reopened {
+        tasks: vec![TaskIx(1), TaskIx(2)],
+        version,
+        who: String::new(),
+        at: at(9_000),
+    };
     run.apply(&event).unwrap();
     assert_eq!((run.head.generation, run.head.state), (2, RunState::Queued));
     assert_eq!(states(&run), "a=succeeded b=pending c=pending");
@@ -242,8 +247,12 @@ fn a_rerun_opens_a_generation_and_keeps_the_past() {
 fn a_rerun_by_another_version_keeps_tasks_by_name() {
     let mut run = check("a; b < a", 0, "a=ok b=fail", "failed: a=succeeded b=failed");
     let next = dag("new; a; b < a, new");
-    let event =
-        RunEvent::Reopened { tasks: vec![TaskIx(2)], version: next.version.clone(), at: at(9_000) };
+    let event = RunEvent::Reopened {
+        tasks: vec![TaskIx(2)],
+        version: next.version.clone(),
+        who: String::new(),
+        at: at(9_000),
+    };
     assert!(run.apply(&event).is_err(), "the definition is missing");
     let mut other = run.clone();
     assert!(other.reopen(dag("x"), &event).is_err(), "the definition is another one");

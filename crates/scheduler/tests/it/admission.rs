@@ -38,6 +38,7 @@ fn dag(name: &str, concurrency: Option<Concurrency>, tasks: Vec<Task>) -> Arc<Da
     Arc::new(Dag::new(head, tasks).unwrap())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the head of a DAG has it")]
 fn at_once(limit: u32, overlap: Overlap) -> Option<Concurrency> {
     Some(Concurrency { limit, overlap, key: None })
 }

@@ -45,6 +45,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/runs", ViewRuns, runs::list)
         .get("/api/v1/runs/{run}", ViewRuns, runs::show)
         .get("/api/v1/runs/{run}/wait", ViewRuns, runs::wait)
+        .post("/api/v1/runs/{run}/rerun", TriggerRuns, runs::rerun)
         .post("/api/v1/runs/{run}/cancel", CancelRuns, runs::cancel)
         .post("/api/v1/runs/{run}/tasks/{task}/answer", Approve, questions::answer)
         .get("/api/v1/runs/{run}/tasks/{task}/items", ViewRuns, items::list)

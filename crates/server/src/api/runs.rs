@@ -16,7 +16,9 @@ use tidemill_store::RunQuery;
 use super::view::{Page, Run, RunWithTasks};
 use super::{idempotency, limit_of};
 use crate::app::App;
-use crate::backend::{PartRequest, RunDetail, RunFileRequest, TriggerRequest};
+use crate::backend::{
+    Again, PartRequest, Rerun, RerunRequest, RunDetail, RunFileRequest, TriggerRequest,
+};
 use crate::cursor;
 use crate::error::{ApiError, ErrorCode};
 use crate::extract::{Body, Nothing, Path, Query};
@@ -168,6 +170,44 @@ pub(super) async fn run_file(
     let request = RunFileRequest { path, params, interval, who, part };
     let run = app.keys.once(key, content, app.backend.run_file(request)).await?;
     Ok(created(&run))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RerunBody {
+    tasks: Option<Tasks>,
+    from: Option<String>,
+    #[serde(default)]
+    latest: bool,
+    #[serde(default)]
+    preview: bool,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Tasks {
+    Failed,
+    All,
+}
+
+pub(super) async fn rerun(
+    State(app): State<App>,
+    Path(id): Path<RunId>,
+    caller: Caller,
+    Body(body): Body<RerunBody>,
+) -> Result<Json<Rerun>, ApiError> {
+    let RerunBody { tasks, from, latest, preview } = body;
+    let what = match (tasks, from) {
+        (Some(_), Some(_)) => {
+            let detail = "`tasks` and `from` say two things";
+            return Err(ApiError::invalid(detail).help("give one of the two"));
+        }
+        (_, Some(task)) => Again::From(task),
+        (Some(Tasks::All), None) => Again::All,
+        (Some(Tasks::Failed) | None, None) => Again::Failed,
+    };
+    let who = caller.who().to_owned();
+    Ok(Json(app.backend.rerun(RerunRequest { run: id, what, latest, preview, who }).await?))
 }
 
 pub(super) async fn cancel(

@@ -5,7 +5,7 @@ use axum::extract::State as Shared;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::future::join_all;
-use tidemill_model::{RunId, TaskIx, TaskRun, Timestamp};
+use tidemill_model::{RunId, RunState, TaskIx, TaskRun, Timestamp};
 
 use super::graph::{Graph, graph, items_of, kind_of};
 use super::parts::{Fact, Problem, Progress, Segment, State, facts, failed_tasks, problem, why};
@@ -39,6 +39,8 @@ struct Body {
     number: u64,
     state: State,
     live: bool,
+    /// It has ended, and not well.
+    failed: bool,
     cancel_requested: bool,
     /// Why it was cancelled, where that is known.
     reason: Option<String>,
@@ -115,6 +117,7 @@ async fn body(app: &App, run: &RunDetail) -> Body {
         number: head.id.number,
         state: head.state.into(),
         live: !head.state.is_final(),
+        failed: matches!(head.state, RunState::Failed | RunState::Cancelled),
         cancel_requested: head.cancel_requested,
         reason: head.reason.clone(),
         why: why(head),

@@ -57,6 +57,8 @@ struct Body {
     kind: String,
     state: State,
     live: bool,
+    /// Its run has ended, so that it can go again.
+    again: bool,
     chosen: u32,
     attempts: Vec<AttemptRow>,
     /// The attempt under way, when there is one.
@@ -255,6 +257,7 @@ async fn body(
         kind: dag.map(|dag| kind_of(dag, ix)).unwrap_or_default(),
         state: task.state.into(),
         live: !task.state.is_final() && !run.head.state.is_final(),
+        again: run.head.state.is_final() && at.item.is_none() && dag.is_some(),
         chosen,
         attempts: task.history.iter().map(|past| AttemptRow::new(past, chosen, now)).collect(),
         current: running.then_some(task.attempts),

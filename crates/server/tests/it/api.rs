@@ -319,12 +319,21 @@ async fn orders_reach_the_backend() {
     assert_eq!(post(&site.router, "/api/v1/dags/personalize/pause", "{}").await.status, 200);
     assert_eq!(post(&site.router, "/api/v1/dags/personalize/resume", "{}").await.status, 200);
     assert_eq!(post(&site.router, "/api/v1/runs/personalize.43/cancel", "{}").await.status, 202);
+    let path = "/api/v1/runs/orders_daily.21/rerun";
+    let again = post(&site.router, path, "{}").await;
+    assert_eq!((again.status, again.json()["started"].clone()), (200, json!(true)));
+    let preview = "{\"from\": \"clean_orders\", \"latest\": true, \"preview\": true}";
+    assert_eq!(post(&site.router, path, preview).await.json()["started"], json!(false));
+    let both = "{\"from\": \"clean_orders\", \"tasks\": \"all\"}";
+    assert_eq!(post(&site.router, path, both).await.status, 422);
     let expected = [
         "trigger personalize {\"limit\":7} browser",
         "run-file /dags/a.yaml cli",
         "pause personalize true browser",
         "pause personalize false browser",
         "cancel personalize.43 browser",
+        "rerun orders_daily.21 Failed false false browser",
+        "rerun orders_daily.21 From(\"clean_orders\") true true browser",
     ];
     assert_eq!(fake.orders(), expected);
     let state = get(&site.router, "/api/v1/runs/orders_daily.21/wait?timeout=1s").await.json();

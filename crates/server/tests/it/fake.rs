@@ -11,12 +11,12 @@ use futures::StreamExt;
 use serde_json::{Map, Value, json};
 use tidemill_model::run::StoredItem;
 use tidemill_model::{
-    Action, Dag, DagId, Instance, RunId, RunState, TableRef, TaskIx, TaskState, Timestamp,
+    Action, Dag, DagId, Instance, RunId, RunState, TableRef, TaskIx, TaskState, Timestamp, Version,
 };
 use tidemill_server::backend::{
     AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, LogFrom,
-    LogLine, LogPage, LogQuery, Metric, ProfileDoc, ProfilePage, Question, RawLog, RunDetail,
-    RunFileRequest, Samples, TableSample, TriggerRequest,
+    LogLine, LogPage, LogQuery, Metric, ProfileDoc, ProfilePage, Question, RawLog, Rerun,
+    RerunRequest, RunDetail, RunFileRequest, Samples, TableSample, TriggerRequest,
 };
 use tidemill_server::{ApiError, ErrorCode};
 use tidemill_store::{RunPage, RunQuery, RunSummary};
@@ -145,6 +145,15 @@ impl Backend for Fake {
 
     async fn doctor(&self) -> Result<serde_json::Value, ApiError> {
         Ok(serde_json::json!({"findings": []}))
+    }
+
+    async fn rerun(&self, request: RerunRequest) -> Result<Rerun, ApiError> {
+        let RerunRequest { run, what, latest, preview, who } = request;
+        self.order(format!("rerun {run} {what:?} {latest} {preview} {who}"));
+        let version = Version::of(b"a");
+        let (again, kept) = (vec!["b".to_owned()], vec!["a".to_owned()]);
+        let (started, loads) = (!preview, Vec::new());
+        Ok(Rerun { id: run, started, generation: 2, version, again, kept, loads })
     }
 
     async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError> {

@@ -17,6 +17,7 @@ mod pause;
 mod plan;
 mod profile;
 pub(crate) mod questions;
+mod rerun;
 mod restore;
 mod run;
 mod runs;
@@ -101,6 +102,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Lineage(command) => lineage::run(&globals, &command),
         Command::Serve(command) => serve::run(&globals, &command),
         Command::Trigger(command) => trigger::run(&globals, &command),
+        Command::Rerun(command) => rerun::run(&globals, &command),
         Command::Runs(command) => runs::run(&globals, &command),
         Command::Show(command) => show::run(&globals, &command),
         Command::Logs(command) => logs::run(&globals, &command),
