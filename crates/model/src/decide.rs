@@ -105,7 +105,7 @@ fn start(run: &DagRun, task: Instance, now: Timestamp) -> RunEvent {
     if run.takes_slot(task) {
         return RunEvent::TaskQueued { task, at: now };
     }
-    let attempt = run.instance(task).map_or(0, |state| state.attempts) + 1;
+    let attempt = run.attempts_of(task) + 1;
     let until = match (&run.dag().task(task.task).action, run.is_container(task)) {
         (Action::Wait(wait), false) => match waiting::until(run, task, wait, now) {
             Ok(until) => Some(until),
@@ -172,7 +172,7 @@ pub(crate) fn begin(run: &DagRun, task: Instance, now: Timestamp) -> RunEvent {
         }
     }
     if run.is_map(task) {
-        let attempt = run.instance(task).map_or(0, |state| state.attempts) + 1;
+        let attempt = run.attempts_of(task) + 1;
         return match plan_of(run, task.task) {
             Ok(MapPlan { items: 0, .. }) => skipped("the list of `for_each` is empty".to_owned()),
             Ok(plan) => {

@@ -129,7 +129,7 @@ pub struct SmallTable {
 /// What the world must do because `event` is committed and `run` has it applied.
 pub fn effects(run: &DagRun, event: &RunEvent) -> Vec<Effect> {
     let cancel = |task: Instance| {
-        let attempt = run.instance(task).map_or(0, |state| state.attempts);
+        let attempt = run.attempts_of(task);
         Effect::CancelAttempt(AttemptId { run: run.head.id.clone(), task, attempt })
     };
     match event {
@@ -199,7 +199,7 @@ fn order(run: &DagRun, at: Instance) -> AttemptOrder {
             })
             .collect()
     });
-    let attempt = run.instance(at).map_or(0, |state| state.attempts);
+    let attempt = run.attempts_of(at);
     AttemptOrder {
         id: AttemptId { run: run.head.id.clone(), task: at, attempt },
         scope: scope_for(run, at, &task.references()),

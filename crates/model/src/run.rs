@@ -99,12 +99,23 @@ impl DagRun {
             lane: lane.clone(),
             cancel_requested: false,
             reason: None,
+            past_attempts: 0,
             created_at: *at,
             started_at: None,
             finished_at: None,
         };
         let tasks = vec![TaskRun::default(); dag.tasks().len()];
         Ok(Self::restore(dag, StoredRun { head, tasks, items: Vec::new() }))
+    }
+
+    /// The attempts that an instance has had; of an item that has not begun, those that its own are
+    /// counted on from.
+    pub fn attempts_of(&self, at: Instance) -> u32 {
+        if let Some(task) = self.instance(at) {
+            return task.attempts;
+        }
+        let root = self.dag.root(at.task).filter(|_| at.item.is_some());
+        root.and_then(|root| self.task(root).map.as_ref()).map_or(0, |counts| counts.base)
     }
 
     /// A run from its stored records. What can be derived is derived here, in one place.

@@ -81,8 +81,8 @@ pub enum Again {
     All,
 }
 
-/// The tasks of a version of the DAG that go again. A task that the run did not have goes in any
-/// case.
+/// The tasks of a version of the DAG that go again. In another version than that of the run, so do
+/// tasks that it did not have, or had as something else.
 pub fn again(run: &DagRun, dag: &Dag, choice: Again) -> BTreeSet<TaskIx> {
     let all = || (0..dag.tasks().len()).map(|at| TaskIx(at as u32));
     let seeds: Vec<TaskIx> = match choice {
@@ -90,6 +90,9 @@ pub fn again(run: &DagRun, dag: &Dag, choice: Again) -> BTreeSet<TaskIx> {
         Again::From(ix) => std::iter::once(ix).chain(dag.members(ix).iter().copied()).collect(),
         Again::Failed => all().filter(|ix| is_to_blame(run, dag, *ix)).collect(),
     };
+    let is_other = run.head.version != dag.version && !seeds.is_empty();
+    let unlike = all().filter(|ix| is_other && !is_like_before(run, dag, *ix));
+    let seeds: Vec<TaskIx> = seeds.into_iter().chain(unlike).collect();
     let mut found: BTreeSet<TaskIx> = seeds.iter().copied().collect();
     let mut open = seeds;
     while let Some(ix) = open.pop() {
@@ -111,6 +114,19 @@ pub fn again(run: &DagRun, dag: &Dag, choice: Again) -> BTreeSet<TaskIx> {
         }
     }
     found
+}
+
+/// Whether what a task gave in another version of the DAG can stand for what it would give in this:
+/// it was there, and was as much a group or mapped as it is. The values that items leave for others
+/// are kept with their version.
+fn is_like_before(run: &DagRun, dag: &Dag, ix: TaskIx) -> bool {
+    let Some(before) = run.dag().find(dag.task(ix).name.as_str()) else { return false };
+    let shape = |dag: &Dag, ix: TaskIx| {
+        let task = dag.task(ix);
+        (task.mapping.is_some(), matches!(task.action, Action::Group(_)), dag.root(ix).is_some())
+    };
+    let leaves_lists = dag.root(ix).is_some() && dag.task(ix).output_names().next().is_some();
+    shape(run.dag(), before) == shape(dag, ix) && !leaves_lists
 }
 
 /// Whether a task is why its run did not succeed. Of a group the members are, if any is.

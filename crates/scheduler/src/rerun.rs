@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidemill_model::dag::Action;
-use tidemill_model::run::StoredRun;
+use tidemill_model::run::{StoredItem, StoredRun};
 use tidemill_model::selection::{Again, again};
 use tidemill_model::words::listed;
 use tidemill_model::{Dag, DagRun, RunId, TaskIx, Version};
+
+use tidemill_store::StoreError;
 
 use crate::kernel::CommandError;
 use crate::service::{Refused, Scheduler};
@@ -75,18 +77,47 @@ impl Scheduler {
         } else {
             Arc::clone(&own)
         };
-        let stored = StoredRun { head: view.head, tasks: view.tasks, items: Vec::new() };
-        let run = DagRun::restore(own, stored);
+        let mut stored = StoredRun { head: view.head, tasks: view.tasks, items: Vec::new() };
+        let run = DagRun::restore(Arc::clone(&own), stored.clone());
         let tasks = again(&run, &dag, choice(&dag, &request.what)?);
         if tasks.is_empty() {
             return Err(CommandError::NothingFailed(id.clone()).into());
         }
         let plan = plan(&run, &dag, &tasks);
         if !request.preview {
+            if run.head.version == dag.version {
+                stored.items = self.items_that_stay(id, &dag, &tasks)?;
+            }
+            let run = DagRun::restore(own, stored);
             let who = request.who.clone();
             self.call_blocking(move |kernel, now| kernel.rerun(run, &dag, &tasks, &who, now))??;
         }
         Ok(Some(plan))
+    }
+}
+
+impl Scheduler {
+    /// Items of mapped tasks whose results stay: others may ask for the values that they left.
+    fn items_that_stay(
+        &self,
+        id: &RunId,
+        dag: &Dag,
+        again: &BTreeSet<TaskIx>,
+    ) -> Result<Vec<StoredItem>, StoreError> {
+        const PAGE: usize = 4_096;
+        let all = (0..).map(TaskIx).take(dag.tasks().len());
+        let stay = all.filter(|ix| dag.root(*ix) == Some(*ix) && !again.contains(ix));
+        let mut items = Vec::new();
+        for task in stay {
+            let mut first = 0;
+            loop {
+                let page = self.items(id, task, first, PAGE)?;
+                let Some(last) = page.last() else { break };
+                first = last.item + 1;
+                items.extend(page);
+            }
+        }
+        Ok(items)
     }
 }
 

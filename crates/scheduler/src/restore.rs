@@ -3,11 +3,13 @@
 //! Stored records say how far they reach, so an event that a record contains is passed over: the
 //! journal's tail may be replayed any number of times.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use tidemill_model::run::StoredItem;
 use tidemill_model::{
-    Dag, DagRun, Event, Limits, PoolName, Position, RunEvent, RunId, Timestamp, Version,
+    Dag, DagId, DagRun, Event, Limits, PoolName, Position, RunEvent, RunId, TaskIx, Timestamp,
+    Version,
 };
 use tidemill_store::{Recovered, StoreError, StoredRunAt};
 
@@ -17,8 +19,16 @@ use crate::kernel::{DagEntry, Kernel};
 pub trait Past {
     /// A DAG version, if its text still loads.
     fn dag(&self, version: &Version) -> Option<Arc<Dag>>;
-    /// A stored run in any state.
+    /// A stored run in any state; one that is finished without the items of its mapped tasks.
     fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError>;
+    /// Items of a mapped task of a stored run, from `first` on, at most `limit`.
+    fn items(
+        &self,
+        id: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, StoreError>;
 }
 
 /// A kernel and what the operator should know about how it came back.
@@ -29,7 +39,7 @@ pub struct Restored {
     /// The last event of each live run.
     pub positions: HashMap<RunId, Position>,
     /// The last event of each DAG.
-    pub dag_positions: HashMap<tidemill_model::DagId, Position>,
+    pub dag_positions: HashMap<DagId, Position>,
     /// Runs that the kernel does not have: those that finished after their stored record was
     /// written, which readers need until the projector has caught up, and those that are not to be
     /// carried on.
@@ -103,7 +113,7 @@ pub fn restore(
 struct Fold<'a> {
     past: &'a dyn Past,
     kernel: Kernel,
-    dags: HashMap<tidemill_model::DagId, Position>,
+    dags: HashMap<DagId, Position>,
     runs: HashMap<RunId, (Position, DagRun)>,
     /// Runs that cannot be followed, and the position up to which their events are known.
     lost: HashMap<RunId, Position>,
@@ -120,6 +130,25 @@ impl Fold<'_> {
             }
             None => self.give_up(&id, &version, Position(u64::MAX)),
         }
+    }
+
+    fn items_of(&self, stored: &StoredRunAt) -> Result<Vec<StoredItem>, StoreError> {
+        const PAGE: usize = 4_096;
+        let id = &stored.run.head.id;
+        let mut items = Vec::new();
+        for (task, of_task) in (0..).map(TaskIx).zip(&stored.run.tasks) {
+            let Some(counts) = &of_task.map else { continue };
+            let mut first = 0;
+            loop {
+                let page = self.past.items(id, task, first, PAGE)?;
+                let Some(last) = page.last() else { break };
+                first = last.item + 1;
+                // Records of an earlier time may lie behind those of the last one.
+                let is_current = |item: &StoredItem| item.attempt == counts.attempt;
+                items.extend(page.into_iter().filter(is_current));
+            }
+        }
+        Ok(items)
     }
 
     fn give_up(&mut self, id: &RunId, version: &Version, until: Position) {
@@ -162,7 +191,13 @@ impl Fold<'_> {
                 Some(stored) if stored.position >= position => {
                     self.lost.insert(id.clone(), stored.position);
                 }
-                Some(stored) => self.take_in(stored),
+                Some(mut stored) => {
+                    // It goes again, and what the items left may be asked for.
+                    if stored.run.head.state.is_final() {
+                        stored.run.items = self.items_of(&stored)?;
+                    }
+                    self.take_in(stored);
+                }
                 None => {
                     self.notes.push(format!("the journal knows run {id}, the records do not"));
                     self.lost.insert(id.clone(), Position(u64::MAX));
@@ -190,7 +225,7 @@ impl Fold<'_> {
     }
 
     fn finish(self, carry: &Carry) -> Restored {
-        let Self { mut kernel, dags, runs, notes, .. } = self;
+        let Self { mut kernel, dags, runs, notes, past, .. } = self;
         match carry {
             Carry::Everything => {}
             Carry::Nothing => kernel.ignore_schedules(),
@@ -199,6 +234,14 @@ impl Fold<'_> {
         for (id, entry) in &kernel.dags {
             for (task, pace) in &entry.record.paces {
                 kernel.admission.adopt_pace(id, task, pace);
+            }
+        }
+        // The limit of a DAG is that of its newest version, which no run may be of.
+        let live: BTreeSet<&DagId> = runs.keys().map(|id| &id.dag).collect();
+        for id in live {
+            let version = kernel.dags.get(id).and_then(|entry| entry.record.version.clone());
+            if let Some(dag) = version.and_then(|version| past.dag(&version)) {
+                kernel.admission.deploy(&dag);
             }
         }
         let mut positions = HashMap::new();

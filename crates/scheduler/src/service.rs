@@ -157,6 +157,16 @@ impl Past for StoredPast<'_> {
     fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
         self.0.store.run(id)
     }
+
+    fn items(
+        &self,
+        id: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, StoreError> {
+        self.0.store.items(id, task, first, limit)
+    }
 }
 
 impl Scheduler {

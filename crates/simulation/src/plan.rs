@@ -73,6 +73,12 @@ pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) ->
             tasks[place as usize].mapping = Some(any_mapping(draw, traits)?);
         }
     }
+    if !traits.timed {
+        // What waits for a pace comes in another order when a crash takes time.
+        for task in &mut tasks {
+            task.rate = None;
+        }
+    }
     let zone = draw.pick(&[Tz::UTC, Tz::Europe__Zurich, Tz::America__New_York])?;
     let schedule = if traits.scheduled { any_schedule(draw, zone) } else { None };
     let later = Duration::from_mins(draw.below(240));

@@ -129,6 +129,11 @@ impl Shelf {
     fn publish_run(&mut self, kernel: &Kernel, id: &RunId, event: &RunEvent) {
         let Some(run) = kernel.run(id) else { return };
         let position = self.shown;
+        if let RunEvent::Reopened { .. } = event {
+            // Perhaps with another version, and other tasks.
+            self.runs.insert(id.clone(), Shown::of(run, position));
+            return;
+        }
         let shown = self.runs.entry(id.clone()).or_insert_with(|| Shown::of(run, position));
         shown.position = position;
         shown.head.clone_from(&run.head);

@@ -87,12 +87,14 @@ impl Truth {
             }
             DagEvent::Paced { task, at, .. } => {
                 let begun = self.paced.entry((id.clone(), task.clone())).or_default();
+                // A clock that was set back: nobody waits for it.
+                begun.retain(|other| other <= at);
                 let version = record.version.as_ref().and_then(|v| terms.versions.get(v));
                 let task = version.and_then(|dag| Some(dag.task(dag.find(task.as_str())?)));
                 // All versions of a task have one rate in these stories.
                 if let Some(rate) = task.and_then(|task| task.rate) {
-                    begun.retain(|other| other <= at && other.plus(rate.per) > *at);
-                    hold!(begun.len() < rate.limit as usize, "{} began already", begun.len());
+                    begun.retain(|other| other.plus(rate.per) > *at);
+                    hold!(begun.len() < rate.limit as usize, "{begun:?} began already");
                 }
                 begun.push(*at);
             }
@@ -154,7 +156,13 @@ impl Truth {
             let open = run.tasks().iter().filter(|task| !task.state.is_final()).count();
             hold!(open == 0, "a run ends with {open} tasks that have not");
         }
-        run.apply(event).map_err(|e| e.to_string())?;
+        match event {
+            RunEvent::Reopened { version, .. } if *version != run.head.version => {
+                let dag = terms.versions.get(version).ok_or("a version that nobody wrote")?;
+                run.reopen(Arc::clone(dag), event).map_err(|e| e.to_string())?;
+            }
+            _ => run.apply(event).map_err(|e| e.to_string())?,
+        }
         let number = |task: Instance, attempt: u32| AttemptId { run: id.clone(), task, attempt };
         let is_container = event.task().is_some_and(|task| !run.takes_slot(task));
         if let Some(map) = event.task().and_then(|at| run.task(at.task).map.as_ref()) {

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidemill_model::run::StoredItem;
 use tidemill_model::{
-    AttemptId, Dag, DagId, Event, Limits, PoolName, Position, ReportOutcome, RunId, TaskResult,
-    Timestamp, Version,
+    AttemptId, Dag, DagId, Event, Limits, PoolName, Position, ReportOutcome, RunId, TaskIx,
+    TaskResult, Timestamp, Version,
 };
 use tidemill_scheduler::Kernel;
 use tidemill_scheduler::restore::{Carry, Past, Restored, restore, settle_restart};
@@ -138,6 +139,16 @@ impl Past for Library<'_> {
 
     fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
         self.store.run(id)
+    }
+
+    fn items(
+        &self,
+        id: &RunId,
+        task: TaskIx,
+        first: u32,
+        limit: usize,
+    ) -> Result<Vec<StoredItem>, StoreError> {
+        self.store.items(id, task, first, limit)
     }
 }
 
@@ -412,7 +423,7 @@ impl World {
         self.pools = pools([9, 9]).into_iter().chain(gone).collect();
         self.kernel.set_pools(self.pools.clone());
         self.turn()?;
-        for _ in 0..10_000 {
+        for _ in 0..100_000 {
             if self.kernel.runs().next().is_none() {
                 return self.last_look();
             }
@@ -427,7 +438,19 @@ impl World {
             }
             self.turn()?;
         }
-        Err("runs do not end".to_owned())
+        let left = self.kernel.runs().map(|run| {
+            let open = run.open_instances().filter_map(|at| {
+                let task = run.instance(at)?;
+                Some(format!("{} {}", run.dag().name_of(at), task.state.label()))
+            });
+            format!(
+                "{} {}: {}",
+                run.head.id,
+                run.head.state.label(),
+                open.collect::<Vec<_>>().join(", ")
+            )
+        });
+        Err(format!("runs do not end: {}", left.take(3).collect::<Vec<_>>().join("; ")))
     }
 
     fn last_look(&mut self) -> Rule {

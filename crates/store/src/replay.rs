@@ -302,6 +302,7 @@ fn loose_head(id: &RunId, event: &RunEvent) -> RunHead {
         lane: None,
         cancel_requested: false,
         reason: None,
+        past_attempts: 0,
         created_at: event.at(),
         started_at: None,
         finished_at: None,

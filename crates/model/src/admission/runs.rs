@@ -48,6 +48,8 @@ pub(super) struct RunQueues {
     called: BTreeMap<RunKey, LaneId>,
     /// Lanes without room, with their limit and the oldest run under way in each.
     full: Arc<BTreeMap<LaneId, (u32, RunId)>>,
+    /// The limits of the versions that are deployed.
+    limits: BTreeMap<DagId, Option<u32>>,
     /// Runs under way that no task called for.
     running: u32,
     queued: usize,
@@ -87,7 +89,12 @@ impl RunQueues {
 
     pub(super) fn enqueue(&mut self, run: &DagRun) {
         let (key, id) = (run_key(run), lane_of(run));
-        let limit = run.dag().concurrency.as_ref().filter(|_| id.is_some()).map(|c| c.limit);
+        // That of the version which is deployed: a run may be of an older one.
+        let own = || run.dag().concurrency.as_ref().map(|concurrency| concurrency.limit);
+        let limit = match &id {
+            Some((dag, _)) => self.limits.get(dag).copied().unwrap_or_else(own),
+            None => None,
+        };
         if is_called(run) {
             self.called.insert(key.clone(), id.clone());
         } else {
@@ -129,6 +136,7 @@ impl RunQueues {
 
     /// From now on the lanes of a DAG have this limit.
     pub(super) fn set_limit(&mut self, dag: &DagId, limit: Option<u32>) {
+        self.limits.insert(dag.clone(), limit);
         let first = Some((dag.clone(), String::new()));
         let lanes = self.lanes.range(first..).map(|(id, _)| id);
         let is_its = |id: &&LaneId| id.as_ref().is_some_and(|(of, _)| of == dag);

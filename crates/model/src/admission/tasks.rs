@@ -96,7 +96,7 @@ impl TaskQueues {
     }
 
     pub(super) fn enqueue(&mut self, run: &DagRun, at: Instance) {
-        let attempt = run.instance(at).map_or(0, |state| state.attempts) + 1;
+        let attempt = run.attempts_of(at) + 1;
         let (pool, id) = self.place(run, at);
         let lane = pool.lanes.entry(id).or_default();
         lane.rate = run.dag().task(at.task).rate;

@@ -82,7 +82,7 @@ pub fn question_of(run: &DagRun, at: Instance) -> Option<String> {
 
 /// The event for an instance whose called run has ended.
 pub fn settle_call(run: &DagRun, at: Instance, called: &DagRun, now: Timestamp) -> RunEvent {
-    let attempt = run.instance(at).map_or(0, |task| task.attempts);
+    let attempt = run.attempts_of(at);
     let id = &called.head.id;
     match called.head.state {
         RunState::Succeeded => match result_of_call(run, at, called) {

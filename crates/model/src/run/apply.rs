@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::records::{ATTEMPTS_KEPT_MAX, AttemptRecord, TaskRun};
 use super::{DagRun, IllegalEvent, lost_error};
-use crate::dag::{Action, Dag};
+use crate::dag::{Action, Dag, Task};
 use crate::decide::waiting::question_of;
 use crate::event::{LostCause, RunEvent};
 use crate::id::{Instance, TaskIx};
 use crate::state::{AttemptOutcome, RunState, TaskState};
-use crate::table::{FailureKind, TaskError, TaskResult};
+use crate::table::{FailureKind, ItemsMade, TaskError, TaskResult};
 
 /// Why a task that was removed has no part in its run.
 pub(crate) const NOT_PART: &str = "not part of this run";
@@ -90,7 +90,7 @@ impl DagRun {
         }
         match self.instance(at) {
             Some(task) => Some((task.state, task.attempts)),
-            None if self.is_next_item(at) => Some((TaskState::Pending, 0)),
+            None if self.is_next_item(at) => Some((TaskState::Pending, self.attempts_of(at))),
             None => None,
         }
     }
@@ -241,6 +241,11 @@ impl DagRun {
         if after != TaskState::Running {
             (task.stopping, task.gathering) = (false, false);
         }
+        let attempts = task.attempts;
+        if let Some(root) = self.dag.root(at.task).filter(|_| at.item.is_some()) {
+            let most = &mut self.tasks[root.at()].item_attempts;
+            *most = (*most).max(attempts);
+        }
         self.count_item(at, before, after);
         if let RunEvent::AttemptStarted { map, .. } = event {
             match map {
@@ -362,9 +367,7 @@ impl DagRun {
         }
         for ix in again {
             let task = &mut self.tasks[ix.at()];
-            let attempts = task.attempts;
-            let history = std::mem::take(&mut task.history);
-            *task = TaskRun { attempts, history, ..TaskRun::default() };
+            *task = task.begun_anew();
         }
         self.derive();
     }
@@ -381,14 +384,33 @@ impl DagRun {
         {
             return Err(self.illegal(event));
         }
-        let old = std::mem::take(&mut self.tasks);
-        self.tasks = dag
-            .tasks()
-            .iter()
-            .map(|t| self.dag.find(t.name.as_str()).map(|ix| old[ix.at()].clone()))
-            .map(Option::unwrap_or_default)
-            .collect();
-        // Items are known by places of the old version, and what they gave is in the whole.
+        let old: Vec<TaskRun> = std::mem::take(&mut self.tasks);
+        let had = old.iter().map(|task| task.attempts.max(task.item_attempts));
+        let most = had.max().unwrap_or(0).max(self.head.past_attempts);
+        self.head.past_attempts = most;
+        let place = |task: &Task| self.dag.find(task.name.as_str()).map(TaskIx::at);
+        let anew = |(at, task): (usize, &Task)| {
+            let before = place(task);
+            let mut now = before.map(|before| old[before].clone()).unwrap_or_default();
+            // Attempts are known by their task's place: no number of a place is given twice.
+            if before != Some(at) {
+                (now.attempts, now.item_attempts) = (most, most);
+            }
+            // Items are known by places of the old version; how many there were is kept.
+            if let (Some(counts), Some(result)) = (now.map.take(), now.result.as_mut()) {
+                let items = ItemsMade { items: counts.items, failed: counts.failed() };
+                result.items.get_or_insert(items);
+            }
+            now
+        };
+        let mut now: Vec<TaskRun> = dag.tasks().iter().enumerate().map(anew).collect();
+        for (ix, task) in (0..).map(TaskIx).zip(dag.tasks()) {
+            // Its attempts are those of items, which are counted on from what their root knows.
+            if let Some(root) = dag.root(ix).filter(|_| place(task) != Some(ix.at())) {
+                now[root.at()].item_attempts = most;
+            }
+        }
+        self.tasks = now;
         self.maps.clear();
         self.dag = dag;
         self.head.version = version.clone();

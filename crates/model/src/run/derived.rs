@@ -79,8 +79,9 @@ impl DagRun {
     /// The next item of a mapped task is there, and pending.
     pub(super) fn begin_item(&mut self, at: Instance) {
         let Some(item) = at.item else { return };
+        let base = self.tasks[at.task.at()].map.as_ref().map_or(0, |counts| counts.base);
         if let Some(map) = self.maps.get_mut(&at.task) {
-            map.begin(item);
+            map.begin(item, base);
         }
         if let Some(counts) = self.tasks[at.task.at()].map.as_mut() {
             counts.begun += 1;
@@ -94,7 +95,8 @@ impl DagRun {
     pub(super) fn begin_map(&mut self, root: TaskIx, plan: MapPlan, at: Timestamp) {
         let attempt = self.tasks[root.at()].attempts;
         let MapPlan { items, tolerated } = plan;
-        let counts = MapCounts { attempt, items, tolerated, ..MapCounts::default() };
+        let base = self.tasks[root.at()].item_attempts;
+        let counts = MapCounts { attempt, items, tolerated, base, ..MapCounts::default() };
         self.tasks[root.at()].map = Some(Box::new(counts.clone()));
         let dag = Arc::clone(&self.dag);
         for member in dag.members(root) {
@@ -118,10 +120,12 @@ impl DagRun {
         let dag = Arc::clone(&self.dag);
         let members = dag.members(group.task);
         if let Some(item) = group.item {
+            let base = self.tasks[group.task.at()].map.as_ref().map_or(0, |counts| counts.base);
             let map = self.maps.get_mut(&group.task).and_then(|map| map.item_mut(item));
             let Some(of_item) = map else { return };
             if of_item.runs.len() <= members.len() {
-                of_item.runs.resize_with(1 + members.len(), TaskRun::default);
+                let fresh = TaskRun { attempts: base, ..TaskRun::default() };
+                of_item.runs.resize(1 + members.len(), fresh);
                 of_item.waits.resize_with(1 + members.len(), Upstreams::default);
                 for member in members {
                     self.idle += 1;
@@ -161,8 +165,7 @@ impl DagRun {
         }
         let Some(task) = self.instance_mut(at) else { return };
         let before = task.state;
-        let (attempts, history) = (task.attempts, std::mem::take(&mut task.history));
-        *task = TaskRun { attempts, history, ..TaskRun::default() };
+        *task = task.begun_anew();
         self.count_item(at, before, TaskState::Pending);
         if before.is_final() {
             self.idle += 1;

@@ -47,8 +47,9 @@ pub struct EndedItem {
 }
 
 impl Item {
-    pub(super) fn new() -> Self {
-        Self { runs: vec![TaskRun::default()], waits: vec![Upstreams::default()], open: 0 }
+    pub(super) fn new(attempts: u32) -> Self {
+        let whole = TaskRun { attempts, ..TaskRun::default() };
+        Self { runs: vec![whole], waits: vec![Upstreams::default()], open: 0 }
     }
 
     /// The item as a whole: the task, or the group.
@@ -101,8 +102,8 @@ impl MapRun {
         self.items.get_mut(&item)
     }
 
-    pub(super) fn begin(&mut self, item: u32) {
-        self.items.insert(item, Item::new());
+    pub(super) fn begin(&mut self, item: u32, attempts: u32) {
+        self.items.insert(item, Item::new(attempts));
     }
 
     /// The state and the result of every item that has ended, in order.

@@ -38,6 +38,10 @@ pub struct RunHead {
     /// Why it was ended, where that was not just asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The most attempts that a task, or an item, has had in other versions of the DAG: numbers that
+    /// tasks are counted on from which stand in this version where those stood.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub past_attempts: u32,
     /// When it was called for.
     pub created_at: Timestamp,
     /// When its current generation was admitted.
@@ -70,6 +74,10 @@ pub struct TaskRun {
     /// Attempts lost in this generation.
     #[serde(default)]
     pub lost: u32,
+    /// The most attempts that one of its items has had. Items of a next time are counted on from
+    /// here, so that no two attempts of a place in the list have one number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub item_attempts: u32,
     /// When it last became ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<Timestamp>,
@@ -112,6 +120,24 @@ pub struct TaskRun {
     pub gathering: bool,
 }
 
+impl TaskRun {
+    /// The same, pending again, with what is counted over all generations.
+    pub(super) fn begun_anew(&mut self) -> Self {
+        let (attempts, item_attempts) = (self.attempts, self.item_attempts);
+        Self {
+            attempts,
+            item_attempts,
+            history: std::mem::take(&mut self.history),
+            ..Self::default()
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_false(flag: &bool) -> bool {
     !flag
@@ -128,6 +154,9 @@ pub struct MapCounts {
     /// How many may fail.
     #[serde(default)]
     pub tolerated: u32,
+    /// The number that the attempts of each are counted on from.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub base: u32,
     /// How many have begun: those with the lowest numbers.
     #[serde(default)]
     pub begun: u32,

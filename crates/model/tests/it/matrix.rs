@@ -138,7 +138,7 @@ fn container_in(inside: Inside, state: TaskState) -> DagRun {
             let mapped = Sketch { name: "g".to_owned(), map, ..Sketch::default() };
             let mut counts = [0; 11];
             counts[TaskState::Succeeded as usize] = 1;
-            let map = MapCounts { attempt: 2, items: 1, tolerated: 0, begun: 1, counts };
+            let map = MapCounts { attempt: 2, items: 1, tolerated: 0, base: 0, begun: 1, counts };
             let gathering = matches!(inside, Inside::Gathering) && state == TaskState::Running;
             let tasks = vec![TaskRun { map: Some(Box::new(map)), gathering, ..whole }];
             placed(&dag_of("d", &[mapped]), RunState::Running, false, tasks)

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tidemill_model::run::StoredItem;
 use tidemill_model::{
     AttemptId, AttemptReport, Dag, Event, Limits, PoolName, Position, ReportOutcome, RunId,
-    RunState, TaskResult, TaskState, Timestamp, Version,
+    RunState, TaskIx, TaskResult, TaskState, Timestamp, Version,
 };
 use tidemill_scheduler::restore::{Past, restore};
 use tidemill_scheduler::{Carry, Kernel, Part, TriggerRequest};
@@ -22,6 +23,10 @@ impl Past for Library {
 
     fn run(&self, _: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
         Ok(None)
+    }
+
+    fn items(&self, _: &RunId, _: TaskIx, _: u32, _: usize) -> Result<Vec<StoredItem>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

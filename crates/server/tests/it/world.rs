@@ -250,6 +250,7 @@ fn run(dag: &Arc<Dag>, plan: &Plan, texts: &Texts) -> RunDetail {
             lane: None,
             cancel_requested: false,
             reason: None,
+            past_attempts: 0,
             created_at: plan.created,
             started_at: Some(start),
             finished_at: done.then(|| end.unwrap_or_else(|| seconds(start, last))),

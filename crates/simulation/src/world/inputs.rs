@@ -1,14 +1,16 @@
 //! What comes in: operators, time, files, and the reports of the executor.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Map;
-use tidemill_model::selection::{self, Choice};
+use tidemill_model::selection::{self, Again, Choice};
 use tidemill_model::{
-    Action, AttemptId, AttemptReport, Counts, DagId, Effect, FailureKind, PoolName, ReportOutcome,
-    RunId, RunState, SmallTable, TableRef, TaskError, TaskIx, TaskResult, TaskState, Version,
+    Action, AttemptId, AttemptReport, Counts, DagId, DagRun, Effect, FailureKind, PoolName,
+    ReportOutcome, RunId, RunState, SmallTable, TableRef, TaskError, TaskIx, TaskResult, TaskState,
+    Trigger, Version,
 };
 use tidemill_scheduler::{Answer, Part, TriggerRequest};
 
@@ -33,6 +35,7 @@ impl World {
                 let slots = self.draw.pick(&[[3, 1], [1, 1], [0, 2], [4, 0]]);
                 self.set_pools(slots.unwrap_or([3, 1]));
             }
+            96..98 => self.rerun_some(),
             _ => {}
         }
         Ok(())
@@ -103,6 +106,28 @@ impl World {
             // A run that this step has finished is refused, which is an answer too.
             let _ = self.kernel.cancel(&id, "ada", self.now);
         }
+    }
+
+    /// Somebody wants a run that has ended to go again, with its own version or the deployed one.
+    fn rerun_some(&mut self) {
+        let ended = |run: &&DagRun| run.head.state.is_final();
+        let ended: Vec<RunId> =
+            self.truth.runs.values().filter(ended).map(|run| run.head.id.clone()).collect();
+        let Some(id) = self.draw.pick(&ended) else { return };
+        let Some(run) = self.truth.runs.get(&id).cloned() else { return };
+        let deployed = self.kernel.dags().get(&id.dag).and_then(|entry| entry.dag.clone());
+        let own = Arc::clone(run.dag());
+        let dag = deployed.filter(|_| self.draw.permille(300)).unwrap_or(own);
+        let any = TaskIx(self.draw.below(dag.tasks().len() as u64) as u32);
+        let choices = [Again::Failed, Again::Failed, Again::From(any), Again::All];
+        let Some(choice) = self.draw.pick(&choices) else { return };
+        let tasks = selection::again(&run, &dag, choice);
+        if tasks.is_empty() || matches!(run.head.trigger, Trigger::Call { .. }) {
+            return;
+        }
+        self.say(format!("rerun {id}: {choice:?}"));
+        // It may have been asked for in this very step.
+        let _ = self.kernel.rerun(run, &dag, &tasks, "ada", self.now);
     }
 
     /// Somebody answers a question; in the end, everyone's.
