@@ -6,7 +6,8 @@
 //!   legal is one table, `docs/state-machine.md`, that is generated from `apply`.
 //! * A task in a final state leaves it only by a new generation, or because its group is tried
 //!   again. A run is final only when all its tasks are, a group only when its members are.
-//! * Attempts of a task are numbered from 1 without gaps, over all generations. At most one is
+//! * Attempts of a task, and of each item, are counted up over all generations; no number is given
+//!   twice, whichever version a rerun takes. At most one is
 //!   under way, and only its number may report.
 //! * No attempt starts in a run that is not running, or that is being cancelled.
 //! * What is derived (counts of upstreams, ready tasks, timers, running tasks) is a function of

@@ -350,7 +350,8 @@ const INVARIANTS: &str = "\
   more are under way than `max_parallel` says.
 - A run ends only when all its tasks have, and every run ends: each one that has not waits for an \
   attempt under way, an instant, a slot that another holds, or an operator.
-- Attempts of a task are numbered from 1 without gaps, over all generations. At most one is under \
+- Attempts of a task, and of each item of a mapped one, are counted up over all generations; no \
+  number is given twice, whichever version a rerun takes. At most one is under \
   way; only its number may report; each that starts ends exactly once.
 - No attempt starts in a run that is queued, final, or being cancelled.
 - Running runs, attempts under way and slots in use never exceed their limits when something starts; \
