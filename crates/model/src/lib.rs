@@ -31,6 +31,7 @@ pub mod lineage;
 pub mod near;
 pub mod outputs;
 mod params;
+pub mod rerun;
 pub mod retry;
 pub mod run;
 pub mod schedule;

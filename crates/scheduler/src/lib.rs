@@ -5,7 +5,7 @@
 //! * [`kernel`]: every live run, every DAG and admission, as one value: inputs in, a [`Batch`] of
 //!   events and effects out. It does no IO and reads no clock;
 //! * [`restore`]: the kernel as it was, from what the store gives back after a crash;
-//! * [`rerun`]: runs that have ended, and go again;
+//! * `rerun`: runs that have ended, as they are brought back to go again;
 //! * [`live`]: the committed state, for readers and for the projector;
 //! * `writer`: the one thread that owns the kernel: take what has queued, step, commit, publish,
 //!   acknowledge, then let the effects go; [`service`]: the handle to it.
@@ -16,7 +16,7 @@
 
 pub mod kernel;
 pub mod live;
-pub mod rerun;
+mod rerun;
 pub mod restore;
 pub mod service;
 pub mod stats;
@@ -25,7 +25,6 @@ mod writer;
 
 pub use kernel::{Answer, Batch, CommandError, Kernel, Part, TriggerRequest};
 pub use live::{DagView, Live, RunView};
-pub use rerun::{Rerun, RerunRequest, What};
 pub use restore::Carry;
 pub use service::{Clock, Halted, Outlets, Refused, Scheduler, Settings, Started, Stats};
 pub use versions::{Resolver, Versions};

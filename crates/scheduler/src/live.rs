@@ -16,6 +16,7 @@ use tidemill_model::{
 use tidemill_store::{Record, RunQuery, RunSummary};
 
 use crate::kernel::Kernel;
+use crate::restore::Restored;
 
 /// A run for readers.
 #[derive(Debug, Clone)]
@@ -144,35 +145,30 @@ impl Live {
         self.len() == 0
     }
 
-    /// Takes in a restored run.
-    pub(crate) fn adopt(&self, run: &DagRun, position: Position) {
-        self.write().runs.insert(run.head.id.clone(), LiveRun::of(run, position));
-    }
-
-    /// Takes in the restored DAG records and the position that the store has reached.
-    pub(crate) fn adopt_dags(
-        &self,
-        kernel: &Kernel,
-        positions: &HashMap<DagId, Position>,
-        last: Position,
-    ) {
+    /// Takes in a restored state; `last` is the position that the store has reached.
+    pub fn adopt(&self, restored: &Restored, last: Position) {
         let mut state = self.write();
         state.position = last;
-        for (id, entry) in kernel.dags() {
+        for run in restored.kernel.runs().chain(&restored.aside) {
+            let id = &run.head.id;
+            let position = restored.positions.get(id).copied().unwrap_or(last);
+            state.runs.insert(id.clone(), LiveRun::of(run, position));
+        }
+        for (id, entry) in restored.kernel.dags() {
             let view = DagView {
                 id: id.clone(),
                 record: entry.record.clone(),
                 dag: entry.dag.clone(),
                 next: entry.next,
             };
-            let position = positions.get(id).copied().unwrap_or_default();
+            let position = restored.dag_positions.get(id).copied().unwrap_or_default();
             state.dags.insert(id.clone(), (view, position));
         }
     }
 
     /// Publishes a commit: `events` are those after the published position, and `kernel` has them
     /// applied.
-    pub(crate) fn publish(&self, kernel: &Kernel, first: Position, events: &[Event]) {
+    pub fn publish(&self, kernel: &Kernel, first: Position, events: &[Event]) {
         let mut state = self.write();
         let mut runs: HashSet<&RunId> = HashSet::new();
         let mut dags: HashSet<&DagId> = HashSet::new();

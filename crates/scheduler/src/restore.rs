@@ -11,7 +11,7 @@ use tidemill_model::{
     Dag, DagId, DagRun, Event, Limits, PoolName, Position, RunEvent, RunId, TaskIx, Timestamp,
     Version,
 };
-use tidemill_store::{Recovered, StoreError, StoredRunAt};
+use tidemill_store::{Recovered, Store, StoreError, StoredRunAt};
 
 use crate::kernel::{DagEntry, Kernel};
 
@@ -19,16 +19,8 @@ use crate::kernel::{DagEntry, Kernel};
 pub trait Past {
     /// A DAG version, if its text still loads.
     fn dag(&self, version: &Version) -> Option<Arc<Dag>>;
-    /// A stored run in any state; one that is finished without the items of its mapped tasks.
-    fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError>;
-    /// Items of a mapped task of a stored run, from `first` on, at most `limit`.
-    fn items(
-        &self,
-        id: &RunId,
-        task: TaskIx,
-        first: u32,
-        limit: usize,
-    ) -> Result<Vec<StoredItem>, StoreError>;
+    /// What is stored.
+    fn store(&self) -> &dyn Store;
 }
 
 /// A kernel and what the operator should know about how it came back.
@@ -133,20 +125,13 @@ impl Fold<'_> {
     }
 
     fn items_of(&self, stored: &StoredRunAt) -> Result<Vec<StoredItem>, StoreError> {
-        const PAGE: usize = 4_096;
         let id = &stored.run.head.id;
         let mut items = Vec::new();
         for (task, of_task) in (0..).map(TaskIx).zip(&stored.run.tasks) {
             let Some(counts) = &of_task.map else { continue };
-            let mut first = 0;
-            loop {
-                let page = self.past.items(id, task, first, PAGE)?;
-                let Some(last) = page.last() else { break };
-                first = last.item + 1;
-                // Records of an earlier time may lie behind those of the last one.
-                let is_current = |item: &StoredItem| item.attempt == counts.attempt;
-                items.extend(page.into_iter().filter(is_current));
-            }
+            let all = every_item(|first, limit| self.past.store().items(id, task, first, limit))?;
+            // Records of an earlier time may lie behind those of the last one.
+            items.extend(all.into_iter().filter(|item| item.attempt == counts.attempt));
         }
         Ok(items)
     }
@@ -187,7 +172,7 @@ impl Fold<'_> {
         if !self.runs.contains_key(id) && unknown {
             // Its first event is before the checkpoint, so its record is stored; and it is not
             // among the unfinished ones, so the record is that of a finished run.
-            match self.past.run(id)? {
+            match self.past.store().run(id)? {
                 Some(stored) if stored.position >= position => {
                     self.lost.insert(id.clone(), stored.position);
                 }
@@ -255,6 +240,21 @@ impl Fold<'_> {
             positions.insert(id, position);
         }
         Restored { kernel, positions, dag_positions: dags, aside, notes }
+    }
+}
+
+/// All items of a mapped task, read part by part: from a first one on, so many at most.
+pub(crate) fn every_item(
+    mut read: impl FnMut(u32, usize) -> Result<Vec<StoredItem>, StoreError>,
+) -> Result<Vec<StoredItem>, StoreError> {
+    const PART: usize = 4_096;
+    let mut items: Vec<StoredItem> = Vec::new();
+    loop {
+        let part = read(items.last().map_or(0, |last| last.item + 1), PART)?;
+        if part.is_empty() {
+            return Ok(items);
+        }
+        items.extend(part);
     }
 }
 

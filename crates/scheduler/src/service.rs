@@ -12,7 +12,7 @@ use tidemill_model::{
     AttemptReport, Dag, DagId, Effect, Event, Instance, Limits, PoolName, Position, RunId,
     RunState, TaskIx, Timestamp, Version,
 };
-use tidemill_store::{DagSource, RunPage, RunQuery, Store, StoreError, StoredRunAt};
+use tidemill_store::{DagSource, RunPage, RunQuery, Store, StoreError};
 use tokio::sync::{oneshot, watch};
 
 use crate::kernel::{Answer, CommandError, Kernel, TriggerRequest};
@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) live: Arc<Live>,
     pub(crate) store: Arc<dyn Store>,
     versions: Versions,
+    /// One rerun at a time: each begins with what is stored of its run's end.
+    pub(crate) reruns: Mutex<()>,
     pub(crate) waiters: Mutex<HashMap<RunId, Vec<oneshot::Sender<RunState>>>>,
     pub(crate) stats: Stats,
     pub(crate) stopping: AtomicBool,
@@ -92,7 +94,7 @@ pub(crate) struct Shared {
 /// A handle to the scheduler. Cheap to clone.
 #[derive(Clone)]
 pub struct Scheduler {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// Called with each effect.
@@ -127,6 +129,7 @@ impl Shared {
             live: Arc::default(),
             versions: Versions::new(Arc::clone(&store), resolver),
             store,
+            reruns: Mutex::default(),
             waiters: Mutex::default(),
             stats: Stats::default(),
             stopping: AtomicBool::new(false),
@@ -138,11 +141,7 @@ impl Shared {
 
     /// Shows a restored state to readers.
     fn show(&self, restored: &Restored, last: Position, now: Timestamp) {
-        for run in restored.kernel.runs().chain(&restored.aside) {
-            let position = restored.positions.get(&run.head.id).copied().unwrap_or(last);
-            self.live.adopt(run, position);
-        }
-        self.live.adopt_dags(&restored.kernel, &restored.dag_positions, last);
+        self.live.adopt(restored, last);
         self.live.publish_waits(&restored.kernel, now);
     }
 }
@@ -154,18 +153,8 @@ impl Past for StoredPast<'_> {
         self.0.versions.get(version)
     }
 
-    fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
-        self.0.store.run(id)
-    }
-
-    fn items(
-        &self,
-        id: &RunId,
-        task: TaskIx,
-        first: u32,
-        limit: usize,
-    ) -> Result<Vec<StoredItem>, StoreError> {
-        self.0.store.items(id, task, first, limit)
+    fn store(&self) -> &dyn Store {
+        &*self.0.store
     }
 }
 

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tidemill_model::rerun::{Rerun, RerunRequest};
 use tidemill_model::run::StoredItem;
 use tidemill_model::{
     Dag, DagId, DataInterval, Instance, RunHead, RunId, RunState, TableRef, TaskIx, TaskRun,
@@ -162,51 +163,6 @@ pub struct RunDetail {
     pub tasks: Vec<TaskRun>,
     /// Why each waiting task waits, and with `None` why the run itself does, in words.
     pub waits: Vec<(Option<TaskIx>, String)>,
-}
-
-/// Somebody wants a run that has ended to go again.
-#[derive(Debug, Clone)]
-pub struct RerunRequest {
-    /// The run.
-    pub run: RunId,
-    /// What of it.
-    pub what: Again,
-    /// With the version that the DAG has now, in place of its own.
-    pub latest: bool,
-    /// Nothing is done: the answer says what would be.
-    pub preview: bool,
-    /// Who asks, as far as is known.
-    pub who: String,
-}
-
-/// What of a run goes again, with all that comes after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Again {
-    /// What failed, could not run or was cancelled.
-    Failed,
-    /// A task.
-    From(String),
-    /// Everything.
-    All,
-}
-
-/// What goes again.
-#[derive(Debug, Clone, Serialize)]
-pub struct Rerun {
-    /// The run.
-    pub id: RunId,
-    /// Whether it has been started; otherwise this is a preview.
-    pub started: bool,
-    /// Its generation from now on.
-    pub generation: u32,
-    /// The version that it goes on with.
-    pub version: Version,
-    /// The tasks that go again, in the order of the DAG.
-    pub again: Vec<String>,
-    /// Those whose results stay.
-    pub kept: Vec<String>,
-    /// Those among the tasks that go again which write to another system.
-    pub loads: Vec<String>,
 }
 
 /// Asks for a run.

@@ -6,14 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_model::run::StoredItem;
 use tidemill_model::{
-    AttemptId, Dag, DagId, Event, Limits, PoolName, Position, ReportOutcome, RunId, TaskIx,
-    TaskResult, Timestamp, Version,
+    AttemptId, Dag, DagId, Event, Limits, PoolName, Position, ReportOutcome, TaskResult, Timestamp,
+    Version,
 };
 use tidemill_scheduler::Kernel;
 use tidemill_scheduler::restore::{Carry, Past, Restored, restore, settle_restart};
-use tidemill_store::{Commit, DagSource, Fault, MemoryStore, Store, StoreError, StoredRunAt};
+use tidemill_store::{Commit, DagSource, Fault, MemoryStore, Store, StoreError};
 
 use crate::check::{kernel_is_true, nothing_is_stuck};
 use crate::draw::Draw;
@@ -137,18 +136,8 @@ impl Past for Library<'_> {
         self.versions.get(version).cloned()
     }
 
-    fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
-        self.store.run(id)
-    }
-
-    fn items(
-        &self,
-        id: &RunId,
-        task: TaskIx,
-        first: u32,
-        limit: usize,
-    ) -> Result<Vec<StoredItem>, StoreError> {
-        self.store.items(id, task, first, limit)
+    fn store(&self) -> &dyn Store {
+        self.store
     }
 }
 

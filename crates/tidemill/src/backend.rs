@@ -10,15 +10,15 @@ use bytes::Bytes;
 use serde_json::Value;
 use tidemill_executor::logs::{self, Stream, log_path};
 use tidemill_model::admission::PoolState;
+use tidemill_model::rerun::{Rerun, RerunRequest};
 use tidemill_model::run::StoredItem;
 use tidemill_model::words::counted;
 use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskIx, Timestamp, Version};
-use tidemill_scheduler::{Clock, DagView as LiveDag, RunView, What, stats::COMMIT_BUCKETS_US};
+use tidemill_scheduler::{Clock, DagView as LiveDag, RunView, stats::COMMIT_BUCKETS_US};
 use tidemill_server::backend::{
-    Again, AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart,
-    Labels, LogFrom, LogLine, LogPage, LogQuery, LogStream, Metric, ProfileDoc, ProfilePage,
-    Question, RECENT_RUNS_MAX, RawLog, Rerun, RerunRequest, RunDetail, RunFileRequest, Samples,
-    TableSample, TriggerRequest,
+    AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, Labels,
+    LogFrom, LogLine, LogPage, LogQuery, LogStream, Metric, ProfileDoc, ProfilePage, Question,
+    RECENT_RUNS_MAX, RawLog, RunDetail, RunFileRequest, Samples, TableSample, TriggerRequest,
 };
 use tidemill_server::error::{ApiError, ErrorCode};
 use tidemill_spec::{Diagnostic, Severity, codes};
@@ -213,21 +213,9 @@ impl Backend for NodeBackend {
     }
 
     async fn rerun(&self, request: RerunRequest) -> Result<Rerun, ApiError> {
-        let RerunRequest { run, what, latest, preview, who } = request;
-        let what = match what {
-            Again::Failed => What::Failed,
-            Again::From(task) => What::From(task),
-            Again::All => What::All,
-        };
-        let id = run.clone();
-        let request = tidemill_scheduler::RerunRequest { run, what, latest, preview, who };
-        let done = self
-            .blocking(move |node| Ok(node.scheduler.rerun_blocking(&request)))
-            .await?
-            .map_err(refused)?;
-        let done = done.ok_or_else(|| ApiError::not_found(format!("there is no run `{id}`")))?;
-        let tidemill_scheduler::Rerun { run, generation, version, again, kept, loads } = done;
-        Ok(Rerun { id: run, started: !preview, generation, version, again, kept, loads })
+        let id = request.run.clone();
+        let done = self.blocking(move |node| Ok(node.scheduler.rerun_blocking(&request))).await?;
+        done.map_err(refused)?.ok_or_else(|| ApiError::not_found(format!("there is no run `{id}`")))
     }
 
     async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError> {

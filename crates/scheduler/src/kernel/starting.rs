@@ -90,10 +90,7 @@ impl Kernel {
         };
         opened
             .map_err(|error| CommandError::NoVersion { run: id.clone(), why: error.to_string() })?;
-        self.admission.apply(&run, &event);
-        self.runs.insert(id.clone(), run);
-        self.batch.events.push(Event::Run(id.clone(), event));
-        self.dirty.insert(id);
+        self.take_in(run, event);
         Ok(())
     }
 
@@ -116,12 +113,9 @@ impl Kernel {
             lane.clone_from(own);
             run.head.lane.clone_from(own);
         }
-        self.admission.apply(&run, &event);
-        let overlapped = self.admission.overlapped(&run);
-        self.runs.insert(id.clone(), run);
-        self.batch.events.push(Event::Run(id.clone(), event));
-        self.dirty.insert(id.clone());
-        for (other, reason) in overlapped {
+        self.take_in(run, event);
+        let overlapped = self.runs.get(&id).map(|run| self.admission.overlapped(run));
+        for (other, reason) in overlapped.into_iter().flatten() {
             let who = format!("DAG {}", id.dag);
             let event = RunEvent::CancelRequested { who, reason: Some(reason), at };
             // One that is about to end already stays as it is.
@@ -131,6 +125,15 @@ impl Kernel {
             self.fail_start(&id, dag, &error, at);
         }
         id
+    }
+
+    /// A run is there, with the event that made it what it is: it waits to be admitted.
+    fn take_in(&mut self, run: DagRun, event: RunEvent) {
+        let id = run.head.id.clone();
+        self.admission.apply(&run, &event);
+        self.runs.insert(id.clone(), run);
+        self.batch.events.push(Event::Run(id.clone(), event));
+        self.dirty.insert(id);
     }
 
     /// Whether one of the runs that wait for this one is of the same DAG: each would wait for the

@@ -4,29 +4,27 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tidemill_model::run::StoredItem;
 use tidemill_model::{
     AttemptId, AttemptReport, Dag, Event, Limits, PoolName, Position, ReportOutcome, RunId,
-    RunState, TaskIx, TaskResult, TaskState, Timestamp, Version,
+    RunState, TaskResult, TaskState, Timestamp, Version,
 };
 use tidemill_scheduler::restore::{Past, restore};
 use tidemill_scheduler::{Carry, Kernel, Part, TriggerRequest};
-use tidemill_store::{Recovered, StoreError, StoredRunAt};
+use tidemill_store::{MemoryStore, Recovered, Store};
 
 #[derive(Default)]
-struct Library(HashMap<Version, Arc<Dag>>);
+struct Library {
+    versions: HashMap<Version, Arc<Dag>>,
+    store: MemoryStore,
+}
 
 impl Past for Library {
     fn dag(&self, version: &Version) -> Option<Arc<Dag>> {
-        self.0.get(version).cloned()
+        self.versions.get(version).cloned()
     }
 
-    fn run(&self, _: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
-        Ok(None)
-    }
-
-    fn items(&self, _: &RunId, _: TaskIx, _: u32, _: usize) -> Result<Vec<StoredItem>, StoreError> {
-        Ok(Vec::new())
+    fn store(&self) -> &dyn Store {
+        &self.store
     }
 }
 
@@ -55,7 +53,7 @@ impl Desk {
     }
 
     pub(crate) fn deploy(&mut self, dag: &Arc<Dag>, now: Timestamp) -> Vec<Event> {
-        self.library.0.insert(dag.version.clone(), Arc::clone(dag));
+        self.library.versions.insert(dag.version.clone(), Arc::clone(dag));
         self.kernel.deploy(Arc::clone(dag), now);
         self.step(now)
     }

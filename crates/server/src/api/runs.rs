@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tidemill_model::rerun::{Rerun, RerunRequest, What};
 use tidemill_model::time::BadInterval;
 use tidemill_model::{DagId, DataInterval, RunId, RunState};
 use tidemill_store::RunQuery;
@@ -16,9 +17,7 @@ use tidemill_store::RunQuery;
 use super::view::{Page, Run, RunWithTasks};
 use super::{idempotency, limit_of};
 use crate::app::App;
-use crate::backend::{
-    Again, PartRequest, Rerun, RerunRequest, RunDetail, RunFileRequest, TriggerRequest,
-};
+use crate::backend::{PartRequest, RunDetail, RunFileRequest, TriggerRequest};
 use crate::cursor;
 use crate::error::{ApiError, ErrorCode};
 use crate::extract::{Body, Nothing, Path, Query};
@@ -202,9 +201,9 @@ pub(super) async fn rerun(
             let detail = "`tasks` and `from` say two things";
             return Err(ApiError::invalid(detail).help("give one of the two"));
         }
-        (_, Some(task)) => Again::From(task),
-        (Some(Tasks::All), None) => Again::All,
-        (Some(Tasks::Failed) | None, None) => Again::Failed,
+        (_, Some(task)) => What::From(task),
+        (Some(Tasks::All), None) => What::All,
+        (Some(Tasks::Failed) | None, None) => What::Failed,
     };
     let who = caller.who().to_owned();
     Ok(Json(app.backend.rerun(RerunRequest { run: id, what, latest, preview, who }).await?))

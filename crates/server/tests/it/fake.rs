@@ -9,14 +9,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
+use tidemill_model::rerun::{Rerun, RerunRequest};
 use tidemill_model::run::StoredItem;
 use tidemill_model::{
     Action, Dag, DagId, Instance, RunId, RunState, TableRef, TaskIx, TaskState, Timestamp, Version,
 };
 use tidemill_server::backend::{
     AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, LogFrom,
-    LogLine, LogPage, LogQuery, Metric, ProfileDoc, ProfilePage, Question, RawLog, Rerun,
-    RerunRequest, RunDetail, RunFileRequest, Samples, TableSample, TriggerRequest,
+    LogLine, LogPage, LogQuery, Metric, ProfileDoc, ProfilePage, Question, RawLog, RunDetail,
+    RunFileRequest, Samples, TableSample, TriggerRequest,
 };
 use tidemill_server::{ApiError, ErrorCode};
 use tidemill_store::{RunPage, RunQuery, RunSummary};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Map;
-use tidemill_model::selection::{self, Again, Choice};
+use tidemill_model::rerun::{Again, again};
+use tidemill_model::selection::{self, Choice};
 use tidemill_model::{
     Action, AttemptId, AttemptReport, Counts, DagId, DagRun, Effect, FailureKind, PoolName,
     ReportOutcome, RunId, RunState, SmallTable, TableRef, TaskError, TaskIx, TaskResult, TaskState,
@@ -121,7 +122,7 @@ impl World {
         let any = TaskIx(self.draw.below(dag.tasks().len() as u64) as u32);
         let choices = [Again::Failed, Again::Failed, Again::From(any), Again::All];
         let Some(choice) = self.draw.pick(&choices) else { return };
-        let tasks = selection::again(&run, &dag, choice);
+        let tasks = again(&run, &dag, choice);
         if tasks.is_empty() || matches!(run.head.trigger, Trigger::Call { .. }) {
             return;
         }
