@@ -137,6 +137,24 @@ document.addEventListener("click", (event) => {
   rerun(url, from ? { from } : { tasks }, button);
 });
 
+// What a mark would do is asked first, and told.
+async function mark(url, task, state, button) {
+  const what = { state, tasks: [task] };
+  const plan = await order(url, { ...what, preview: true });
+  if (!plan) return;
+  const parts = [`Mark ${task} as ${state}?`];
+  if (plan.ended_first.length) parts.push("It runs, and is ended first.");
+  if (plan.again.length) parts.push(`These could not run because of it, and run then: ${plan.again.join(", ")}.`);
+  if (window.confirm(parts.join("\n\n"))) post(url, what, "reload", button);
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-mark]");
+  if (!button) return;
+  const { mark: url, task, state } = button.dataset;
+  mark(url, task, state, button);
+});
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest?.("[data-post]");
   if (!button) return;
@@ -160,9 +178,14 @@ function read(input) {
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  const { form: starts, answer } = form.dataset;
-  if (!starts && !answer) return;
+  const { form: starts, answer, note } = form.dataset;
+  if (!starts && !answer && !note) return;
   event.preventDefault();
+  if (note) {
+    const task = form.dataset.task || null;
+    post(note, { text: form.elements.text.value, task }, "reload", form.querySelector("button"));
+    return;
+  }
   const params = {};
   for (const input of all("[data-kind]", form)) {
     const value = read(input);

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::dag::{Dag, Pace};
 use crate::event::{DagEvent, Event, RunEvent, Trigger};
-use crate::id::{DagId, PoolName, RunId, TaskName};
+use crate::id::{DagId, Instance, PoolName, RunId, TaskName};
 use crate::run::DagRun;
 use crate::state::{RunState, TaskState};
 use crate::time::Timestamp;
@@ -85,19 +85,32 @@ impl Admission {
     /// Takes in a run as it stands, when the server starts.
     pub fn adopt(&mut self, run: &DagRun) {
         match run.head.state {
+            RunState::Queued if run.head.held_by.is_some() => {}
             RunState::Queued => self.runs.enqueue(run),
             RunState::Running => {
                 self.runs.enqueue(run);
                 self.runs.start(run);
-                for at in run.open_instances().filter(|at| run.takes_slot(*at)) {
-                    match run.instance(at).map(|task| task.state) {
-                        Some(TaskState::Queued) => self.tasks.enqueue(run, at),
-                        Some(TaskState::Running) => self.tasks.take(run, at),
-                        _ => {}
-                    }
+                for at in instances_in(run, TaskState::Running) {
+                    self.tasks.take(run, at);
                 }
+                self.hold(run, run.head.held_by.is_some());
             }
             _ => {}
+        }
+    }
+
+    /// Takes what waits of a run out of the queues, or puts it back. A run that has begun keeps its
+    /// place among those under way.
+    fn hold(&mut self, run: &DagRun, held: bool) {
+        match (run.head.state, held) {
+            (RunState::Queued, true) => self.runs.withdraw(run),
+            (RunState::Queued, false) => self.runs.enqueue(run),
+            (_, true) => {
+                instances_in(run, TaskState::Queued).for_each(|at| self.tasks.dequeue(run, at));
+            }
+            (_, false) => {
+                instances_in(run, TaskState::Queued).for_each(|at| self.tasks.enqueue(run, at));
+            }
         }
     }
 
@@ -115,18 +128,31 @@ impl Admission {
             return;
         }
         match event {
+            RunEvent::Reopened { tasks, .. } if run.head.state == RunState::Running => {
+                for ix in tasks {
+                    self.tasks.dequeue(run, (*ix).into());
+                }
+            }
             RunEvent::Created { .. } | RunEvent::Reopened { .. } => self.runs.enqueue(run),
+            // Said again, it says nothing new.
+            RunEvent::Held { held, .. } => {
+                self.hold(run, true);
+                self.hold(run, *held);
+            }
             RunEvent::Started { .. } => self.runs.start(run),
             RunEvent::Finished { .. } => self.runs.finish(run),
             RunEvent::TaskQueued { task, .. } => self.tasks.enqueue(run, *task),
-            RunEvent::TaskCancelled { task, .. } => self.tasks.dequeue(run, *task),
+            RunEvent::TaskCancelled { task, .. } | RunEvent::TaskMarked { task, .. } => {
+                self.tasks.dequeue(run, *task);
+            }
             RunEvent::AttemptStarted { task, .. } => {
                 self.tasks.dequeue(run, *task);
                 self.tasks.take(run, *task);
             }
-            RunEvent::AttemptLost { task, again, .. } => {
+            RunEvent::AttemptLost { task, .. } => {
                 self.tasks.give_back(run, *task);
-                if *again {
+                let state = run.instance(*task).map(|task| task.state);
+                if state == Some(TaskState::Queued) && run.head.held_by.is_none() {
                     self.tasks.enqueue(run, *task);
                 }
             }
@@ -144,6 +170,8 @@ impl Admission {
             | RunEvent::AttemptCalled { .. }
             | RunEvent::AttemptAnswered { .. }
             | RunEvent::AttemptGathers { .. }
+            | RunEvent::RetryHastened { .. }
+            | RunEvent::Noted { .. }
             | RunEvent::CancelRequested { .. } => {}
         }
     }
@@ -198,6 +226,12 @@ impl Admission {
     pub fn limits(&self) -> Limits {
         self.limits
     }
+}
+
+/// What of a run is in a state, of what takes slots.
+fn instances_in(run: &DagRun, state: TaskState) -> impl Iterator<Item = Instance> {
+    let is_in = move |at: &Instance| run.instance(*at).is_some_and(|task| task.state == state);
+    run.open_instances().filter(|at| run.takes_slot(*at)).filter(is_in)
 }
 
 /// Whether a task of another run waits for it.

@@ -36,7 +36,8 @@ pub fn decide(run: &DagRun, now: Timestamp) -> Vec<RunEvent> {
         return Vec::new();
     }
     // What a group that is to end holds does not begin any more, so that comes first.
-    let stopped: Vec<RunEvent> = run.due(now).filter_map(|at| stop_late(run, at, now)).collect();
+    let late = run.due(now).filter(|_| run.head.held_by.is_none());
+    let stopped: Vec<RunEvent> = late.filter_map(|at| stop_late(run, at, now)).collect();
     if !stopped.is_empty() {
         return stopped;
     }
@@ -44,6 +45,9 @@ pub fn decide(run: &DagRun, now: Timestamp) -> Vec<RunEvent> {
         return wind_down(run, now);
     }
     if run.head.state == RunState::Queued {
+        return Vec::new();
+    }
+    if run.head.held_by.is_some() && run.unfinished() > 0 {
         return Vec::new();
     }
     let again = run.due(now).filter(|at| !run.is_stopping(*at));
@@ -239,7 +243,9 @@ pub(crate) fn fail(
     let spec = run.dag().task(task.task);
     let (attempt, retries) =
         run.instance(task).map_or((0, 0), |state| (state.attempts, state.retries));
+    let is_marked = run.instance(task).is_some_and(|state| state.marked.is_some());
     let retry_at = (again
+        && !is_marked
         && retries < spec.retry.limit
         && !run.is_map(task)
         && !run.head.cancel_requested
@@ -261,7 +267,8 @@ pub fn settle_lost(
     let task = task.into();
     let (attempt, lost) = run.instance(task).map_or((0, 0), |state| (state.attempts, state.lost));
     let budget = cause == LostCause::Shutdown || lost < LOST_ATTEMPTS_MAX;
-    let again = budget && !run.head.cancel_requested && !run.is_stopping(task);
+    let is_marked = run.instance(task).is_some_and(|state| state.marked.is_some());
+    let again = budget && !is_marked && !run.head.cancel_requested && !run.is_stopping(task);
     RunEvent::AttemptLost { task, attempt, cause, again, at: now }
 }
 

@@ -143,6 +143,9 @@ pub fn effects(run: &DagRun, event: &RunEvent) -> Vec<Effect> {
             let gather = Some(gather(run, *task));
             vec![Effect::StartAttempt(Arc::new(AttemptOrder { gather, ..order(run, *task) }))]
         }
+        RunEvent::TaskMarked { task, .. } => {
+            run.running().filter(|running| running == task).map(cancel).collect()
+        }
         RunEvent::CancelRequested { .. } => run.running().map(cancel).collect(),
         RunEvent::GroupStopped { .. } => {
             run.running().filter(|task| run.is_stopping(*task)).map(cancel).collect()
@@ -180,7 +183,9 @@ fn order(run: &DagRun, at: Instance) -> AttemptOrder {
         let mut made = maker.result.iter().flat_map(|result| &result.tables);
         match made.find(|table| table.name == read.table) {
             Some(table) => inputs.push((read.alias.clone(), table.clone())),
-            None if maker.state == TaskState::Skipped => {
+            // Who marks a task as succeeded says that those after it go on without what it would
+            // have given.
+            None if maker.state == TaskState::Skipped || maker.marked.is_some() => {
                 skipped.push((read.alias.clone(), read.table.clone()));
             }
             None => {}

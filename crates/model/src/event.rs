@@ -3,17 +3,17 @@
 //! An event is written once and read for years: fields are added with a default, variants are
 //! added at the end, none is changed or removed.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod dag;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::dag::Pace;
-use crate::id::{DagId, Instance, RunId, TaskIx, TaskName, Version};
-use crate::state::RunState;
+use crate::id::{DagId, Instance, RunId, TaskIx, Version};
+use crate::state::{RunState, TaskState};
 use crate::table::{TaskError, TaskResult};
 use crate::time::{DataInterval, Timestamp};
+
+pub use dag::{DagEvent, DagRecord};
 
 /// A place in the journal: the number of the event, from 1. `Position(0)` is before the first.
 #[derive(
@@ -329,6 +329,49 @@ pub enum RunEvent {
         /// When.
         at: Timestamp,
     },
+    /// Somebody lets the run stand still, or go on: while it stands, nothing of it begins.
+    Held {
+        /// Still or on.
+        held: bool,
+        /// Who, as far as is known.
+        who: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody says how a task ended. One that is running is ended first, and then is what was said.
+    TaskMarked {
+        /// Which.
+        task: Instance,
+        /// How: succeeded, failed or skipped.
+        state: TaskState,
+        /// Who, as far as is known.
+        who: String,
+        /// Why, in their words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody does not want to wait for a retry: it is due at once.
+    RetryHastened {
+        /// Of which task.
+        task: Instance,
+        /// Who, as far as is known.
+        who: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody leaves a note on the run, or on a task of it. An empty one takes the note away.
+    Noted {
+        /// On which task; `None`: on the run.
+        about: Option<TaskIx>,
+        /// Their words.
+        text: String,
+        /// Who, as far as is known.
+        who: String,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// What a mapped task is to do.
@@ -372,6 +415,10 @@ impl RunEvent {
             | Self::AttemptAnswered { at, .. }
             | Self::CancelRequested { at, .. }
             | Self::Finished { at, .. }
+            | Self::Held { at, .. }
+            | Self::TaskMarked { at, .. }
+            | Self::RetryHastened { at, .. }
+            | Self::Noted { at, .. }
             | Self::Reopened { at, .. } => *at,
         }
     }
@@ -396,11 +443,15 @@ impl RunEvent {
             | Self::GroupStopped { task, .. }
             | Self::AttemptGathers { task, .. }
             | Self::AttemptCalled { task, .. }
+            | Self::TaskMarked { task, .. }
+            | Self::RetryHastened { task, .. }
             | Self::AttemptAnswered { task, .. } => Some(*task),
+            Self::Noted { about, .. } => about.map(Instance::from),
             Self::Created { .. }
             | Self::Started { .. }
             | Self::CancelRequested { .. }
             | Self::Finished { .. }
+            | Self::Held { .. }
             | Self::Reopened { .. } => None,
         }
     }
@@ -431,6 +482,10 @@ impl RunEvent {
             Self::AttemptGathers { .. } => "attempt_gathers",
             Self::AttemptCalled { .. } => "attempt_called",
             Self::AttemptAnswered { .. } => "attempt_answered",
+            Self::Held { .. } => "held",
+            Self::TaskMarked { .. } => "task_marked",
+            Self::RetryHastened { .. } => "retry_hastened",
+            Self::Noted { .. } => "noted",
         }
     }
 }
@@ -445,134 +500,4 @@ pub enum LostCause {
     Crash,
     /// The server was asked to stop. That is nobody's fault.
     Shutdown,
-}
-
-/// Something that happened to a DAG.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DagEvent {
-    /// A version became the one that new runs take.
-    Deployed {
-        /// The version.
-        version: Version,
-        /// Whether it comes from a served folder, so that its schedule counts; otherwise its file
-        /// was run by hand.
-        #[serde(default = "always")]
-        served: bool,
-        /// What starts its runs: the keys of its triggers.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        triggers: Vec<String>,
-        /// When.
-        at: Timestamp,
-    },
-    /// Its file is gone: no new runs, history stays.
-    Retired {
-        /// When.
-        at: Timestamp,
-    },
-    /// Every due instant of a trigger up to this one was dealt with: a run was created for it, or it
-    /// was passed over.
-    Ticked {
-        /// The trigger: [`crate::dag::TriggerDef::key`].
-        #[serde(default)]
-        trigger: String,
-        /// The instant.
-        tick: Timestamp,
-        /// Whether a run was created.
-        fired: bool,
-        /// When.
-        at: Timestamp,
-    },
-    /// Its schedule stands still, or goes on.
-    Paused {
-        /// Still or on.
-        paused: bool,
-        /// Who, as far as is known.
-        who: String,
-        /// When.
-        at: Timestamp,
-    },
-    /// An attempt of a task with a `rate` begins.
-    Paced {
-        /// The task.
-        task: TaskName,
-        /// The length of the parts of its span, in microseconds: see [`Rate::part`](crate::dag::Rate::part).
-        part_us: u64,
-        /// When.
-        at: Timestamp,
-    },
-}
-
-/// What was written before files that are run by hand were told apart is served.
-fn always() -> bool {
-    true
-}
-
-/// What is known of a DAG besides its definition: the fold of its [`DagEvent`]s and of the
-/// `Created` events of its runs.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct DagRecord {
-    /// The version that new runs take.
-    pub version: Option<Version>,
-    /// When it was deployed.
-    pub deployed_at: Option<Timestamp>,
-    /// Its file is in a served folder: its schedule counts, and a file that is run by hand does
-    /// not take its place.
-    #[serde(default = "always")]
-    pub served: bool,
-    /// Its file is gone.
-    pub retired: bool,
-    /// Its schedule stands still.
-    pub paused: bool,
-    /// Up to where the due instants of each trigger were dealt with, by its key.
-    #[serde(default)]
-    pub ticks: BTreeMap<String, Timestamp>,
-    /// When attempts of tasks with a `rate` have begun, as far as that counts.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub paces: BTreeMap<TaskName, Pace>,
-    /// The number of its newest run; 0 before the first.
-    pub last_run: u64,
-}
-
-impl DagRecord {
-    /// Records that `event` happened.
-    pub fn apply(&mut self, event: &DagEvent) {
-        match event {
-            DagEvent::Deployed { version, served, triggers, at } => {
-                self.version = Some(version.clone());
-                self.deployed_at = Some(*at);
-                (self.served, self.retired) = (*served, false);
-                if *served {
-                    self.take_over(triggers);
-                }
-            }
-            DagEvent::Retired { .. } => (self.served, self.retired) = (false, true),
-            DagEvent::Ticked { trigger, tick, .. } => {
-                let last = self.ticks.entry(trigger.clone()).or_insert(*tick);
-                *last = (*last).max(*tick);
-            }
-            DagEvent::Paused { paused, .. } => self.paused = *paused,
-            DagEvent::Paced { task, part_us, at } => {
-                let part = Duration::from_micros(*part_us);
-                self.paces.entry(task.clone()).or_default().begin(part, *at);
-            }
-        }
-    }
-
-    /// From now on the triggers are these. One that is new goes on from where those that are gone
-    /// have come to: a schedule that was changed repeats nothing.
-    fn take_over(&mut self, triggers: &[String]) {
-        let gone = self.ticks.iter().filter(|(key, _)| !triggers.contains(key));
-        if let Some(newest) = gone.map(|(_, tick)| *tick).max() {
-            for key in triggers {
-                self.ticks.entry(key.clone()).or_insert(newest);
-            }
-            self.ticks.retain(|key, _| triggers.contains(key));
-        }
-    }
-
-    /// Records that a run was created.
-    pub fn created(&mut self, number: u64) {
-        self.last_run = self.last_run.max(number);
-    }
 }

@@ -1,4 +1,5 @@
-//! Runs that have ended, and go again: a new generation of the same run.
+//! Runs of which a part goes again, or counts as ended in another way: a new generation of the same
+//! run.
 
 use std::collections::BTreeSet;
 
@@ -119,6 +120,100 @@ pub fn again(run: &DagRun, dag: &Dag, choice: Again) -> BTreeSet<TaskIx> {
         }
     }
     found
+}
+
+/// Somebody says how tasks of a run ended.
+#[derive(Debug, Clone)]
+pub struct MarkRequest {
+    /// The run.
+    pub run: RunId,
+    /// The tasks, by name; none is every one that is in another state.
+    pub tasks: Vec<String>,
+    /// How: succeeded, failed or skipped.
+    pub state: TaskState,
+    /// Why, in their words.
+    pub note: Option<String>,
+    /// Nothing is done: the answer says what would be.
+    pub preview: bool,
+    /// Who, as far as is known.
+    pub who: String,
+}
+
+/// What is made of tasks of a run because somebody says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Marked {
+    /// The run.
+    pub id: RunId,
+    /// Whether it is done; otherwise this is a preview.
+    pub done: bool,
+    /// The state that the tasks are in from now on.
+    pub state: TaskState,
+    /// The tasks.
+    pub marked: Vec<String>,
+    /// Those among them that run, and are ended first.
+    pub ended_first: Vec<String>,
+    /// Tasks that could not run because of them, and can now.
+    pub again: Vec<String>,
+}
+
+/// What has to happen so that tasks of a run count as ended in a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marking {
+    /// Those that begin anew, because they had ended otherwise or could not run: for them the run
+    /// has a new generation.
+    pub again: BTreeSet<TaskIx>,
+    /// Those that count as ended.
+    pub marked: BTreeSet<TaskIx>,
+}
+
+impl Marking {
+    /// What has to happen so that these tasks of a run count as ended in `state`; none is every task
+    /// that is in another state.
+    pub fn of(run: &DagRun, tasks: &[TaskIx], state: TaskState) -> Self {
+        let dag = run.dag();
+        let can = |ix: &TaskIx| {
+            let is_plain_group = dag.task(*ix).is_group() && dag.task(*ix).mapping.is_none();
+            !dag.is_repeated(*ix) && !is_plain_group && run.task(*ix).state != state
+        };
+        let marked: BTreeSet<TaskIx> = match tasks {
+            [] => (0..dag.tasks().len() as u32).map(TaskIx).filter(can).collect(),
+            tasks => tasks.iter().copied().collect(),
+        };
+        let is_final = |ix: &TaskIx| run.task(*ix).state.is_final();
+        let mut again: BTreeSet<TaskIx> = marked.iter().copied().filter(is_final).collect();
+        let mut open: Vec<TaskIx> = again.iter().copied().collect();
+        while let Some(ix) = open.pop().filter(|_| state != TaskState::Failed) {
+            let group = dag.task(ix).group.into_iter();
+            let after = dag.downstream(ix).iter().copied();
+            let after = after.chain(group.flat_map(|group| dag.downstream(group).to_vec()));
+            let after = after.chain(dag.members(ix).iter().copied());
+            for ix in after {
+                if run.task(ix).state == TaskState::UpstreamFailed && again.insert(ix) {
+                    open.push(ix);
+                }
+            }
+        }
+        again.retain(|ix| !dag.is_repeated(*ix));
+        Self { again, marked }
+    }
+
+    /// The answer to who asks.
+    pub fn answer(&self, run: &DagRun, state: TaskState, done: bool) -> Marked {
+        let dag = run.dag();
+        let named = |of: &dyn Fn(TaskIx) -> bool| -> Vec<String> {
+            let wanted = dag.order().iter().filter(|ix| of(**ix));
+            wanted.map(|ix| dag.task(*ix).name.to_string()).collect()
+        };
+        let runs = |ix: TaskIx| run.task(ix).state == TaskState::Running;
+        Marked {
+            id: run.head.id.clone(),
+            done,
+            state,
+            marked: named(&|ix| self.marked.contains(&ix)),
+            ended_first: named(&|ix| self.marked.contains(&ix) && runs(ix)),
+            again: named(&|ix| self.again.contains(&ix) && !self.marked.contains(&ix)),
+        }
+    }
 }
 
 /// Whether what a task gave in another version of the DAG can stand for what it would give in this:

@@ -37,7 +37,8 @@ use crate::trigger_rule::Upstreams;
 
 pub use items::{EndedItem, Item, MapRun};
 pub use records::{
-    ATTEMPTS_KEPT_MAX, AttemptRecord, MapCounts, RunHead, StoredItem, StoredRun, TaskRun,
+    ATTEMPTS_KEPT_MAX, AttemptRecord, MapCounts, NOTE_CHARS_MAX, Note, RunHead, StoredItem,
+    StoredRun, TaskRun,
 };
 
 /// Lost attempts that a task may have before it fails, apart from its retries.
@@ -100,6 +101,8 @@ impl DagRun {
             lane: lane.clone(),
             cancel_requested: false,
             reason: None,
+            held_by: None,
+            note: None,
             past_attempts: 0,
             created_at: *at,
             started_at: None,
@@ -214,8 +217,8 @@ impl DagRun {
 
     /// The next instant at which time alone makes something happen.
     pub fn next_timer(&self) -> Option<Timestamp> {
-        // What is ending waits for its end, and for no instant.
-        if self.head.cancel_requested {
+        // What is ending waits for its end, what stands still for somebody, and neither for an instant.
+        if self.head.cancel_requested || self.head.held_by.is_some() {
             return None;
         }
         self.timers.iter().find(|(_, task)| !self.is_stopping(*task)).map(|(at, _)| *at)

@@ -6,6 +6,7 @@
 //! the commit fails for good, the kernel is thrown away and restored from the store.
 
 mod calls;
+pub(crate) mod operations;
 mod schedules;
 mod starting;
 
@@ -17,9 +18,9 @@ use tidemill_model::dag::BadParam;
 use tidemill_model::decide::{settle_failure, settle_lost};
 use tidemill_model::run::IllegalEvent;
 use tidemill_model::{
-    Action, Admission, AttemptReport, Dag, DagEvent, DagId, DagRecord, DagRun, DataInterval,
-    Effect, Event, Instance, Limits, LostCause, PoolName, ReportOutcome, RunEvent, RunId, RunState,
-    SmallTable, TaskIx, TaskResult, Timestamp, Trigger, decide, effects,
+    Admission, AttemptReport, Dag, DagEvent, DagId, DagRecord, DagRun, DataInterval, Effect, Event,
+    Instance, Limits, LostCause, PoolName, ReportOutcome, RunEvent, RunId, RunState, SmallTable,
+    TaskIx, TaskResult, TaskState, Timestamp, Trigger, decide, effects,
 };
 
 /// What one step leaves: to make durable, and to do afterwards.
@@ -122,6 +123,42 @@ pub enum CommandError {
         task: String,
         /// What could be.
         known: String,
+    },
+    /// A task that is to begin anew is under way.
+    #[error("task `{task}` of run {run} is under way; cancel the run first, or wait for the task")]
+    UnderWay {
+        /// The run.
+        run: RunId,
+        /// The task.
+        task: String,
+    },
+    /// Nobody can say how the task ended.
+    #[error("task `{task}` of run {run} cannot be marked: {why}")]
+    NoMark {
+        /// The run.
+        run: RunId,
+        /// The task.
+        task: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// Nothing of the run is in another state.
+    #[error("every task of run {run} is {} already", state.label())]
+    NothingToMark {
+        /// The run.
+        run: RunId,
+        /// The state.
+        state: TaskState,
+    },
+    /// The task does not wait for a retry.
+    #[error("task `{task}` of run {run} does not wait for a retry: it is {}", state.label())]
+    NoRetry {
+        /// The run.
+        run: RunId,
+        /// The task.
+        task: String,
+        /// The state it is in.
+        state: TaskState,
     },
     /// No such run among those that are not finished.
     #[error("run {0} is not there, or is already finished")]
@@ -275,43 +312,6 @@ impl Kernel {
     /// Changes the slots of pools.
     pub fn set_pools(&mut self, pools: impl IntoIterator<Item = (PoolName, u32)>) {
         self.admission.set_pools(pools);
-    }
-
-    /// Asks to end a run.
-    pub fn cancel(&mut self, id: &RunId, who: &str, now: Timestamp) -> Result<(), CommandError> {
-        let run = self.runs.get(id).ok_or_else(|| CommandError::NotLive(id.clone()))?;
-        if !run.head.cancel_requested {
-            let event = RunEvent::CancelRequested { who: who.to_owned(), reason: None, at: now };
-            self.record(id, event).map_err(|_| CommandError::NotLive(id.clone()))?;
-        }
-        Ok(())
-    }
-
-    /// Takes in a person's answer to the question of a task.
-    pub fn answer(
-        &mut self,
-        id: &RunId,
-        task: Instance,
-        answer: Answer,
-        now: Timestamp,
-    ) -> Result<(), CommandError> {
-        let run = self.runs.get(id).ok_or_else(|| CommandError::NotLive(id.clone()))?;
-        let dag = Arc::clone(run.dag());
-        let not_asked = || CommandError::NotAsked { run: id.clone(), task: dag.name_of(task) };
-        let state = run.instance(task).ok_or_else(not_asked)?;
-        let Action::Approve(approve) = &dag.task(task.task).action else { return Err(not_asked()) };
-        let Answer { approved, values, who, note } = answer;
-        // Who says no owes no values.
-        let values = if approved {
-            let owner = format!("`{}`", dag.name_of(task));
-            tidemill_model::dag::settled_params(&approve.params, &owner, &values)?
-        } else {
-            Map::new()
-        };
-        let attempt = state.attempts;
-        let event =
-            RunEvent::AttemptAnswered { task, attempt, approved, values, who, note, at: now };
-        self.record(id, event).map_err(|_| not_asked())
     }
 
     /// Takes in how an attempt ended. A report whose token is not the current one is refused:

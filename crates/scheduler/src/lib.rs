@@ -5,7 +5,7 @@
 //! * [`kernel`]: every live run, every DAG and admission, as one value: inputs in, a [`Batch`] of
 //!   events and effects out. It does no IO and reads no clock;
 //! * [`restore`]: the kernel as it was, from what the store gives back after a crash;
-//! * `rerun`: runs that have ended, as they are brought back to go again;
+//! * `rerun`: operations on runs that may have ended: those are brought back as they are stored;
 //! * [`live`]: the committed state, for readers and for the projector;
 //! * `writer`: the one thread that owns the kernel: take what has queued, step, commit, publish,
 //!   acknowledge, then let the effects go; [`service`]: the handle to it.
@@ -23,6 +23,7 @@ pub mod stats;
 pub mod versions;
 mod writer;
 
+pub use kernel::operations::Mark;
 pub use kernel::{Answer, Batch, CommandError, Kernel, Part, TriggerRequest};
 pub use live::{DagView, Live, RunView};
 pub use restore::Carry;

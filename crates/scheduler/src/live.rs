@@ -401,6 +401,10 @@ fn summary_of(live: &LiveRun) -> RunSummary {
 
 /// Why a run's waiting tasks wait, in words.
 fn waits_of(state: &State, live: &LiveRun) -> Vec<(Option<TaskIx>, String)> {
+    let held = live.head.held_by.as_ref().filter(|_| !live.head.cancel_requested);
+    if let Some(who) = held {
+        return vec![(None, format!("it was paused by {who}; it goes on when it is resumed"))];
+    }
     if live.head.state == RunState::Queued {
         let why = state.waits.why_run(&live.head).map(|why| why.to_string());
         return vec![(None, why.unwrap_or_else(|| "it starts in the next step".to_owned()))];

@@ -265,6 +265,16 @@ impl Scheduler {
         Ok(self.call(move |kernel, now| kernel.cancel(&run, &who, now)).await??)
     }
 
+    /// Lets a run stand still, or go on; on return that is durable.
+    pub async fn hold(&self, run: RunId, held: bool, who: String) -> Result<(), Refused> {
+        Ok(self.call(move |kernel, now| kernel.hold(&run, held, &who, now)).await??)
+    }
+
+    /// Lets a retry begin at once; on return that is durable.
+    pub async fn hasten(&self, run: RunId, task: Instance, who: String) -> Result<(), Refused> {
+        Ok(self.call(move |kernel, now| kernel.hasten(&run, task, &who, now)).await??)
+    }
+
     /// Answers the question of a task; on return the answer is durable.
     pub async fn answer(&self, run: RunId, task: Instance, answer: Answer) -> Result<(), Refused> {
         Ok(self.call(move |kernel, now| kernel.answer(&run, task, answer, now)).await??)

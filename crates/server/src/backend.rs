@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tidemill_model::rerun::{Rerun, RerunRequest};
+use tidemill_model::rerun::{MarkRequest, Marked, Rerun, RerunRequest};
 use tidemill_model::run::StoredItem;
 use tidemill_model::{
     Dag, DagId, DataInterval, Instance, RunHead, RunId, RunState, TableRef, TaskIx, TaskRun,
@@ -70,12 +70,25 @@ pub trait Backend: Send + Sync + 'static {
     /// What is wrong with what is kept. Nothing is changed.
     async fn doctor(&self) -> Result<Value, ApiError>;
 
-    /// Runs tasks of a run that has ended again, or says which those would be. One that has not ended,
-    /// or where nothing is to do, is a `Conflict`, a task that is not there `Invalid`.
+    /// Runs tasks of a run again, or says which those would be. Where one of them is under way, or
+    /// nothing is to do, that is a `Conflict`, a task that is not there `Invalid`.
     async fn rerun(&self, request: RerunRequest) -> Result<Rerun, ApiError>;
 
     /// Asks to end a run. A finished one is a `Conflict`.
     async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError>;
+
+    /// Lets a run stand still, or go on. A finished one is a `Conflict`.
+    async fn hold(&self, run: &RunId, held: bool, who: &str) -> Result<(), ApiError>;
+
+    /// Lets a retry begin at once. A task that does not wait for one is a `Conflict`.
+    async fn hasten(&self, run: &RunId, task: Instance, who: &str) -> Result<(), ApiError>;
+
+    /// Says of tasks how they ended, or what that would do. A task that cannot be marked is a
+    /// `Conflict`, one that is not there `Invalid`.
+    async fn mark(&self, request: MarkRequest) -> Result<Marked, ApiError>;
+
+    /// Leaves a note on a run or on a task of it; an empty text takes it away.
+    async fn note(&self, request: NoteRequest) -> Result<(), ApiError>;
 
     /// Answers the question of a task. One that does not wait for an answer is a `Conflict`, a wrong
     /// value `Invalid`.
@@ -190,6 +203,19 @@ pub struct AnswerRequest {
     /// Why, in their words.
     pub note: Option<String>,
     /// Who answers, as far as is known.
+    pub who: String,
+}
+
+/// A note on a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoteRequest {
+    /// The run.
+    pub run: RunId,
+    /// The task that it is about, if it is about one.
+    pub task: Option<String>,
+    /// The note.
+    pub text: String,
+    /// Who leaves it, as far as is known.
     pub who: String,
 }
 

@@ -39,6 +39,8 @@ pub enum Permission {
     TriggerRuns,
     /// End runs.
     CancelRuns,
+    /// Let runs stand still, say how tasks ended, hasten retries, leave notes.
+    OperateRuns,
     /// Answer the questions of tasks.
     Approve,
     /// Pause and resume schedules.
@@ -49,7 +51,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Public,
         Self::ViewDags,
         Self::ViewRuns,
@@ -59,6 +61,7 @@ impl Permission {
         Self::ViewSystem,
         Self::TriggerRuns,
         Self::CancelRuns,
+        Self::OperateRuns,
         Self::Approve,
         Self::PauseDags,
         Self::RunFiles,
@@ -85,6 +88,9 @@ impl Permission {
             Self::ViewSystem => ("view_system", "look at metrics and findings"),
             Self::TriggerRuns => ("trigger_runs", "start runs of DAGs that are there"),
             Self::CancelRuns => ("cancel_runs", "end runs"),
+            Self::OperateRuns => {
+                ("operate_runs", "pause and resume runs, mark tasks, hasten retries, leave notes")
+            }
             Self::Approve => ("approve", "answer the questions of tasks"),
             Self::PauseDags => ("pause_dags", "pause and resume schedules"),
             Self::RunFiles => (

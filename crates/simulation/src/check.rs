@@ -28,10 +28,13 @@ pub(crate) fn kernel_is_true(kernel: &Kernel, truth: &Truth) -> Rule {
 fn admission_is_true(admission: &Admission, truth: &Truth) -> Rule {
     // Runs that tasks called for begin at once, and no limit counts them.
     let own = |run: &&DagRun| !matches!(run.head.trigger, Trigger::Call { .. });
+    let goes_on = |run: &&DagRun| run.head.held_by.is_none();
     let count =
         |state| truth.runs.values().filter(own).filter(|run| run.head.state == state).count();
+    let held = truth.runs.values().filter(own).filter(|run| !goes_on(run));
+    let held = held.filter(|run| run.head.state == RunState::Queued).count();
     let (queued, running) = (admission.queued_runs(), admission.running_runs() as usize);
-    hold!(queued == count(RunState::Queued), "{queued} runs queue");
+    hold!(queued == count(RunState::Queued) - held, "{queued} runs queue");
     hold!(running == count(RunState::Running), "{running} runs run");
     hold!(admission.running_attempts() as usize == truth.slots_taken(), "slots leak");
     for PoolState { name, used, queued, .. } in admission.waits(Timestamp::MIN).pools() {
@@ -42,10 +45,11 @@ fn admission_is_true(admission: &Admission, truth: &Truth) -> Rule {
             is_there.then_some(task.slots)
         };
         let tasks = |state| {
+            let counts = move |run: &&DagRun| goes_on(run) || state == TaskState::Running;
             let of_run = move |run| {
                 DagRun::open_instances(run).filter_map(move |at| slots_of(run, at, state))
             };
-            truth.unfinished().flat_map(of_run).collect::<Vec<u32>>()
+            truth.unfinished().filter(counts).flat_map(of_run).collect::<Vec<u32>>()
         };
         let running: u32 = tasks(TaskState::Running).into_iter().sum();
         hold!(*used == running, "pool {name}: {used} slots in use");
@@ -85,6 +89,9 @@ fn waits_for_something(
     under_way: &impl Fn(&AttemptId) -> bool,
 ) -> Rule {
     let waits = kernel.admission().waits(now);
+    if run.head.held_by.is_some() && !run.head.cancel_requested {
+        return Ok(());
+    }
     if run.head.state == RunState::Queued {
         hold!(waits.why_run(&run.head).is_some(), "it queues, and may run");
         return Ok(());

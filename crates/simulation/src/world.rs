@@ -1,6 +1,7 @@
 //! Clock, operators, executor, faults and crashes around a kernel.
 
 mod inputs;
+mod operators;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -416,6 +417,7 @@ impl World {
             if self.kernel.runs().next().is_none() {
                 return self.last_look();
             }
+            self.resume_all();
             self.answer_some(false);
             match self.work.keys().next().cloned() {
                 Some(id) => self.report(&id, ReportOutcome::Succeeded(TaskResult::default()))?,

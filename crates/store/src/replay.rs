@@ -302,6 +302,8 @@ fn loose_head(id: &RunId, event: &RunEvent) -> RunHead {
         lane: None,
         cancel_requested: false,
         reason: None,
+        held_by: None,
+        note: None,
         past_attempts: 0,
         created_at: event.at(),
         started_at: None,
@@ -318,15 +320,23 @@ fn apply_loosely(head: &mut RunHead, tasks: &mut Vec<TaskRun>, event: &RunEvent)
         RunEvent::Reopened { version, .. } => {
             head.version = version.clone();
             head.generation += 1;
-            head.state = RunState::Queued;
-            (head.cancel_requested, head.started_at, head.finished_at) = (false, None, None);
+            if head.state.is_final() {
+                head.state = RunState::Queued;
+                (head.cancel_requested, head.started_at, head.finished_at) = (false, None, None);
+            }
         }
         _ => {}
     }
     // Which items a mapped task has cannot be known without its definition.
     let task = event.task().filter(|at| at.item.is_none()).map(|at| at.task.at());
     let Some(task) = task.filter(|at| *at < LOOSE_TASKS_MAX) else { return };
-    if matches!(event, RunEvent::GroupStopped { .. } | RunEvent::AttemptGathers { .. }) {
+    if matches!(
+        event,
+        RunEvent::GroupStopped { .. }
+            | RunEvent::AttemptGathers { .. }
+            | RunEvent::RetryHastened { .. }
+            | RunEvent::Noted { .. }
+    ) {
         return;
     }
     if tasks.len() <= task {
@@ -342,6 +352,7 @@ fn apply_loosely(head: &mut RunHead, tasks: &mut Vec<TaskRun>, event: &RunEvent)
         RunEvent::TaskUpstreamFailed { .. } => TaskState::UpstreamFailed,
         RunEvent::TaskCancelled { .. } | RunEvent::AttemptCancelled { .. } => TaskState::Cancelled,
         RunEvent::TaskRemoved { .. } => TaskState::Removed,
+        RunEvent::TaskMarked { state, .. } => *state,
         RunEvent::AttemptStarted { .. } => TaskState::Running,
         RunEvent::AttemptSucceeded { .. } | RunEvent::TaskGiven { .. } => TaskState::Succeeded,
         RunEvent::AttemptFailed { retry_at: Some(_), .. } => TaskState::UpForRetry,

@@ -10,15 +10,16 @@ use bytes::Bytes;
 use serde_json::Value;
 use tidemill_executor::logs::{self, Stream, log_path};
 use tidemill_model::admission::PoolState;
-use tidemill_model::rerun::{Rerun, RerunRequest};
+use tidemill_model::rerun::{MarkRequest, Marked, Rerun, RerunRequest};
 use tidemill_model::run::StoredItem;
 use tidemill_model::words::counted;
-use tidemill_model::{Dag, DagId, RunId, RunState, TableRef, TaskIx, Timestamp, Version};
+use tidemill_model::{Dag, DagId, Instance, RunId, RunState, TableRef, TaskIx, Timestamp, Version};
 use tidemill_scheduler::{Clock, DagView as LiveDag, RunView, stats::COMMIT_BUCKETS_US};
 use tidemill_server::backend::{
     AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, Labels,
-    LogFrom, LogLine, LogPage, LogQuery, LogStream, Metric, ProfileDoc, ProfilePage, Question,
-    RECENT_RUNS_MAX, RawLog, RunDetail, RunFileRequest, Samples, TableSample, TriggerRequest,
+    LogFrom, LogLine, LogPage, LogQuery, LogStream, Metric, NoteRequest, ProfileDoc, ProfilePage,
+    Question, RECENT_RUNS_MAX, RawLog, RunDetail, RunFileRequest, Samples, TableSample,
+    TriggerRequest,
 };
 use tidemill_server::error::{ApiError, ErrorCode};
 use tidemill_spec::{Diagnostic, Severity, codes};
@@ -225,6 +226,35 @@ impl Backend for NodeBackend {
         }
     }
 
+    async fn hold(&self, run: &RunId, held: bool, who: &str) -> Result<(), ApiError> {
+        match self.node.scheduler.hold(run.clone(), held, who.to_owned()).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(ended(&self.node, run, error).await),
+        }
+    }
+
+    async fn hasten(&self, run: &RunId, task: Instance, who: &str) -> Result<(), ApiError> {
+        match self.node.scheduler.hasten(run.clone(), task, who.to_owned()).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(ended(&self.node, run, error).await),
+        }
+    }
+
+    async fn mark(&self, request: MarkRequest) -> Result<Marked, ApiError> {
+        let id = request.run.clone();
+        let done = self.blocking(move |node| Ok(node.scheduler.mark_blocking(&request))).await?;
+        done.map_err(refused)?.ok_or_else(|| ApiError::not_found(format!("there is no run `{id}`")))
+    }
+
+    async fn note(&self, request: NoteRequest) -> Result<(), ApiError> {
+        let NoteRequest { run, task, text, who } = request;
+        let id = run.clone();
+        let note =
+            move |node: &Node| Ok(node.scheduler.note_blocking(&run, task.as_deref(), (text, who)));
+        let found = self.blocking(note).await?.map_err(refused)?;
+        if found { Ok(()) } else { Err(ApiError::not_found(format!("there is no run `{id}`"))) }
+    }
+
     async fn answer(&self, run: &RunId, answer: AnswerRequest) -> Result<(), ApiError> {
         let AnswerRequest { task, approved, values, note, who } = answer;
         let answer = tidemill_scheduler::Answer { approved, values, who, note };
@@ -418,14 +448,16 @@ fn dag_view(node: &Node, id: &DagId) -> Option<DagView> {
 }
 
 fn of_file(path: &Path, file: &DagFile, known: Option<&LiveDag>) -> DagView {
+    let diagnostics = diagnostics_of(file);
     DagView {
         id: file.id.clone(),
         file: path.to_owned(),
         dag: known.and_then(|dag| dag.dag.clone()),
         next_tick: known.and_then(|dag| dag.next),
         paused: known.is_some_and(|dag| dag.record.paused),
-        retired: false,
-        diagnostics: diagnostics_of(file),
+        // One that came back is retired until its version is deployed.
+        retired: diagnostics.is_empty() && known.is_some_and(|dag| dag.record.retired),
+        diagnostics,
         recent: Vec::new(),
     }
 }

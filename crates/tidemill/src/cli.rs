@@ -1,9 +1,16 @@
 //! The command line, as typed.
 
+mod runs;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tidemill_model::{DagId, RunId, RunState};
+use tidemill_model::DagId;
+
+pub(crate) use runs::{
+    Approve, Cancel, Filter, Logs, Mark, MarkState, Note, Pause, Questions, Reject, Rerun, Retry,
+    Runs, Show, Target,
+};
 
 /// Data-workflow orchestrator: DAGs in YAML, one binary, durable runs, a UI.
 #[derive(Debug, Parser)]
@@ -144,14 +151,28 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  tidemill logs orders.17 load\n  \
         tidemill logs orders.17 load --attempt 1\n  tidemill logs orders.17 load --follow")]
     Logs(Logs),
-    /// Run tasks of a run that has ended again, and all that comes after them. The others keep their
-    /// results.
+    /// Run tasks of a run again, and all that comes after them. The others keep their results; in a run
+    /// that has not ended they go on meanwhile.
     #[command(after_help = "Examples:\n  tidemill rerun orders.17\n  \
-        tidemill rerun orders.17 --from load --latest --dry-run")]
+        tidemill rerun orders.17 --from load --latest --dry-run\n  \
+        tidemill rerun --dag orders --state failed --since 1d    every run that failed today")]
     Rerun(Rerun),
     /// End a run: its running tasks are stopped, the others do not start.
-    #[command(after_help = "Example:\n  tidemill cancel orders.17")]
+    #[command(after_help = "Examples:\n  tidemill cancel orders.17\n  \
+        tidemill cancel --dag orders --state queued --dry-run")]
     Cancel(Cancel),
+    /// Say how tasks of a run ended, whatever they did. What could not run because of them runs then.
+    #[command(after_help = "Examples:\n  tidemill mark orders.17 succeeded --task load\n  \
+        tidemill mark orders.17 failed --all --note 'wrong day'\n  \
+        tidemill mark orders.17 skipped --task report --dry-run")]
+    Mark(Mark),
+    /// Let a task that waits for its next try begin at once.
+    #[command(after_help = "Example:\n  tidemill retry orders.17 load")]
+    Retry(Retry),
+    /// Leave a note on a run, or on a task of it.
+    #[command(after_help = "Examples:\n  tidemill note orders.17 'the shop was down until 9'\n  \
+        tidemill note orders.17 'see ticket 812' --task load")]
+    Note(Note),
     /// List what waits for a person's answer.
     #[command(after_help = "Examples:\n  tidemill questions\n  tidemill questions --json")]
     Questions(Questions),
@@ -162,11 +183,12 @@ pub(crate) enum Command {
     /// Say no to the question of a task: it fails.
     #[command(after_help = "Example:\n  tidemill reject mails.3 send --note 'wrong day'")]
     Reject(Reject),
-    /// Let the schedule of a DAG stand still. Runs under way go on, and `trigger` starts others.
-    #[command(after_help = "Example:\n  tidemill pause orders")]
+    /// Let the schedule of a DAG stand still, or a run. Of a DAG, runs under way go on, and `trigger`
+    /// starts others; of a run, what runs goes on, and nothing else begins.
+    #[command(after_help = "Examples:\n  tidemill pause orders\n  tidemill pause orders.17")]
     Pause(Pause),
-    /// Let the schedule of a DAG go on. Missed ticks are not caught up.
-    #[command(after_help = "Example:\n  tidemill resume orders")]
+    /// Let the schedule of a DAG go on, or a run. `catchup` says what becomes of missed ticks.
+    #[command(after_help = "Examples:\n  tidemill resume orders\n  tidemill resume orders.17")]
     Resume(Pause),
     /// Show a customer's profile.
     #[command(after_help = "Examples:\n  tidemill profile 17850\n  \
@@ -423,127 +445,6 @@ pub(crate) struct Trigger {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Runs {
-    /// Only of this DAG.
-    #[arg(long)]
-    pub(crate) dag: Option<DagId>,
-    /// Only in this state; may be given several times.
-    #[arg(long = "state", value_name = "STATE", value_parser = state)]
-    pub(crate) states: Vec<RunState>,
-    /// At most so many: 1 to 10,000.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) limit: u32,
-    /// Print JSON: a page of runs as in the API, and `server`, the address of the server that works
-    /// on them. Without one it is null, and what is unfinished stands still.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Show {
-    /// The run, for example `orders.17`.
-    pub(crate) run: RunId,
-    /// One of its tasks, or an item of a mapped one, `load[17]`: with its items or its members.
-    pub(crate) task: Option<String>,
-    /// Only items in these states, divided by commas: `failed,upstream_failed`.
-    #[arg(long, requires = "task")]
-    pub(crate) state: Option<String>,
-    /// Print JSON: the run as in the API, and `server`, the address of the server that works on it.
-    /// Without one it is null, and an unfinished run stands still.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Logs {
-    /// The run, for example `orders.17`.
-    pub(crate) run: RunId,
-    /// The task; of a mapped one an item, `load[17]` or `regions[3].fetch`.
-    pub(crate) task: String,
-    /// The attempt; the newest without it.
-    #[arg(long)]
-    pub(crate) attempt: Option<u32>,
-    /// Print new lines until the attempt ends.
-    #[arg(long, short)]
-    pub(crate) follow: bool,
-    /// Print the bytes as the command wrote them, without times.
-    #[arg(long)]
-    pub(crate) raw: bool,
-}
-
-#[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
-pub(crate) struct Rerun {
-    /// The run, for example `orders.17`.
-    pub(crate) run: RunId,
-    /// What failed, could not run or was cancelled; the default.
-    #[arg(long, conflicts_with_all = ["from", "all"])]
-    pub(crate) failed: bool,
-    /// This task.
-    #[arg(long, value_name = "TASK", conflicts_with = "all")]
-    pub(crate) from: Option<String>,
-    /// Everything.
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// With the version that the DAG has now, in place of that of the run.
-    #[arg(long)]
-    pub(crate) latest: bool,
-    /// Do nothing, and say what would go again.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Wait until the run has ended. Ctrl-C leaves it, and a server goes on with it.
-    #[arg(long)]
-    pub(crate) wait: bool,
-    /// Print JSON: what goes again, as in the API.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Cancel {
-    /// The run, for example `orders.17`.
-    pub(crate) run: RunId,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Questions {
-    /// Print JSON: the questions as in the API.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Approve {
-    /// The run, for example `mails.3`.
-    pub(crate) run: RunId,
-    /// The task, or an item of a mapped one: `send[2]`.
-    pub(crate) task: String,
-    /// A value that is asked for; may be given several times.
-    #[arg(long = "param", value_name = "NAME=VALUE")]
-    pub(crate) params: Vec<String>,
-    /// Why, for those who look later.
-    #[arg(long)]
-    pub(crate) note: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Reject {
-    /// The run, for example `mails.3`.
-    pub(crate) run: RunId,
-    /// The task, or an item of a mapped one: `send[2]`.
-    pub(crate) task: String,
-    /// Why, for those who look later.
-    #[arg(long)]
-    pub(crate) note: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Pause {
-    /// The DAG.
-    pub(crate) dag: DagId,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Profile {
     /// The customer's id, or an identity such as `email:ada@example.test`.
     pub(crate) id: String,
@@ -605,11 +506,4 @@ pub(crate) struct Bench {
     /// How often each is measured; medians are printed.
     #[arg(long, default_value_t = 5)]
     pub(crate) times: usize,
-}
-
-fn state(text: &str) -> Result<RunState, String> {
-    RunState::ALL.into_iter().find(|state| state.label() == text).ok_or_else(|| {
-        let all: Vec<&str> = RunState::ALL.iter().map(|state| state.label()).collect();
-        format!("a run is {}", all.join(", "))
-    })
 }

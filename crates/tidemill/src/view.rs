@@ -17,11 +17,28 @@ pub(crate) struct Run {
     pub(crate) reason: Option<String>,
     /// Why it waits, if it does.
     pub(crate) waits_for: Option<String>,
+    pub(crate) note: Option<Note>,
     pub(crate) created_at: Timestamped,
     pub(crate) started_at: Option<Timestamped>,
     pub(crate) finished_at: Option<Timestamped>,
     #[serde(default)]
     pub(crate) tasks: Vec<Task>,
+}
+
+/// What somebody had to say.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Note {
+    pub(crate) text: String,
+    pub(crate) who: String,
+    pub(crate) at: Timestamped,
+}
+
+impl Note {
+    /// On one line.
+    pub(crate) fn line(&self) -> String {
+        let text = self.text.replace('\n', " ");
+        format!("note: {text} ({}, {})", self.who, self.at.0.to_seconds_text())
+    }
 }
 
 /// A task in a run.
@@ -47,6 +64,7 @@ pub(crate) struct Task {
     pub(crate) error: Option<TaskError>,
     pub(crate) reason: Option<String>,
     pub(crate) waits_for: Option<String>,
+    pub(crate) note: Option<Note>,
     /// The run that it called for.
     #[serde(default)]
     pub(crate) called: Option<String>,

@@ -106,6 +106,11 @@ impl RunQueues {
         });
     }
 
+    /// Takes a run out of its queue.
+    pub(super) fn withdraw(&mut self, run: &DagRun) {
+        self.leave_queue(run);
+    }
+
     pub(super) fn start(&mut self, run: &DagRun) {
         self.leave_queue(run);
         self.change(&lane_of(run), |lane| lane.running.insert(run_key(run)));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::records::{ATTEMPTS_KEPT_MAX, AttemptRecord, TaskRun};
+use super::records::{ATTEMPTS_KEPT_MAX, AttemptRecord, Note, TaskRun};
 use super::{DagRun, IllegalEvent, lost_error};
 use crate::dag::{Action, Dag, Task};
 use crate::decide::waiting::question_of;
@@ -11,6 +11,10 @@ use crate::event::{LostCause, RunEvent};
 use crate::id::{Instance, TaskIx};
 use crate::state::{AttemptOutcome, RunState, TaskState};
 use crate::table::{FailureKind, ItemsMade, TaskError, TaskResult};
+
+/// The states that somebody may say a task ended in.
+pub(crate) const MARKS: [TaskState; 3] =
+    [TaskState::Succeeded, TaskState::Failed, TaskState::Skipped];
 
 /// Why a task that was removed has no part in its run.
 pub(crate) const NOT_PART: &str = "not part of this run";
@@ -21,16 +25,28 @@ impl DagRun {
     /// A `Reopened` event with another version needs [`DagRun::reopen`] instead, because the new
     /// version's definition is not part of the event.
     pub fn apply(&mut self, event: &RunEvent) -> Result<(), IllegalEvent> {
-        match event.task() {
-            Some(at) => self.apply_to_task(at, event),
-            None => self.apply_to_run(event),
+        match (event, event.task()) {
+            (RunEvent::Noted { about, text, who, at }, _) => {
+                let note = Note { text: text.clone(), who: who.clone(), at: *at };
+                let place = match about {
+                    None => &mut self.head.note,
+                    Some(ix) if ix.at() < self.tasks.len() => &mut self.tasks[ix.at()].note,
+                    Some(_) => return Err(self.illegal(event)),
+                };
+                *place = Some(Box::new(note)).filter(|note| !note.text.is_empty());
+                Ok(())
+            }
+            (_, Some(at)) => self.apply_to_task(at, event),
+            (_, None) => self.apply_to_run(event),
         }
     }
 
     fn apply_to_run(&mut self, event: &RunEvent) -> Result<(), IllegalEvent> {
         use RunState::{Queued, Running};
         match (self.head.state, event) {
-            (Queued, RunEvent::Started { at }) if !self.head.cancel_requested => {
+            (Queued, RunEvent::Started { at })
+                if !self.head.cancel_requested && self.head.held_by.is_none() =>
+            {
                 self.head.state = Running;
                 self.head.started_at = Some(*at);
                 self.look_again_at_all();
@@ -42,6 +58,9 @@ impl DagRun {
                     self.head.reason.clone_from(reason);
                 }
                 self.stir_all();
+            }
+            (Queued | Running, RunEvent::Held { held, who, .. }) => {
+                self.head.held_by = held.then(|| who.clone());
             }
             // Only a cancelled run ends without having begun.
             (from, RunEvent::Finished { state, at })
@@ -59,6 +78,16 @@ impl DagRun {
                     return Err(self.illegal(event));
                 }
                 self.open_generation(tasks);
+            }
+            // While the others go on.
+            (Running, RunEvent::Reopened { version, tasks, .. })
+                if !self.head.cancel_requested
+                    && *version == self.head.version
+                    && tasks.iter().all(|t| t.at() < self.tasks.len())
+                    && self.first_under_way(tasks).is_none() =>
+            {
+                self.head.generation += 1;
+                self.begin_anew(tasks);
             }
             _ => return Err(self.illegal(event)),
         }
@@ -116,7 +145,10 @@ impl DagRun {
         use TaskState::{Failed, Pending, Queued, Running, Skipped, UpForRetry, Waiting};
         let admitted = self.head.state == RunState::Running;
         let not_begun = self.head.state == RunState::Queued && at.item.is_none();
-        let goes_on = admitted && !self.head.cancel_requested && !self.is_stopping(at);
+        let goes_on = admitted
+            && self.head.held_by.is_none()
+            && !self.head.cancel_requested
+            && !self.is_stopping(at);
         let takes_slot = self.takes_slot(at);
         // An attempt that waits is under way like any other.
         let waits = before == Waiting && !takes_slot;
@@ -142,6 +174,20 @@ impl DagRun {
             // What a run is asked for without is settled before it starts.
             (Pending, RunEvent::TaskRemoved { .. }) if admitted || not_begun => TaskState::Removed,
             (Pending, RunEvent::TaskGiven { .. }) if not_begun => TaskState::Succeeded,
+            (UpForRetry, RunEvent::RetryHastened { .. }) if admitted => UpForRetry,
+            (_, RunEvent::TaskMarked { state, .. })
+                if (admitted || not_begun)
+                    && at.item.is_none()
+                    && MARKS.contains(state)
+                    && !before.is_final() =>
+            {
+                match before {
+                    // It is ended first.
+                    Running if takes_slot => Running,
+                    Running => return None,
+                    _ => *state,
+                }
+            }
             (_, RunEvent::AttemptStarted { attempt, map, .. })
                 if goes_on
                     && *attempt == attempts + 1
@@ -165,6 +211,9 @@ impl DagRun {
     fn next_of_running(&self, at: Instance, event: &RunEvent) -> Option<TaskState> {
         let task = self.instance(at)?;
         let is_container = self.is_container(at);
+        if let Some(marked) = task.marked {
+            return Some(marked);
+        }
         let holds_nothing = !is_container || self.open_inside(at) == 0;
         match event {
             RunEvent::GroupStopped { .. } if is_container && !self.is_map(at) && !task.stopping => {
@@ -214,6 +263,10 @@ impl DagRun {
     fn step(&mut self, at: Instance, after: TaskState, event: &RunEvent) {
         let Some(task) = self.instance_mut(at) else { return };
         let before = std::mem::replace(&mut task.state, after);
+        if let RunEvent::RetryHastened { at, .. } = event {
+            task.retry_at = Some(*at);
+            return;
+        }
         if before == TaskState::UpForRetry {
             task.retry_at = None;
         }
@@ -269,6 +322,7 @@ impl DagRun {
     fn note(&mut self, at: Instance, event: &RunEvent) {
         let generation = self.head.generation;
         // What is asked follows from what is stored, like everything else.
+        let waits = !self.takes_slot(at);
         let question = match event {
             RunEvent::AttemptStarted { .. } => question_of(self, at),
             _ => None,
@@ -284,6 +338,17 @@ impl DagRun {
                 task.reason = Some(reason.clone());
             }
             RunEvent::TaskRemoved { .. } => task.reason = Some(NOT_PART.to_owned()),
+            RunEvent::TaskMarked { state, who, note, .. } => {
+                let why = note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+                let message = format!("marked as {} by {who}{why}", state.label());
+                if task.state == TaskState::Waiting && waits {
+                    ended = Some((AttemptOutcome::Cancelled, None));
+                }
+                let error = TaskError::new(FailureKind::Refused, message.clone());
+                task.error = (*state == TaskState::Failed).then(|| Box::new(error));
+                task.reason = Some(message);
+                task.marked = Some(*state);
+            }
             RunEvent::TaskFailed { error, .. } => task.error = Some(Box::new(error.clone())),
             RunEvent::AttemptStarted { .. } => {
                 (task.error, task.reason) = (None, question);
@@ -306,23 +371,29 @@ impl DagRun {
             RunEvent::GroupStopped { .. } => task.stopping = true,
             RunEvent::AttemptGathers { .. } => task.gathering = true,
             RunEvent::AttemptSucceeded { result, .. } => {
-                task.result = Some(Box::new(result.clone()));
+                if task.marked.is_none_or(|marked| marked == TaskState::Succeeded) {
+                    task.result = Some(Box::new(result.clone()));
+                }
                 ended = Some((AttemptOutcome::Succeeded, None));
             }
             RunEvent::AttemptFailed { error, retry_at, .. } => {
-                task.error = Some(Box::new(error.clone()));
-                task.retry_at = *retry_at;
+                if task.marked.is_none() {
+                    task.error = Some(Box::new(error.clone()));
+                    task.retry_at = *retry_at;
+                }
                 ended = Some((AttemptOutcome::Failed, Some(line_of(&error.message))));
             }
             RunEvent::AttemptSkipped { reason, .. } => {
-                task.reason = Some(reason.clone());
+                if task.marked.is_none() {
+                    task.reason = Some(reason.clone());
+                }
                 ended = Some((AttemptOutcome::Skipped, None));
             }
             RunEvent::AttemptCancelled { .. } => ended = Some((AttemptOutcome::Cancelled, None)),
             RunEvent::AttemptLost { cause, again, .. } => {
                 task.lost += u32::from(*cause == LostCause::Crash);
                 let error = lost_error(*cause);
-                if !again {
+                if !again && task.marked.is_none() {
                     task.error = Some(Box::new(error.clone()));
                 }
                 task.gathering = false;
@@ -331,7 +402,7 @@ impl DagRun {
             _ => {}
         }
         if let Some((outcome, error)) = ended {
-            if outcome != AttemptOutcome::Skipped {
+            if outcome != AttemptOutcome::Skipped && task.marked.is_none() {
                 task.reason = None;
             }
             if task.history.len() == ATTEMPTS_KEPT_MAX {
@@ -352,9 +423,27 @@ impl DagRun {
         self.head.state = RunState::Queued;
         self.head.generation += 1;
         self.head.cancel_requested = false;
-        self.head.reason = None;
+        (self.head.reason, self.head.held_by) = (None, None);
         self.head.started_at = None;
         self.head.finished_at = None;
+        self.begin_anew(tasks);
+    }
+
+    /// Of the tasks that shall begin anew, the first that somebody works on, or that waits outside.
+    pub fn first_under_way(&self, tasks: &[TaskIx]) -> Option<TaskIx> {
+        let groups = tasks.iter().filter_map(|ix| self.dag.task(*ix).group);
+        let all = tasks.iter().copied().chain(groups);
+        all.into_iter().find(|ix| {
+            let task = self.task(*ix);
+            match task.state {
+                TaskState::Running => true,
+                TaskState::Waiting => !self.takes_slot((*ix).into()),
+                _ => false,
+            }
+        })
+    }
+
+    fn begin_anew(&mut self, tasks: &[TaskIx]) {
         let dag = Arc::clone(&self.dag);
         let mut again: BTreeSet<TaskIx> = tasks.iter().copied().collect();
         // A member goes again inside its group; a group of items goes again as a whole.

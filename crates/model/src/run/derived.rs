@@ -424,6 +424,7 @@ impl DagRun {
         self.calls.clear();
         (self.unfinished, self.idle) = (0, 0);
         self.open_members = vec![0; self.tasks.len()];
+        self.maps.values_mut().for_each(MapRun::count_anew);
         self.waits = vec![Upstreams::default(); self.tasks.len()];
         let tasks = (0..self.tasks.len() as u32).map(TaskIx);
         let mut all: Vec<Instance> =

@@ -124,6 +124,11 @@ impl MapRun {
         self.first_failure.as_ref()
     }
 
+    /// What is open inside of its items is about to be counted anew.
+    pub(super) fn count_anew(&mut self) {
+        self.items.values_mut().for_each(|item| item.open = 0);
+    }
+
     /// Takes note that an item has ended.
     pub(super) fn note_ended(&mut self, item: u32) {
         let Some(whole) = self.items.get(&item).and_then(Item::whole) else { return };

@@ -38,6 +38,12 @@ pub struct RunHead {
     /// Why it was ended, where that was not just asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Who lets it stand still, as far as is known: nothing of it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
+    /// What somebody had to say about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Box<Note>>,
     /// The most attempts that a task, or an item, has had in other versions of the DAG: numbers that
     /// tasks are counted on from which stand in this version where those stood.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -118,7 +124,28 @@ pub struct TaskRun {
     /// A mapped task whose items have ended, and whose tables are being put together.
     #[serde(default, skip_serializing_if = "is_false")]
     pub gathering: bool,
+    /// The final state that somebody gave it in this generation, whatever it did; of a running one,
+    /// the state that it will be in when it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marked: Option<TaskState>,
+    /// What somebody had to say about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Box<Note>>,
 }
+
+/// What somebody had to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Their words, at most [`NOTE_CHARS_MAX`].
+    pub text: String,
+    /// Who, as far as is known.
+    pub who: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Characters of a note.
+pub const NOTE_CHARS_MAX: usize = 500;
 
 impl TaskRun {
     /// The same, pending again, with what is counted over all generations.
@@ -128,6 +155,7 @@ impl TaskRun {
             attempts,
             item_attempts,
             history: std::mem::take(&mut self.history),
+            note: self.note.take(),
             ..Self::default()
         }
     }

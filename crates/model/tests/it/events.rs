@@ -5,7 +5,7 @@ use serde_json::{Map, json};
 use tidemill_model::event::MapPlan;
 use tidemill_model::{
     Counts, DagEvent, Event, FailureKind, Instance, LostCause, RunEvent, RunState, TableRef,
-    TaskError, TaskIx, TaskResult, Timestamp, Trigger, Version,
+    TaskError, TaskIx, TaskResult, TaskState, Timestamp, Trigger, Version,
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/events.jsonl");
@@ -106,6 +106,17 @@ fn run_events() -> Vec<RunEvent> {
         created(Trigger::Call { run: called(), task: item, attempt, depth: 1 }, None),
         RunEvent::TaskGiven { task, result: Box::default(), reason: reason(), at },
         RunEvent::CancelRequested { who: "DAG a".to_owned(), reason: Some(reason()), at },
+        RunEvent::Held { held: true, who: "ada".to_owned(), at },
+        RunEvent::TaskMarked {
+            task,
+            state: TaskState::Skipped,
+            who: "ada".to_owned(),
+            note: Some(reason()),
+            at,
+        },
+        RunEvent::RetryHastened { task: item, who: "ada".to_owned(), at },
+        RunEvent::Noted { about: Some(TaskIx(3)), text: reason(), who: "ada".to_owned(), at },
+        RunEvent::Noted { about: None, text: String::new(), who: "ada".to_owned(), at },
     ]
 }
 

@@ -49,6 +49,11 @@ fn task_events(attempt: u32, next: u32) -> Vec<(&'static str, RunEvent)> {
         ("attempt_failed, without", failed(None)),
         ("attempt_skipped", RunEvent::AttemptSkipped { task, attempt, reason: reason(), at }),
         ("attempt_cancelled", RunEvent::AttemptCancelled { task, attempt, at }),
+        ("task_marked", {
+            let (state, who) = (TaskState::Succeeded, "ada".to_owned());
+            RunEvent::TaskMarked { task, state, who, note: None, at }
+        }),
+        ("retry_hastened", RunEvent::RetryHastened { task, who: "ada".to_owned(), at }),
         ("attempt_lost, again", lost(true)),
         ("attempt_lost, not again", lost(false)),
     ]
@@ -69,6 +74,12 @@ fn run_events(version: &Version) -> Vec<(&'static str, RunEvent)> {
         ("started", RunEvent::Started { at }),
         ("cancel_requested", RunEvent::CancelRequested { who: "ada".to_owned(), reason: None, at }),
         ("finished", RunEvent::Finished { state: RunState::Succeeded, at }),
+        ("held", RunEvent::Held { held: true, who: "ada".to_owned(), at }),
+        ("held, no more", RunEvent::Held { held: false, who: "ada".to_owned(), at }),
+        ("noted", {
+            let (text, who) = ("look".to_owned(), "ada".to_owned());
+            RunEvent::Noted { about: None, text, who, at }
+        }),
         ("reopened", reopened(version.clone())),
         ("reopened, by another version", reopened(Version::of(b"another"))),
     ]

@@ -94,6 +94,25 @@ impl Kernel {
         Ok(())
     }
 
+    /// Lets tasks of a run that is under way begin anew, while the others go on.
+    pub fn reopen(
+        &mut self,
+        id: &RunId,
+        tasks: &BTreeSet<TaskIx>,
+        who: &str,
+        now: Timestamp,
+    ) -> Result<(), CommandError> {
+        let run = self.runs.get(id).ok_or_else(|| CommandError::NotLive(id.clone()))?;
+        let (tasks, version): (Vec<TaskIx>, _) =
+            (tasks.iter().copied().collect(), run.head.version.clone());
+        if let Some(ix) = run.first_under_way(&tasks) {
+            let task = run.dag().task(ix).name.to_string();
+            return Err(CommandError::UnderWay { run: id.clone(), task });
+        }
+        let event = RunEvent::Reopened { tasks, version, who: who.to_owned(), at: now };
+        self.record(id, event).map_err(|_| CommandError::NotEnded(id.clone()))
+    }
+
     pub(super) fn create(
         &mut self,
         dag: &Arc<Dag>,

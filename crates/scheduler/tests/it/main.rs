@@ -5,6 +5,7 @@ mod admission;
 mod crash;
 mod desk;
 mod house;
+mod operations;
 mod runs;
 mod schedules;
 mod ticks;

@@ -1,10 +1,12 @@
 //! Version 1 of the REST API. Field names and words are a contract: they are added to, never
 //! changed. Instants are RFC 3339 in UTC, spans are milliseconds.
 
+mod bulk;
 mod dags;
 pub(crate) mod idempotency;
 mod items;
 mod logs;
+mod operations;
 mod profiles;
 mod questions;
 mod runs;
@@ -32,8 +34,8 @@ const LIMIT_MAX: usize = 200;
 /// Every route of the API.
 pub(crate) fn routes(routes: Routes) -> Routes {
     use Permission::{
-        Approve, CancelRuns, PauseDags, Public, RunFiles, TriggerRuns, ViewDags, ViewData,
-        ViewLogs, ViewProfiles, ViewRuns, ViewSystem,
+        Approve, CancelRuns, OperateRuns, PauseDags, Public, RunFiles, TriggerRuns, ViewDags,
+        ViewData, ViewLogs, ViewProfiles, ViewRuns, ViewSystem,
     };
     routes
         .get("/api/v1/dags", ViewDags, dags::list)
@@ -47,6 +49,16 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/runs/{run}/wait", ViewRuns, runs::wait)
         .post("/api/v1/runs/{run}/rerun", TriggerRuns, runs::rerun)
         .post("/api/v1/runs/{run}/cancel", CancelRuns, runs::cancel)
+        .post("/api/v1/runs/{run}/pause", OperateRuns, operations::pause)
+        .post("/api/v1/runs/{run}/resume", OperateRuns, operations::resume)
+        .post("/api/v1/runs/{run}/mark", OperateRuns, operations::mark)
+        .post("/api/v1/runs/{run}/note", OperateRuns, operations::note)
+        .post("/api/v1/runs/{run}/tasks/{task}/retry", OperateRuns, operations::retry)
+        .post("/api/v1/runs/rerun", TriggerRuns, bulk::rerun)
+        .post("/api/v1/runs/cancel", CancelRuns, bulk::cancel)
+        .post("/api/v1/runs/pause", OperateRuns, bulk::pause)
+        .post("/api/v1/runs/resume", OperateRuns, bulk::resume)
+        .post("/api/v1/runs/mark", OperateRuns, bulk::mark)
         .post("/api/v1/runs/{run}/tasks/{task}/answer", Approve, questions::answer)
         .get("/api/v1/runs/{run}/tasks/{task}/items", ViewRuns, items::list)
         .get("/api/v1/runs/{run}/tasks/{task}/logs", ViewLogs, logs::read)

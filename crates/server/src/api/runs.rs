@@ -171,7 +171,7 @@ pub(super) async fn run_file(
     Ok(created(&run))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RerunBody {
     tasks: Option<Tasks>,
@@ -195,18 +195,23 @@ pub(super) async fn rerun(
     caller: Caller,
     Body(body): Body<RerunBody>,
 ) -> Result<Json<Rerun>, ApiError> {
-    let RerunBody { tasks, from, latest, preview } = body;
-    let what = match (tasks, from) {
-        (Some(_), Some(_)) => {
-            let detail = "`tasks` and `from` say two things";
-            return Err(ApiError::invalid(detail).help("give one of the two"));
-        }
-        (_, Some(task)) => What::From(task),
-        (Some(Tasks::All), None) => What::All,
-        (Some(Tasks::Failed) | None, None) => What::Failed,
-    };
-    let who = caller.who().to_owned();
-    Ok(Json(app.backend.rerun(RerunRequest { run: id, what, latest, preview, who }).await?))
+    Ok(Json(app.backend.rerun(body.of(id, caller)?).await?))
+}
+
+impl RerunBody {
+    pub(super) fn of(self, run: RunId, caller: Caller) -> Result<RerunRequest, ApiError> {
+        let Self { tasks, from, latest, preview } = self;
+        let what = match (tasks, from) {
+            (Some(_), Some(_)) => {
+                let detail = "`tasks` and `from` say two things";
+                return Err(ApiError::invalid(detail).help("give one of the two"));
+            }
+            (_, Some(task)) => What::From(task),
+            (Some(Tasks::All), None) => What::All,
+            (Some(Tasks::Failed) | None, None) => What::Failed,
+        };
+        Ok(RerunRequest { run, what, latest, preview, who: caller.who().to_owned() })
+    }
 }
 
 pub(super) async fn cancel(

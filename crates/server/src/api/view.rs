@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use tidemill_model::dag::Param;
-use tidemill_model::run::{MapCounts, StoredItem};
+use tidemill_model::run::{MapCounts, Note, StoredItem};
 use tidemill_model::{
     DataInterval, Instance, RunHead, TaskError, TaskIx, TaskRun, TaskState, Timestamp, Trigger,
 };
@@ -78,6 +78,20 @@ enum Why {
     Call { run: String },
 }
 
+/// A note.
+#[derive(Debug, Serialize)]
+struct Said {
+    text: String,
+    who: String,
+    at: At,
+}
+
+impl From<&Note> for Said {
+    fn from(note: &Note) -> Self {
+        Self { text: note.text.clone(), who: note.who.clone(), at: At(note.at) }
+    }
+}
+
 /// A run in a list.
 #[derive(Debug, Serialize)]
 pub(crate) struct Run {
@@ -93,6 +107,8 @@ pub(crate) struct Run {
     logical_time: At,
     cancel_requested: bool,
     reason: Option<String>,
+    paused_by: Option<String>,
+    note: Option<Said>,
     created_at: At,
     started_at: Option<At>,
     finished_at: Option<At>,
@@ -123,6 +139,8 @@ impl Run {
             logical_time: At(head.logical_time()),
             cancel_requested: head.cancel_requested,
             reason: head.reason.clone(),
+            paused_by: head.held_by.clone(),
+            note: head.note.as_deref().map(Said::from),
             created_at: At(head.created_at),
             started_at: at(head.started_at),
             finished_at: at(head.finished_at),
@@ -167,6 +185,9 @@ struct Task {
     retry_at: Option<At>,
     duration_ms: Option<u64>,
     reason: Option<String>,
+    /// The state that somebody gave it.
+    marked: Option<&'static str>,
+    note: Option<Said>,
     waits_for: Option<String>,
     /// The run that its newest attempt called for.
     called: Option<String>,
@@ -327,6 +348,8 @@ impl Task {
             retry_at: at(task.retry_at),
             duration_ms: took(task.started_at, task.finished_at),
             reason: task.reason.clone(),
+            marked: task.marked.map(TaskState::label),
+            note: task.note.as_deref().map(Said::from),
             waits_for: wait_of(detail, Some(ix)).filter(|_| at_task.item.is_none()),
             called: task.called.as_ref().map(ToString::to_string),
             reused: result.and_then(|result| result.reused.as_deref()).map(Reused::from),

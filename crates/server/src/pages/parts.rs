@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tidemill_model::run::AttemptRecord;
+use tidemill_model::run::{AttemptRecord, Note};
 use tidemill_model::{
     FailureKind, RunHead, RunState, TaskError, TaskIx, TaskRun, TaskState, Timestamp, Trigger,
 };
@@ -37,6 +37,20 @@ impl From<RunState> for State {
 impl From<TaskState> for State {
     fn from(state: TaskState) -> Self {
         Self { class: state.label() }
+    }
+}
+
+/// What somebody had to say.
+#[derive(Debug, Clone)]
+pub(crate) struct NoteShown {
+    pub(crate) text: String,
+    pub(crate) who: String,
+    pub(crate) at: When,
+}
+
+impl NoteShown {
+    pub(crate) fn new(note: &Note, now: Timestamp) -> Self {
+        Self { text: note.text.clone(), who: note.who.clone(), at: When::new(note.at, now) }
     }
 }
 

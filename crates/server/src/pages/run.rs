@@ -8,7 +8,9 @@ use futures::future::join_all;
 use tidemill_model::{RunId, RunState, TaskIx, TaskRun, Timestamp};
 
 use super::graph::{Graph, graph, items_of, kind_of};
-use super::parts::{Fact, Problem, Progress, Segment, State, facts, failed_tasks, problem, why};
+use super::parts::{
+    Fact, NoteShown, Problem, Progress, Segment, State, facts, failed_tasks, problem, why,
+};
 use super::{Frame, fragment, html};
 use crate::api::find_run;
 use crate::app::App;
@@ -33,6 +35,7 @@ struct Page {
 
 #[derive(Template)]
 #[template(path = "run_body.html")]
+#[expect(clippy::struct_excessive_bools, reason = "each shows or hides a part of the page")]
 struct Body {
     id: String,
     dag: String,
@@ -53,6 +56,11 @@ struct Body {
     generation: u32,
     params: Vec<Fact>,
     waits: Option<String>,
+    /// Who lets it stand still.
+    paused: Option<String>,
+    /// It goes on, and some of it has failed.
+    failing: bool,
+    note: Option<NoteShown>,
     progress: Progress,
     problems: Vec<Problem>,
     more_problems: usize,
@@ -128,7 +136,14 @@ async fn body(app: &App, run: &RunDetail) -> Body {
         version: head.version.short().to_owned(),
         generation: head.generation,
         params: facts(&head.params),
-        waits: run.waits.iter().find(|(task, _)| task.is_none()).map(|(_, why)| why.clone()),
+        paused: head.held_by.clone().filter(|_| !head.state.is_final()),
+        failing: !failed.is_empty(),
+        note: head.note.as_deref().map(|note| NoteShown::new(note, now)),
+        waits: run
+            .waits
+            .iter()
+            .find(|(task, _)| task.is_none() && head.held_by.is_none())
+            .map(|(_, why)| why.clone()),
         progress: Progress::of(run),
         more_problems: failed.len().saturating_sub(PROBLEMS_MAX),
         problems,

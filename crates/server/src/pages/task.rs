@@ -7,11 +7,13 @@ use axum::response::{IntoResponse, Response};
 use futures::future::join_all;
 use serde::Deserialize;
 use tidemill_model::outputs::Output;
-use tidemill_model::{Action, Dag, Instance, RunId, TaskIx, TaskRun, TaskState, Timestamp};
+use tidemill_model::{
+    Action, Dag, Instance, RunId, RunState, TaskIx, TaskRun, TaskState, Timestamp,
+};
 
 use super::dag::{ParamField, param_fields};
 use super::graph::{items_of, kind_of};
-use super::parts::{AttemptRow, Fact, LogRow, Problem, State, facts, problem_of};
+use super::parts::{AttemptRow, Fact, LogRow, NoteShown, Problem, State, facts, problem_of};
 use super::table::Excerpt;
 use super::{Frame, fragment, html, text};
 use crate::api::{
@@ -49,6 +51,7 @@ struct Asked {
 
 #[derive(Template)]
 #[template(path = "task_body.html")]
+#[expect(clippy::struct_excessive_bools, reason = "each shows or hides a part of the page")]
 struct Body {
     run: String,
     dag: String,
@@ -57,8 +60,15 @@ struct Body {
     kind: String,
     state: State,
     live: bool,
-    /// Its run has ended, so that it can go again.
+    /// It can begin anew.
     again: bool,
+    /// It waits for its next try.
+    waits_retry: bool,
+    /// What it can be marked as.
+    marks: Vec<&'static str>,
+    /// A note can be left on it.
+    has_note: bool,
+    note: Option<NoteShown>,
     chosen: u32,
     attempts: Vec<AttemptRow>,
     /// The attempt under way, when there is one.
@@ -236,7 +246,7 @@ async fn body(
 ) -> Result<Body, ApiError> {
     let now = app.backend.now();
     let Subject { at, name, task } = subject;
-    let ix = at.task;
+    let (ix, head) = (at.task, &run.head);
     let shows_error = matches!(task.state, TaskState::Failed | TaskState::UpForRetry);
     let newest = chosen == task.attempts;
     let problem = if shows_error && newest && task.error.is_some() {
@@ -257,7 +267,14 @@ async fn body(
         kind: dag.map(|dag| kind_of(dag, ix)).unwrap_or_default(),
         state: task.state.into(),
         live: !task.state.is_final() && !run.head.state.is_final(),
-        again: run.head.state.is_final() && at.item.is_none() && dag.is_some(),
+        again: at.item.is_none()
+            && dag.is_some()
+            && task.state.is_final()
+            && !head.cancel_requested,
+        waits_retry: task.state == TaskState::UpForRetry && head.state == RunState::Running,
+        marks: marks(run, subject),
+        has_note: at.item.is_none() && dag.is_some(),
+        note: task.note.as_deref().map(|note| NoteShown::new(note, now)),
         chosen,
         attempts: task.history.iter().map(|past| AttemptRow::new(past, chosen, now)).collect(),
         current: running.then_some(task.attempts),
@@ -280,6 +297,26 @@ async fn body(
         members: members(app, run, subject, now).await?,
         items: items(app, run, subject, query, now).await?,
     })
+}
+
+/// What a task can be marked as. Of one that succeeded nobody has to say so.
+fn marks(run: &RunDetail, subject: &Subject) -> Vec<&'static str> {
+    let Subject { at, task, .. } = subject;
+    let Some(dag) = &run.dag else { return Vec::new() };
+    let is_group = dag.task(at.task).is_group() || dag.task(at.task).mapping.is_some();
+    let is_open_group = is_group && task.state == TaskState::Running;
+    if at.item.is_some() || dag.is_repeated(at.task) || is_open_group || run.head.cancel_requested {
+        return Vec::new();
+    }
+    let all = [TaskState::Succeeded, TaskState::Skipped, TaskState::Failed];
+    let fits = |state: &TaskState| match task.state {
+        TaskState::Succeeded | TaskState::Skipped => *state == TaskState::Failed,
+        TaskState::Failed | TaskState::UpstreamFailed | TaskState::Cancelled => {
+            *state != TaskState::Failed
+        }
+        _ => true,
+    };
+    all.into_iter().filter(fits).map(TaskState::label).collect()
 }
 
 fn asked(run: &RunDetail, subject: &Subject) -> Option<Asked> {

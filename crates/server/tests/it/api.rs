@@ -7,22 +7,10 @@ use tidemill_server::reference::ROUTES;
 use tidemill_server::{Permission, site};
 
 use crate::support::{
-    PORT, TOKEN, ask, closed_site, example, get, live_example, options, post, post_with, request,
-    site as usual,
+    PORT, TOKEN, ask, body_for, closed_site, example, get, live_example, options, post, post_with,
+    request, site as usual,
 };
 use crate::world::world;
-
-/// The body with which a route works.
-fn body(path: &str) -> &'static str {
-    let takes_path = path.ends_with("/run-file") || path.ends_with("/backup");
-    if takes_path {
-        "{\"path\": \"/dags/a.yaml\"}"
-    } else if path.ends_with("/answer") {
-        "{\"approved\": true}"
-    } else {
-        "{}"
-    }
-}
 
 #[tokio::test]
 async fn every_route_answers_its_method_and_no_other() {
@@ -39,7 +27,7 @@ async fn every_route_answers_its_method_and_no_other() {
             let request = request(&method, &path)
                 .header("content-type", "application/json")
                 .header("authorization", &bearer)
-                .body(Body::from(if method == Method::POST { body(&path) } else { "" }));
+                .body(Body::from(if method == Method::POST { body_for(&path) } else { "" }));
             let answer = ask(&site.router, request.expect("a request")).await;
             if works {
                 assert!((200..300).contains(&answer.status), "{method} {path}: {answer:?}");
@@ -58,7 +46,7 @@ async fn no_route_is_without_its_gate() {
     for route in &site.table {
         let path = example(route.path);
         let answer = if route.method == Method::POST {
-            post(&site.router, &path, body(&path)).await
+            post(&site.router, &path, body_for(&path)).await
         } else {
             get(&site.router, &path).await
         };
@@ -326,6 +314,22 @@ async fn orders_reach_the_backend() {
     assert_eq!(post(&site.router, path, preview).await.json()["started"], json!(false));
     let both = "{\"from\": \"clean_orders\", \"tasks\": \"all\"}";
     assert_eq!(post(&site.router, path, both).await.status, 422);
+    for (path, body) in [
+        ("personalize.43/pause", "{}"),
+        ("personalize.43/resume", "{}"),
+        (
+            "orders_daily.21/mark",
+            "{\"state\": \"succeeded\", \"tasks\": [\"load\"], \"note\": \" ok \"}",
+        ),
+        ("orders_daily.21/note", "{\"text\": \" look \", \"task\": \"load\"}"),
+        ("orders_daily.21/tasks/clean_orders/retry", "{}"),
+    ] {
+        let answer = post(&site.router, &format!("/api/v1/runs/{path}"), body).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    let long = format!("{{\"text\": \"{}\"}}", "x".repeat(501));
+    let refused = post(&site.router, "/api/v1/runs/orders_daily.21/note", &long).await;
+    assert!(refused.status == 422 && refused.text().contains("501"), "{}", refused.text());
     let expected = [
         "trigger personalize {\"limit\":7} browser",
         "run-file /dags/a.yaml cli",
@@ -334,6 +338,11 @@ async fn orders_reach_the_backend() {
         "cancel personalize.43 browser",
         "rerun orders_daily.21 Failed false false browser",
         "rerun orders_daily.21 From(\"clean_orders\") true true browser",
+        "hold personalize.43 true browser",
+        "hold personalize.43 false browser",
+        "mark orders_daily.21 [\"load\"] Succeeded Some(\"ok\") false browser",
+        "note orders_daily.21 Some(\"load\") look browser",
+        "hasten orders_daily.21 2 browser",
     ];
     assert_eq!(fake.orders(), expected);
     let state = get(&site.router, "/api/v1/runs/orders_daily.21/wait?timeout=1s").await.json();

@@ -9,15 +9,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
-use tidemill_model::rerun::{Rerun, RerunRequest};
+use tidemill_model::rerun::{MarkRequest, Marked, Rerun, RerunRequest};
 use tidemill_model::run::StoredItem;
 use tidemill_model::{
     Action, Dag, DagId, Instance, RunId, RunState, TableRef, TaskIx, TaskState, Timestamp, Version,
 };
 use tidemill_server::backend::{
     AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, LogFrom,
-    LogLine, LogPage, LogQuery, Metric, ProfileDoc, ProfilePage, Question, RawLog, RunDetail,
-    RunFileRequest, Samples, TableSample, TriggerRequest,
+    LogLine, LogPage, LogQuery, Metric, NoteRequest, ProfileDoc, ProfilePage, Question, RawLog,
+    RunDetail, RunFileRequest, Samples, TableSample, TriggerRequest,
 };
 use tidemill_server::{ApiError, ErrorCode};
 use tidemill_store::{RunPage, RunQuery, RunSummary};
@@ -155,6 +155,30 @@ impl Backend for Fake {
         let (again, kept) = (vec!["b".to_owned()], vec!["a".to_owned()]);
         let (started, loads) = (!preview, Vec::new());
         Ok(Rerun { id: run, started, generation: 2, version, again, kept, loads })
+    }
+
+    async fn hold(&self, run: &RunId, held: bool, who: &str) -> Result<(), ApiError> {
+        self.order(format!("hold {run} {held} {who}"));
+        Ok(())
+    }
+
+    async fn hasten(&self, run: &RunId, task: Instance, who: &str) -> Result<(), ApiError> {
+        self.order(format!("hasten {run} {} {who}", task.task.0));
+        Ok(())
+    }
+
+    async fn mark(&self, request: MarkRequest) -> Result<Marked, ApiError> {
+        let MarkRequest { run, tasks, state, note, preview, who } = request;
+        self.order(format!("mark {run} {tasks:?} {state:?} {note:?} {preview} {who}"));
+        let again = vec!["b".to_owned()];
+        let ended_first = Vec::new();
+        Ok(Marked { id: run, done: !preview, state, marked: tasks, ended_first, again })
+    }
+
+    async fn note(&self, request: NoteRequest) -> Result<(), ApiError> {
+        let NoteRequest { run, task, text, who } = request;
+        self.order(format!("note {run} {task:?} {text} {who}"));
+        Ok(())
     }
 
     async fn cancel(&self, run: &RunId, who: &str) -> Result<(), ApiError> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tidemill_server::reference::{Gives, ROUTES, RouteDoc, SHAPES, Shape};
 use tidemill_server::{ErrorCode, Permission, api_table};
 
-use crate::support::{Answer, TOKEN, get, live_example, post_with, site};
+use crate::support::{Answer, TOKEN, body_for, get, live_example, post_with, site};
 
 /// The route's method and a path that exists.
 fn parts(route: &RouteDoc) -> (Method, String) {
@@ -73,12 +73,8 @@ fn shape(name: &str) -> Vec<&'static str> {
 #[tokio::test]
 async fn routes_give_what_is_documented() {
     for route in ROUTES {
-        let body = match route.takes.first() {
-            Some(("path", _)) => "{\"path\": \"/dags/a.yaml\"}",
-            Some(("approved", _)) => "{\"approved\": true}",
-            _ => "{}",
-        };
-        let answer = ask(route, "", body).await;
+        let path = route.route.split_once(' ').map_or("", |(_, path)| path);
+        let answer = ask(route, "", body_for(path)).await;
         assert!((200..300).contains(&answer.status), "{}: {answer:?}", route.route);
         match route.gives {
             Gives::Fields(fields) => {

@@ -118,3 +118,23 @@ pub(crate) fn example(path: &str) -> String {
 pub(crate) fn live_example(path: &str) -> String {
     example(&path.replace("{run}/cancel", "personalize.43/cancel"))
 }
+
+/// The body with which a route works.
+pub(crate) fn body_for(path: &str) -> &'static str {
+    let on_many = ["/runs/rerun", "/runs/cancel", "/runs/pause", "/runs/resume"];
+    if path.ends_with("/run-file") || path.ends_with("/backup") {
+        r#"{"path": "/dags/a.yaml"}"#
+    } else if path.ends_with("/answer") {
+        r#"{"approved": true}"#
+    } else if path.ends_with("/runs/mark") {
+        r#"{"filter": {"state": "failed"}, "with": {"state": "skipped"}}"#
+    } else if path.ends_with("/mark") {
+        r#"{"state": "skipped", "tasks": ["load"]}"#
+    } else if path.ends_with("/note") {
+        r#"{"text": "look"}"#
+    } else if on_many.iter().any(|end| path.ends_with(end)) {
+        r#"{"filter": {"dag": "personalize", "created_after": "2020-01-01T00:00:00Z"}}"#
+    } else {
+        "{}"
+    }
+}

@@ -249,6 +249,8 @@ fn run(dag: &Arc<Dag>, plan: &Plan, texts: &Texts) -> RunDetail {
             interval: "2026-11-23/2026-11-24".parse().ok(),
             lane: None,
             cancel_requested: false,
+            held_by: None,
+            note: None,
             reason: None,
             past_attempts: 0,
             created_at: plan.created,

@@ -1,19 +1,16 @@
-//! What comes in: operators, time, files, and the reports of the executor.
+//! What comes in: time, files, and the reports of the executor.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Map;
-use tidemill_model::rerun::{Again, again};
 use tidemill_model::selection::{self, Choice};
 use tidemill_model::{
-    Action, AttemptId, AttemptReport, Counts, DagId, DagRun, Effect, FailureKind, PoolName,
-    ReportOutcome, RunId, RunState, SmallTable, TableRef, TaskError, TaskIx, TaskResult, TaskState,
-    Trigger, Version,
+    AttemptId, AttemptReport, Counts, DagId, Effect, FailureKind, PoolName, ReportOutcome,
+    RunState, SmallTable, TableRef, TaskError, TaskIx, TaskResult, Version,
 };
-use tidemill_scheduler::{Answer, Part, TriggerRequest};
+use tidemill_scheduler::{Part, TriggerRequest};
 
 use super::{Work, World};
 use crate::plan::{Traits, pools};
@@ -37,7 +34,7 @@ impl World {
                 self.set_pools(slots.unwrap_or([3, 1]));
             }
             96..98 => self.rerun_some(),
-            _ => {}
+            _ => self.operate_some(),
         }
         Ok(())
     }
@@ -96,69 +93,6 @@ impl World {
                 .collect(),
             small_tables: Vec::new(),
             left_out: parts.left_out.into_iter().collect(),
-        }
-    }
-
-    fn cancel_some(&mut self) {
-        let mut live: Vec<RunId> = self.kernel.runs().map(|run| run.head.id.clone()).collect();
-        live.sort();
-        if let Some(id) = self.draw.pick(&live) {
-            self.say(format!("cancel {id}"));
-            // A run that this step has finished is refused, which is an answer too.
-            let _ = self.kernel.cancel(&id, "ada", self.now);
-        }
-    }
-
-    /// Somebody wants a run that has ended to go again, with its own version or the deployed one.
-    fn rerun_some(&mut self) {
-        let ended = |run: &&DagRun| run.head.state.is_final();
-        let ended: Vec<RunId> =
-            self.truth.runs.values().filter(ended).map(|run| run.head.id.clone()).collect();
-        let Some(id) = self.draw.pick(&ended) else { return };
-        let Some(run) = self.truth.runs.get(&id).cloned() else { return };
-        let deployed = self.kernel.dags().get(&id.dag).and_then(|entry| entry.dag.clone());
-        let own = Arc::clone(run.dag());
-        let dag = deployed.filter(|_| self.draw.permille(300)).unwrap_or(own);
-        let any = TaskIx(self.draw.below(dag.tasks().len() as u64) as u32);
-        let choices = [Again::Failed, Again::Failed, Again::From(any), Again::All];
-        let Some(choice) = self.draw.pick(&choices) else { return };
-        let tasks = again(&run, &dag, choice);
-        if tasks.is_empty() || matches!(run.head.trigger, Trigger::Call { .. }) {
-            return;
-        }
-        self.say(format!("rerun {id}: {choice:?}"));
-        // It may have been asked for in this very step.
-        let _ = self.kernel.rerun(run, &dag, &tasks, "ada", self.now);
-    }
-
-    /// Somebody answers a question; in the end, everyone's.
-    pub(super) fn answer_some(&mut self, one: bool) {
-        let mut asked = Vec::new();
-        for run in self.kernel.runs() {
-            let open = run.open_instances().filter(|at| {
-                matches!(run.dag().task(at.task).action, Action::Approve(_))
-                    && run.instance(*at).is_some_and(|task| task.state == TaskState::Waiting)
-            });
-            asked.extend(open.map(|at| (run.head.id.clone(), at)));
-        }
-        asked.sort();
-        let asked = if one { self.draw.pick(&asked).into_iter().collect() } else { asked };
-        for (run, at) in asked {
-            let approved = !one || self.draw.permille(700);
-            self.say(format!("answer {run}: {approved}"));
-            let (values, who, note) = (Map::new(), "ada".to_owned(), None);
-            // A run that is being cancelled, or has ended in this step, takes none.
-            let answer = Answer { approved, values, who, note };
-            let _ = self.kernel.answer(&run, at, answer, self.now);
-        }
-    }
-
-    fn pause_some(&mut self) {
-        let names = self.dag_names();
-        let paused = self.draw.permille(400);
-        if let Some(id) = self.draw.pick(&names) {
-            self.say(format!("pause {id}: {paused}"));
-            let _ = self.kernel.pause(&id, paused, "ada", self.now);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bench;
+mod bulk;
 mod cancel;
 mod completions;
 mod demo;
@@ -12,13 +13,16 @@ mod fmt;
 mod init;
 mod lineage;
 mod logs;
+mod mark;
 mod new_connector;
+mod note;
 mod pause;
 mod plan;
 mod profile;
 pub(crate) mod questions;
 mod rerun;
 mod restore;
+mod retry;
 mod run;
 mod runs;
 mod schema;
@@ -107,6 +111,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Show(command) => show::run(&globals, &command),
         Command::Logs(command) => logs::run(&globals, &command),
         Command::Cancel(command) => cancel::run(&globals, &command),
+        Command::Mark(command) => mark::run(&globals, &command),
+        Command::Retry(command) => retry::run(&globals, &command),
+        Command::Note(command) => note::run(&globals, &command),
         Command::Questions(command) => questions::list(&globals, &command),
         Command::Approve(command) => questions::approve(&globals, &command),
         Command::Reject(command) => questions::reject(&globals, &command),

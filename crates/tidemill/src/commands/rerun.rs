@@ -1,4 +1,4 @@
-//! `tidemill rerun`: tasks of a run that has ended, again.
+//! `tidemill rerun`: tasks of a run, or of several, again.
 
 use serde_json::{Value, json};
 use tidemill_model::RunState;
@@ -6,28 +6,40 @@ use tidemill_model::RunState;
 use crate::access::Access;
 use crate::answers::Answers;
 use crate::cli::Rerun;
-use crate::commands::{Globals, with_home};
+use crate::commands::{Globals, bulk, with_home};
 use crate::failure::Failure;
 use crate::node::Mode;
 use crate::progress::{Interrupt, Show, follow, verdict};
 
 pub(crate) fn run(globals: &Globals, command: &Rerun) -> Result<(), Failure> {
-    with_home(globals, None, Mode::Own, async |access| rerun(access, command).await)
+    let Some(id) = &command.run else {
+        return with_home(globals, None, Mode::Look, async |access| {
+            bulk::run(access, "rerun", &command.filter, &what(command), command.dry_run).await
+        });
+    };
+    let id = id.to_string();
+    with_home(globals, None, Mode::Own, async |access| rerun(access, &id, command).await)
 }
 
-async fn rerun(access: &Access, command: &Rerun) -> Result<(), Failure> {
-    let id = command.run.to_string();
-    let mut body = json!({"latest": command.latest, "preview": command.dry_run});
+/// What goes again, for the API.
+fn what(command: &Rerun) -> Value {
+    let mut body = json!({"latest": command.latest});
     if let Some(task) = &command.from {
         body["from"] = json!(task);
     } else {
         body["tasks"] = json!(if command.all { "all" } else { "failed" });
     }
+    body
+}
+
+async fn rerun(access: &Access, id: &str, command: &Rerun) -> Result<(), Failure> {
+    let mut body = what(command);
+    body["preview"] = json!(command.dry_run);
     let plan = access.post(&format!("/api/v1/runs/{id}/rerun"), &body).await?;
     if command.json {
         println!("{plan:#}");
     } else {
-        print!("{}", as_text(&id, &plan, command.dry_run));
+        print!("{}", as_text(id, &plan, command.dry_run));
     }
     // Without a server nobody else would carry the run on.
     if command.dry_run || (!command.wait && access.address().is_some()) {
@@ -35,7 +47,7 @@ async fn rerun(access: &Access, command: &Rerun) -> Result<(), Failure> {
     }
     let show = if command.json { Show::Nothing } else { Show::Tasks };
     let interrupt = if access.address().is_some() { Interrupt::Leaves } else { Interrupt::Cancels };
-    let run = follow(access, &id, show, &mut Answers::of(&id), interrupt).await?;
+    let run = follow(access, id, show, &mut Answers::of(id), interrupt).await?;
     if !command.json {
         println!("{}", verdict(&run));
     }

@@ -148,6 +148,9 @@ fn print_run(run: &Run, served: bool) {
     if let Some(why) = run.waits_for.as_deref().filter(|_| !run.state.is_final()) {
         println!("waits: {why}");
     }
+    if let Some(note) = &run.note {
+        println!("{}", note.line());
+    }
     println!("created {}", run.created_at.0.to_seconds_text());
     for (name, value) in &run.params {
         println!("param {name} = {value}");
@@ -160,5 +163,8 @@ fn print_run(run: &Run, served: bool) {
             text.push_str(&format!(" ({why})"));
         }
         println!("{text}");
+        if let Some(note) = &task.note {
+            println!("    {}", note.line());
+        }
     }
 }
