@@ -2,6 +2,7 @@
 
 mod action;
 mod limit;
+pub mod listen;
 mod trigger;
 
 use std::collections::hash_map::Entry;
@@ -26,6 +27,7 @@ use crate::time::{DataInterval, Timestamp};
 use crate::trigger_rule::TriggerRule;
 pub use action::{Action, Approve, Call, Check, CheckRule, Command, Group, OnFail, Wait, leaves};
 pub use limit::{Concurrency, Overlap, Pace, Rate};
+pub use listen::{Consume, Listen, Signal};
 pub use trigger::{On, TriggerDef};
 
 /// A workflow. It cannot be cyclic, and every [`TaskIx`] in it is known.

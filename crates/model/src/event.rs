@@ -8,6 +8,7 @@ mod dag;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::dag::listen::{Listen, Signal};
 use crate::id::{DagId, Instance, RunId, TaskIx, Version};
 use crate::state::{RunState, TaskState};
 use crate::table::{TaskError, TaskResult};
@@ -69,19 +70,63 @@ pub enum Trigger {
         /// How many calls lead to it: 1 when the other run was not called itself.
         depth: u32,
     },
+    /// Runs of other DAGs made tables that it takes.
+    Dataset {
+        /// The trigger: [`crate::dag::TriggerDef::key`].
+        trigger: String,
+        /// The newest of them, oldest first, at most [`SIGNALS_TOLD_MAX`].
+        signals: Vec<Signal>,
+        /// How many there are in all.
+        count: u32,
+    },
+    /// A run of another DAG has ended.
+    Dag {
+        /// The trigger.
+        trigger: String,
+        /// The run, and how it ended.
+        signal: Signal,
+    },
 }
+
+/// Signals that a run knows of what started it.
+pub const SIGNALS_TOLD_MAX: usize = 100;
 
 impl Trigger {
     /// Every word that [`Trigger::label`] gives.
-    pub const LABELS: [&'static str; 3] = ["schedule", "manual", "call"];
+    pub const LABELS: [&'static str; 5] = ["schedule", "manual", "call", "dataset", "dag"];
 
     /// The word of expressions, of the API and the UI.
     pub fn label(&self) -> &'static str {
-        let [schedule, manual, call] = Self::LABELS;
+        let [schedule, manual, call, dataset, dag] = Self::LABELS;
         match self {
             Self::Schedule { .. } => schedule,
             Self::Manual { .. } => manual,
             Self::Call { .. } => call,
+            Self::Dataset { .. } => dataset,
+            Self::Dag { .. } => dag,
+        }
+    }
+
+    /// The key of the trigger, where one of the DAG's own triggers started the run.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Schedule { trigger, .. }
+            | Self::Dataset { trigger, .. }
+            | Self::Dag { trigger, .. } => Some(trigger),
+            Self::Manual { .. } | Self::Call { .. } => None,
+        }
+    }
+
+    /// By what other DAGs did.
+    pub fn by_signals(key: &str, listen: &Listen, mut signals: Vec<Signal>) -> Option<Self> {
+        let trigger = key.to_owned();
+        match listen {
+            Listen::Dag { .. } => Some(Self::Dag { trigger, signal: signals.pop()? }),
+            Listen::Datasets { .. } => {
+                let count = u32::try_from(signals.len()).unwrap_or(u32::MAX);
+                let told = signals.len().saturating_sub(SIGNALS_TOLD_MAX);
+                Some(Self::Dataset { trigger, signals: signals.split_off(told), count })
+            }
         }
     }
 }

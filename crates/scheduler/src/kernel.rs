@@ -6,6 +6,7 @@
 //! the commit fails for good, the kernel is thrown away and restored from the store.
 
 mod calls;
+mod listening;
 pub(crate) mod operations;
 mod schedules;
 mod starting;
@@ -193,6 +194,14 @@ pub struct Kernel {
     unwanted: Vec<(RunId, Timestamp)>,
     /// Called runs that have ended, and whose callers have not been told.
     returns: Vec<(RunId, Instance, u32, RunId)>,
+    /// Runs that have ended, and whose end nobody was told of who waits for it.
+    ended: Vec<RunId>,
+    /// The DAGs that wait for what a DAG does.
+    listeners: BTreeMap<DagId, BTreeSet<DagId>>,
+    /// DAGs for which something may have come.
+    stirred: BTreeSet<DagId>,
+    /// How many unfinished runs a trigger by what other DAGs do has.
+    started: HashMap<(DagId, String), usize>,
     /// Runs in which something happened to an item of a mapped task.
     mapped: BTreeSet<RunId>,
     changed_dags: BTreeSet<DagId>,
@@ -248,7 +257,9 @@ impl Kernel {
     pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         let tick = self.ticks.first().map(|(at, _)| *at);
         let timer = self.timers.first().map(|(at, _)| *at);
-        [tick, timer, self.admission.next_wake(now)].into_iter().flatten().min()
+        let left = !self.stirred.is_empty() && self.keeps_schedules && !self.draining;
+        let left = left.then_some(now);
+        [tick, timer, left, self.admission.next_wake(now)].into_iter().flatten().min()
     }
 
     // ---- inputs -------------------------------------------------------------------------------
@@ -274,12 +285,17 @@ impl Kernel {
     fn set_version(&mut self, dag: Arc<Dag>, served: bool, known: bool, now: Timestamp) {
         let (id, version) = (dag.id.clone(), dag.version.clone());
         self.admission.deploy(&dag);
-        let keys = dag.triggers.iter().map(|def| def.key.clone());
-        let triggers = if served { keys.collect() } else { Vec::new() };
+        let by_clock = dag.triggers.iter().filter(|def| def.timer().is_some() && served);
+        let triggers = by_clock.map(|def| def.key.clone()).collect();
+        let by_others = dag.triggers.iter().filter(|_| served);
+        let listens = by_others.filter_map(|def| Some((def.key.clone(), def.listen()?.clone())));
+        let listens = listens.collect();
         self.dags.entry(id.clone()).or_default().dag = Some(dag);
         if !known {
-            self.record_dag(&id, DagEvent::Deployed { version, served, triggers, at: now });
+            let event = DagEvent::Deployed { version, served, triggers, listens, at: now };
+            self.record_dag(&id, event);
         }
+        self.index_listener(&id);
         self.changed_dags.insert(id);
     }
 
@@ -289,6 +305,7 @@ impl Kernel {
         entry.dag = None;
         if !entry.record.retired {
             self.record_dag(id, DagEvent::Retired { at: now });
+            self.index_listener(id);
         }
         self.plan_tick(id, now);
     }
@@ -304,6 +321,7 @@ impl Kernel {
         let entry = self.dags.get(id).ok_or_else(|| CommandError::UnknownDag(id.clone()))?;
         if entry.record.paused != paused {
             self.record_dag(id, DagEvent::Paused { paused, who: who.to_owned(), at: now });
+            self.stirred.insert(id.clone());
             self.plan_tick(id, now);
         }
         Ok(())
@@ -386,7 +404,7 @@ impl Kernel {
             while let Some(id) = self.dirty.pop_first() {
                 self.settle_run(&id, now);
             }
-            if self.settle_calls(now) {
+            if self.settle_calls(now) || self.settle_listening(now) {
                 continue;
             }
             let started = if self.draining { Vec::new() } else { self.admission.admit(now) };
@@ -481,9 +499,12 @@ impl Kernel {
         }
         if matches!(event, RunEvent::Finished { .. }) {
             self.finished.push(id.clone());
-            if let Trigger::Call { run: caller, task, attempt, .. } = &run.head.trigger {
+            self.ended.push(id.clone());
+            let trigger = run.head.trigger.clone();
+            if let Trigger::Call { run: caller, task, attempt, .. } = &trigger {
                 self.returns.push((caller.clone(), *task, *attempt, id.clone()));
             }
+            self.count_started(&id.dag, &trigger, false);
         }
         if event.task().is_some_and(|at| at.item.is_some()) && !self.mapped.contains(id) {
             self.mapped.insert(id.clone());
@@ -518,6 +539,7 @@ impl Kernel {
         let id = run.head.id.clone();
         if run.head.state == RunState::Queued || run.head.state == RunState::Running {
             self.admission.adopt(&run);
+            self.count_started(&id.dag, &run.head.trigger, true);
             self.dirty.insert(id.clone());
             self.runs.insert(id, run);
         }

@@ -77,8 +77,14 @@ impl LiveRun {
     /// Takes in what an event changed.
     fn follow(&mut self, run: &DagRun, event: &RunEvent, position: Position) {
         if let RunEvent::Reopened { .. } = event {
-            // Perhaps with another version, and with other items.
-            *self = Self::of(run, position);
+            // Perhaps with another version, and with other items. Items that stay, and that the run
+            // remembers in brief alone, may not be in the records yet.
+            let before = std::mem::replace(self, Self::of(run, position)).items;
+            for ((task, item), of_item) in before {
+                if run.map(task).is_some_and(|map| map.attempt() == of_item.1.attempt) {
+                    self.items.entry((task, item)).or_insert(of_item);
+                }
+            }
             return;
         }
         self.position = position;

@@ -221,6 +221,10 @@ impl Fold<'_> {
                 kernel.admission.adopt_pace(id, task, pace);
             }
         }
+        let listening = kernel.dags.iter().filter(|(_, entry)| !entry.record.listens.is_empty());
+        for id in listening.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            kernel.index_listener(&id);
+        }
         // The limit of a DAG is that of its newest version, which no run may be of.
         let live: BTreeSet<&DagId> = runs.keys().map(|id| &id.dag).collect();
         for id in live {

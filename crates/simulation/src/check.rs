@@ -75,6 +75,19 @@ pub(crate) fn nothing_is_stuck(
         "what was due at {wake:?} is not dealt with at {now}"
     );
     for (id, entry) in kernel.dags() {
+        for (key, pending) in &entry.record.pending {
+            let listen = entry.record.listens.get(key).ok_or("signals that nobody waits for")?;
+            let goes = entry.dag.is_some() && entry.record.served && !entry.record.paused;
+            let by_it = |run: &DagRun| {
+                let head = &run.head;
+                head.id.dag == *id && !head.state.is_final() && head.trigger.key() == Some(key)
+            };
+            let waits = listen.gathers() && kernel.runs().any(by_it);
+            hold!(
+                !goes || waits || listen.next(pending).is_none(),
+                "DAG {id} takes nothing: {pending:?}"
+            );
+        }
         let scheduled = entry.dag.as_ref().is_some_and(|dag| dag.timers().next().is_some());
         let wanted = scheduled && !entry.record.paused && !entry.record.retired;
         hold!(entry.next.is_some() == wanted, "DAG {id}: its next tick is {:?}", entry.next);

@@ -7,15 +7,15 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use indexmap::IndexMap;
 use tidemill_model::dag::{
-    Approve, Call, Concurrency, DagHead, Edge, Group, Mapping, Overlap, Rate, Task, Tolerance,
-    TriggerDef, Wait,
+    Approve, Call, Concurrency, Consume, DagHead, Edge, Group, Listen, Mapping, Overlap, Rate,
+    Task, Tolerance, TriggerDef, Wait,
 };
 use tidemill_model::expr::Expr;
 use tidemill_model::retry::RetryPolicy;
 use tidemill_model::schedule::{Catchup, Clock, Schedule, Timer};
 use tidemill_model::template::Template;
 use tidemill_model::trigger_rule::TriggerRule;
-use tidemill_model::{Action, Dag, PoolName, TaskIx, Timestamp, Version};
+use tidemill_model::{Action, Dag, PoolName, RunState, TaskIx, Timestamp, Version};
 
 use crate::draw::Draw;
 
@@ -87,11 +87,32 @@ pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) ->
     let head = DagHead {
         timezone: zone,
         start,
-        triggers: schedule.into_iter().collect(),
+        triggers: schedule.into_iter().chain(any_listen(draw, name, traits)).collect(),
         concurrency: any_concurrency(draw, traits),
         ..DagHead::new(name.parse().ok()?, Version::of(format!("{name} {salt}").as_bytes()))
     };
     Dag::new(head, tasks).ok().map(Arc::new)
+}
+
+/// What the DAGs before this one do: so none starts itself in the end.
+fn any_listen(draw: &mut Draw, name: &str, traits: Traits) -> Option<TriggerDef> {
+    let number: u64 = name.strip_prefix('d')?.parse().ok()?;
+    if number == 0 || !traits.scheduled || !draw.permille(400) {
+        return None;
+    }
+    let producer = |draw: &mut Draw| format!("d{}", draw.below(number));
+    let listen = if draw.permille(300) {
+        let ends = [RunState::Succeeded, RunState::Failed, RunState::Cancelled];
+        let states = ends.into_iter().filter(|_| draw.permille(600)).collect();
+        Listen::Dag { name: producer(draw).parse().ok()?, states }
+    } else {
+        let mut names: Vec<String> =
+            (0..=draw.below(2)).map(|_| format!("{}.t{}", producer(draw), draw.below(3))).collect();
+        names.dedup();
+        let consume = draw.pick(&[Consume::Each, Consume::Batch, Consume::Latest])?;
+        Listen::Datasets { names, all: draw.permille(400), consume }
+    };
+    Some(TriggerDef::by_others(listen))
 }
 
 fn any_schedule(draw: &mut Draw, zone: Tz) -> Option<Timer> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use tidemill_model::dag::Signal;
 use tidemill_model::trigger_rule::{Upstreams, Verdict};
 use tidemill_model::{
     AttemptId, Dag, DagEvent, DagId, DagRecord, DagRun, Event, Instance, Limits, PoolName,
@@ -30,6 +31,10 @@ pub(crate) struct Truth {
     owed: BTreeMap<DagId, Trigger>,
     /// When attempts of tasks with a rate began.
     paced: BTreeMap<(DagId, TaskName), Vec<Timestamp>>,
+    /// What those that wait for the end of a run must be told in the commit of that end: the DAG,
+    /// its trigger, and what.
+    untold: Vec<(DagId, String, Vec<Signal>)>,
+    pub(crate) signals: u64,
     pub(crate) fired: u64,
     pub(crate) passed_over: u64,
 }
@@ -41,7 +46,8 @@ impl Truth {
             self.take(event, terms).map_err(|what| format!("{what}, at {event:?}"))?;
             self.events.push(event.clone());
         }
-        hold!(self.owed.is_empty(), "ticks fired without a run: {:?}", self.owed);
+        hold!(self.owed.is_empty(), "triggers fired without a run: {:?}", self.owed);
+        hold!(self.untold.is_empty(), "what runs did was not told: {:?}", self.untold);
         Ok(())
     }
 
@@ -80,6 +86,34 @@ impl Truth {
                     self.owed.insert(id.clone(), Trigger::Schedule { tick: *tick, trigger });
                 } else {
                     self.passed_over += 1;
+                }
+            }
+            DagEvent::Signalled { trigger, signals, .. } => {
+                let told = (id.clone(), trigger.clone(), signals.clone());
+                let place = self.untold.iter().position(|untold| *untold == told);
+                let place = place.ok_or("it is told what nobody did, or once more")?;
+                self.untold.remove(place);
+                self.signals += signals.len() as u64;
+            }
+            DagEvent::Consumed { trigger, taken, fired, .. } => {
+                hold!(!record.paused && record.served, "a DAG that stands still takes something");
+                let listen = record.listens.get(trigger).ok_or("it does not wait for that")?;
+                let pending = record.pending.get(trigger).cloned().unwrap_or_default();
+                hold!(
+                    listen.next(&pending).as_ref() == Some(taken),
+                    "{pending:?} gives no {taken:?}"
+                );
+                let by_it = |run: &DagRun| {
+                    let head = &run.head;
+                    head.id.dag == *id
+                        && !head.state.is_final()
+                        && head.trigger.key() == Some(trigger)
+                };
+                let waits = listen.gathers() && self.runs.values().any(by_it);
+                hold!(!waits, "the run before has not ended");
+                if *fired {
+                    let trigger = Trigger::by_signals(trigger, listen, pending.at(taken));
+                    self.owed.extend(trigger.map(|trigger| (id.clone(), trigger)));
                 }
             }
             DagEvent::Deployed { version, .. } => {
@@ -129,7 +163,7 @@ impl Truth {
             });
             hold!(waits, "a run that nobody called for");
         }
-        if let Trigger::Schedule { .. } = trigger {
+        if trigger.key().is_some() {
             let owed = self.owed.remove(&id.dag);
             hold!(owed.as_ref() == Some(trigger), "a run of {trigger:?}, due is {owed:?}");
         }
@@ -169,6 +203,16 @@ impl Truth {
             let may = event.task().and_then(|at| run.dag().task(at.task).mapping.as_ref());
             let may = may.map_or(u32::MAX, tidemill_model::Mapping::at_once);
             hold!(map.open() <= may, "{} items are open, {may} may", map.open());
+        }
+        if let RunEvent::Finished { .. } = event {
+            for (consumer, record) in &self.dags {
+                for (trigger, listen) in &record.listens {
+                    let signals = listen.signals(run);
+                    if !signals.is_empty() {
+                        self.untold.push((consumer.clone(), trigger.clone(), signals));
+                    }
+                }
+            }
         }
         match event {
             RunEvent::Started { .. } => self.check_runs(id, terms),

@@ -394,7 +394,9 @@ impl World {
             let stored = self.store.run(id).map_err(|e| e.to_string())?;
             let stored = stored.ok_or_else(|| format!("finished run {id} is lost"))?.run;
             hold!(stored.head == run.head, "finished run {id} is stored as {:?}", stored.head);
-            hold!(stored.tasks == run.tasks(), "the tasks of finished run {id} are stored wrongly");
+            let other = stored.tasks.iter().zip(run.tasks()).find(|(stored, task)| stored != task);
+            hold!(other.is_none(), "a task of finished run {id} is stored wrongly: {other:?}");
+            hold!(stored.tasks.len() == run.tasks().len(), "finished run {id} has lost tasks");
         }
         Ok(())
     }

@@ -227,6 +227,7 @@ fn a_restart_loses_no_event(subject: &mut dyn Subject) {
     let dag = chain("lossless", 10);
     ok(subject.store().put_version(&dag.version, &source_of(&dag)), "version");
     let deployed = DagEvent::Deployed {
+        listens: std::collections::BTreeMap::new(),
         version: dag.version.clone(),
         served: true,
         triggers: Vec::new(),

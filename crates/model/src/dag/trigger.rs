@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::listen::Listen;
 use crate::expr::Expr;
 use crate::schedule::Timer;
 use crate::template::Template;
@@ -27,6 +28,8 @@ pub struct TriggerDef {
 pub enum On {
     /// An instant that is known ahead.
     Clock(Timer),
+    /// What other DAGs do.
+    Others(Listen),
 }
 
 impl TriggerDef {
@@ -44,6 +47,21 @@ impl TriggerDef {
     pub fn timer(&self) -> Option<&Timer> {
         match &self.on {
             On::Clock(timer) => Some(timer),
+            On::Others(_) => None,
+        }
+    }
+
+    /// A trigger by what other DAGs do.
+    pub fn by_others(listen: Listen) -> Self {
+        let (key, params) = (listen.to_string(), Template::Literal(Value::Null));
+        Self { key, on: On::Others(listen), when: None, params }
+    }
+
+    /// What it waits for, if other DAGs do it.
+    pub fn listen(&self) -> Option<&Listen> {
+        match &self.on {
+            On::Others(listen) => Some(listen),
+            On::Clock(_) => None,
         }
     }
 }
@@ -56,6 +74,7 @@ impl fmt::Display for TriggerDef {
                 let words = timer.clock.to_string();
                 f.write_str(words.strip_prefix("cron ").unwrap_or(&words))
             }
+            On::Others(listen) => write!(f, "{listen}"),
         }
     }
 }

@@ -14,8 +14,10 @@ use super::scope_from;
 
 /// The names below `trigger.` that expressions may read. Those that do not belong to what started a
 /// run are null.
-pub const TRIGGER_FIELDS: &[&str] =
-    &["by", "tick", "who", "run", "dag", "state", "path", "size", "modified", "dataset", "rows"];
+pub const TRIGGER_FIELDS: &[&str] = &[
+    "by", "tick", "who", "run", "dag", "state", "path", "size", "modified", "dataset", "rows",
+    "count", "runs",
+];
 
 /// What expressions see as `trigger`.
 pub fn trigger_value(trigger: &Trigger) -> Value {
@@ -29,6 +31,26 @@ pub fn trigger_value(trigger: &Trigger) -> Value {
         Trigger::Call { run, .. } => {
             put("run", run.to_string().into());
             put("dag", run.dag.as_str().into());
+        }
+        Trigger::Dag { signal, .. } => {
+            put("run", signal.run.to_string().into());
+            put("dag", signal.run.dag.as_str().into());
+            put("state", signal.state.label().into());
+        }
+        Trigger::Dataset { signals, count, .. } => {
+            let rows: u64 = signals.iter().map(|signal| signal.rows).sum();
+            put("rows", rows.into());
+            put("count", (*count).into());
+            // The newest stands for all where one is asked for.
+            if let Some(newest) = signals.last() {
+                put("run", newest.run.to_string().into());
+                put("dag", newest.run.dag.as_str().into());
+                put("dataset", newest.dataset.clone().into());
+            }
+            let mut runs: Vec<String> =
+                signals.iter().map(|signal| signal.run.to_string()).collect();
+            runs.dedup();
+            put("runs", runs.into());
         }
     }
     value.into()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::dag::Pace;
+use crate::dag::listen::{Listen, Pending, Signal, Taken};
 use crate::id::{TaskName, Version};
 use crate::time::Timestamp;
 
@@ -21,9 +22,12 @@ pub enum DagEvent {
         /// was run by hand.
         #[serde(default = "always")]
         served: bool,
-        /// What starts its runs: the keys of its triggers.
+        /// What starts its runs by the clock: the keys of those triggers.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         triggers: Vec<String>,
+        /// What its triggers wait for that other DAGs do, by their keys.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        listens: BTreeMap<String, Listen>,
         /// When.
         at: Timestamp,
     },
@@ -63,6 +67,26 @@ pub enum DagEvent {
         /// When.
         at: Timestamp,
     },
+    /// Another DAG did what a trigger waits for.
+    Signalled {
+        /// The trigger: [`crate::dag::TriggerDef::key`].
+        trigger: String,
+        /// What.
+        signals: Vec<Signal>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A trigger took what had come: a run was created for it, or it was passed over.
+    Consumed {
+        /// The trigger.
+        trigger: String,
+        /// What of the pending signals.
+        taken: Taken,
+        /// Whether a run was created.
+        fired: bool,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// What was written before files that are run by hand were told apart is served.
@@ -92,6 +116,12 @@ pub struct DagRecord {
     /// When attempts of tasks with a `rate` have begun, as far as that counts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub paces: BTreeMap<TaskName, Pace>,
+    /// What its triggers wait for that other DAGs do, by their keys.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub listens: BTreeMap<String, Listen>,
+    /// What has come for those triggers and was not taken yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pending: BTreeMap<String, Pending>,
     /// The number of its newest run; 0 before the first.
     pub last_run: u64,
 }
@@ -100,15 +130,34 @@ impl DagRecord {
     /// Records that `event` happened.
     pub fn apply(&mut self, event: &DagEvent) {
         match event {
-            DagEvent::Deployed { version, served, triggers, at } => {
+            DagEvent::Deployed { version, served, triggers, listens, at } => {
                 self.version = Some(version.clone());
                 self.deployed_at = Some(*at);
                 (self.served, self.retired) = (*served, false);
                 if *served {
                     self.take_over(triggers);
+                    self.listens.clone_from(listens);
+                    self.pending.retain(|key, _| listens.contains_key(key));
                 }
             }
-            DagEvent::Retired { .. } => (self.served, self.retired) = (false, true),
+            DagEvent::Retired { .. } => {
+                (self.served, self.retired) = (false, true);
+                // Nobody is there any more whom it would concern.
+                self.listens.clear();
+                self.pending.clear();
+            }
+            DagEvent::Signalled { trigger, signals, .. } => {
+                let pending = self.pending.entry(trigger.clone()).or_default();
+                pending.push(self.listens.get(trigger), signals);
+            }
+            DagEvent::Consumed { trigger, taken, .. } => {
+                if let Some(pending) = self.pending.get_mut(trigger) {
+                    pending.take(taken);
+                    if pending.signals.is_empty() && pending.lost == 0 {
+                        self.pending.remove(trigger);
+                    }
+                }
+            }
             DagEvent::Ticked { trigger, tick, .. } => {
                 let last = self.ticks.entry(trigger.clone()).or_insert(*tick);
                 *last = (*last).max(*tick);

@@ -61,7 +61,7 @@ impl RunHead {
     pub fn logical_time(&self) -> Timestamp {
         match self.trigger {
             Trigger::Schedule { tick, .. } => tick,
-            Trigger::Manual { .. } | Trigger::Call { .. } => self.created_at,
+            _ => self.created_at,
         }
     }
 }

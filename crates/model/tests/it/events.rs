@@ -1,10 +1,13 @@
 //! The form of events in the journal. They are written once and read for years: a line of
 //! `events.jsonl` may be added, none may change.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, json};
+use tidemill_model::dag::{Consume, Listen, Signal};
 use tidemill_model::event::MapPlan;
 use tidemill_model::{
-    Counts, DagEvent, Event, FailureKind, Instance, LostCause, RunEvent, RunState, TableRef,
+    Counts, DagEvent, DagId, Event, FailureKind, Instance, LostCause, RunEvent, RunState, TableRef,
     TaskError, TaskIx, TaskResult, TaskState, Timestamp, Trigger, Version,
 };
 
@@ -106,6 +109,21 @@ fn run_events() -> Vec<RunEvent> {
         created(Trigger::Call { run: called(), task: item, attempt, depth: 1 }, None),
         RunEvent::TaskGiven { task, result: Box::default(), reason: reason(), at },
         RunEvent::CancelRequested { who: "DAG a".to_owned(), reason: Some(reason()), at },
+        created(
+            Trigger::Dataset {
+                trigger: "dataset crm.a".to_owned(),
+                signals: vec![signal()],
+                count: 1,
+            },
+            None,
+        ),
+        created(
+            Trigger::Dag {
+                trigger: "dag crm failed".to_owned(),
+                signal: Signal { dataset: None, rows: 0, interval: None, ..signal() },
+            },
+            None,
+        ),
         RunEvent::Held { held: true, who: "ada".to_owned(), at },
         RunEvent::TaskMarked {
             task,
@@ -120,15 +138,57 @@ fn run_events() -> Vec<RunEvent> {
     ]
 }
 
+fn datasets() -> Listen {
+    Listen::Datasets { names: vec!["crm.a".to_owned()], all: false, consume: Consume::Batch }
+}
+
+fn signal() -> Signal {
+    Signal {
+        run: "crm.3".parse().unwrap(),
+        state: RunState::Succeeded,
+        dataset: Some("crm.a".to_owned()),
+        rows: 12,
+        interval: "2026-01-30/2026-01-31".parse().ok(),
+    }
+}
+
 fn events() -> Vec<Event> {
+    let crm: DagId = "crm".parse().unwrap();
     let at = Timestamp::from_micros(1_769_824_800_000_001);
     let key = || "cron 0 2 * * *".to_owned();
     let dag = [
-        DagEvent::Deployed { version: Version::of(b"a"), served: true, triggers: vec![key()], at },
+        DagEvent::Deployed {
+            version: Version::of(b"a"),
+            served: true,
+            triggers: vec![key()],
+            listens: BTreeMap::new(),
+            at,
+        },
         DagEvent::Retired { at },
         DagEvent::Ticked { trigger: key(), tick: at, fired: true, at },
         DagEvent::Paused { paused: true, who: "ada".to_owned(), at },
         DagEvent::Paced { task: "load".parse().unwrap(), part_us: 1_000_000, at },
+        DagEvent::Deployed {
+            version: Version::of(b"a"),
+            served: true,
+            triggers: Vec::new(),
+            listens: [
+                ("dataset crm.a".to_owned(), datasets()),
+                (
+                    "dag crm failed".to_owned(),
+                    Listen::Dag { name: crm, states: vec![RunState::Failed] },
+                ),
+            ]
+            .into(),
+            at,
+        },
+        DagEvent::Signalled { trigger: "dataset crm.a".to_owned(), signals: vec![signal()], at },
+        DagEvent::Consumed {
+            trigger: "dataset crm.a".to_owned(),
+            taken: vec![0, 2],
+            fired: true,
+            at,
+        },
     ];
     run_events()
         .into_iter()
@@ -169,7 +229,13 @@ fn events_of_earlier_builds_are_read() {
         read(&format!(r#"{{"dag":["a",{{"deployed":{{"version":"{version}","at":1}}}}]}}"#)),
         Event::Dag(
             "a".parse().unwrap(),
-            DagEvent::Deployed { version, served: true, triggers: Vec::new(), at }
+            DagEvent::Deployed {
+                version,
+                served: true,
+                triggers: Vec::new(),
+                listens: BTreeMap::new(),
+                at,
+            }
         )
     );
     let trigger = Trigger::Schedule { tick: at, trigger: String::new() };

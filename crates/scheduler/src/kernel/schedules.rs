@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use tidemill_model::decide::params_of_start;
 use tidemill_model::schedule::Timer;
 use tidemill_model::{
     Dag, DagEvent, DagId, RunEvent, RunId, TaskError, TaskIx, Timestamp, Trigger,
@@ -68,20 +67,15 @@ impl Kernel {
 
     fn deal_with(&mut self, dag: &Arc<Dag>, (tick, at, fire): DueTick, now: Timestamp) {
         let def = &dag.triggers[at];
-        let trigger = Trigger::Schedule { tick, trigger: def.key.clone() };
-        let params = if fire { params_of_start(dag, def, &trigger).transpose() } else { None };
-        let (id, key, fired) = (dag.id.clone(), def.key.clone(), params.is_some());
-        self.record_dag(&id, DagEvent::Ticked { trigger: key, tick, fired, at: now });
-        let Some(params) = params else { return };
-        let interval = def.timer().and_then(|timer| timer.data_of(tick));
-        let (params, error) = match params {
-            Ok(params) => (params, None),
-            Err(error) => (dag.params_by_default(), Some(error)),
-        };
-        let run = self.create(dag, trigger, params, interval, now);
-        if let Some(error) = error {
-            self.fail_start(&run, dag, &error, now);
+        let key = || def.key.clone();
+        let ticked = |fired| DagEvent::Ticked { trigger: key(), tick, fired, at: now };
+        if !fire {
+            self.record_dag(&dag.id, ticked(false));
+            return;
         }
+        let interval = def.timer().and_then(|timer| timer.data_of(tick));
+        let trigger = Trigger::Schedule { tick, trigger: key() };
+        self.start_by(dag, def, trigger, interval, now, ticked);
     }
 
     /// Fails a run that cannot begin, where everybody sees it.

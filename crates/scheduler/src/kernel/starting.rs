@@ -81,6 +81,10 @@ impl Kernel {
         if is_live || !run.head.state.is_final() {
             return Err(CommandError::NotEnded(id));
         }
+        // Something may have happened to it in this very step, a note for example.
+        if let Some(known) = self.runs.get(&id) {
+            run = known.clone();
+        }
         let (tasks, version) = (tasks.iter().copied().collect(), dag.version.clone());
         let event = RunEvent::Reopened { tasks, version, who: who.to_owned(), at: now };
         let opened = if run.head.version == dag.version {
@@ -150,6 +154,7 @@ impl Kernel {
     fn take_in(&mut self, run: DagRun, event: RunEvent) {
         let id = run.head.id.clone();
         self.admission.apply(&run, &event);
+        self.count_started(&id.dag, &run.head.trigger, true);
         self.runs.insert(id.clone(), run);
         self.batch.events.push(Event::Run(id.clone(), event));
         self.dirty.insert(id);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
-use tidemill_model::dag::Param;
+use tidemill_model::dag::{Param, Signal};
 use tidemill_model::run::{MapCounts, Note, StoredItem};
 use tidemill_model::{
     DataInterval, Instance, RunHead, TaskError, TaskIx, TaskRun, TaskState, Timestamp, Trigger,
@@ -76,6 +76,23 @@ enum Why {
     Schedule { tick: At, trigger: String },
     Manual { who: String },
     Call { run: String },
+    Dataset { trigger: String, updates: Vec<Update>, count: u32 },
+    Dag { trigger: String, run: String, state: &'static str },
+}
+
+/// A table of another DAG that was made.
+#[derive(Debug, Serialize)]
+struct Update {
+    dataset: Option<String>,
+    run: String,
+    rows: u64,
+}
+
+impl From<&Signal> for Update {
+    fn from(signal: &Signal) -> Self {
+        let Signal { dataset, run, rows, .. } = signal;
+        Self { dataset: dataset.clone(), run: run.to_string(), rows: *rows }
+    }
 }
 
 /// A note.
@@ -133,6 +150,16 @@ impl Run {
                 }
                 Trigger::Manual { who } => Why::Manual { who: who.clone() },
                 Trigger::Call { run, .. } => Why::Call { run: run.to_string() },
+                Trigger::Dataset { trigger, signals, count } => Why::Dataset {
+                    trigger: trigger.clone(),
+                    updates: signals.iter().map(Update::from).collect(),
+                    count: *count,
+                },
+                Trigger::Dag { trigger, signal } => Why::Dag {
+                    trigger: trigger.clone(),
+                    run: signal.run.to_string(),
+                    state: signal.state.label(),
+                },
             },
             params: head.params.clone(),
             interval: head.interval.map(Into::into),

@@ -162,6 +162,18 @@ pub(crate) fn why(head: &RunHead) -> String {
         Trigger::Schedule { .. } => "schedule".to_owned(),
         Trigger::Manual { who } => who.clone(),
         Trigger::Call { run, .. } => format!("run {run}"),
+        Trigger::Dag { signal, .. } => {
+            format!("run {}, which {}", signal.run, signal.state.label())
+        }
+        Trigger::Dataset { signals, count, .. } => {
+            let newest = signals.last();
+            let name = newest.and_then(|signal| signal.dataset.as_deref()).unwrap_or("a dataset");
+            let run = newest.map(|signal| signal.run.to_string()).unwrap_or_default();
+            match count {
+                1 => format!("{name}, made by {run}"),
+                count => format!("{name}, made by {run}, and {} before it", count - 1),
+            }
+        }
     }
 }
 

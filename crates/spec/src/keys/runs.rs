@@ -22,7 +22,7 @@ pub(crate) static TRIGGER: &[Key] = &[
         "Once, at this instant, which has its offset from UTC.",
         || json!({"type": "string", "format": "instant", "examples": ["2026-12-31T23:00:00+01:00"]}),
     ),
-    later(
+    now(
         "dataset",
         "When a run of another DAG has made this table: `crm.customers`, or more about it.",
         || json!({"anyOf": [{"$ref": "#/$defs/trigger_dataset"}, dataset_name()]}),
@@ -32,7 +32,7 @@ pub(crate) static TRIGGER: &[Key] = &[
         "When a file has come, and is complete.",
         || json!({"$ref": "#/$defs/trigger_file"}),
     ),
-    later("dag", "When a run of another DAG has ended.", || json!({"$ref": "#/$defs/trigger_dag"})),
+    now("dag", "When a run of another DAG has ended.", || json!({"$ref": "#/$defs/trigger_dag"})),
     later(
         "webhook",
         "When somebody has posted to `/hooks/SOURCE`.",

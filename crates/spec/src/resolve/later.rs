@@ -262,6 +262,9 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
             self.report.error(&codes::BAD_NAME, place, message).help(
                 "write `DAG.TABLE`, for example `crm.customers`: small letters, digits, `_` and `-`",
             );
+        } else if let (true, [_]) = (key == "triggers", parts.as_slice()) {
+            let message = "this version knows datasets as `DAG.TABLE` alone";
+            self.report.later(&codes::LATER_KEY, place, message);
         } else if let (true, [dag, _, ..]) = (key == "triggers", parts.as_slice())
             && let Ok(dag) = dag.parse()
         {

@@ -1,7 +1,8 @@
 //! `triggers`: what goes together, once each has the shape that its keys give it.
 
 use serde_json::{Value, json};
-use tidemill_model::dag::TriggerDef;
+use tidemill_model::RunState;
+use tidemill_model::dag::{Consume, Listen, TriggerDef};
 use tidemill_model::template::Template;
 
 use super::Resolver;
@@ -20,6 +21,9 @@ const OF_TRIGGER: &[&str] = &["trigger", "params"];
 
 /// Kinds whose instants are known ahead, so that one can be missed.
 const TIMED: [&str; 3] = ["cron", "every", "at"];
+
+/// Kinds by what other DAGs do.
+const BY_OTHERS: [&str; 2] = ["dataset", "dag"];
 
 impl Resolver<'_, '_, '_, '_> {
     /// What the keys of each trigger mean together.
@@ -43,6 +47,7 @@ impl Resolver<'_, '_, '_, '_> {
             self.report.later(&codes::LATER_KEY, kind.place, message);
         }
         let timer = self.timer(kind, item);
+        let listen = Self::listen(kind);
         let mut when = None;
         let mut params = Template::Literal(Value::Null);
         if let Some(dataset) = Some(kind).filter(|kind| kind.key == "dataset") {
@@ -63,8 +68,8 @@ impl Resolver<'_, '_, '_, '_> {
             }
         }
         self.owed_by_trigger(item, entries);
-        if let Some(timer) = timer.filter(|_| !is(item, "enabled", false)) {
-            let plain = TriggerDef::by_clock(timer);
+        let plain = timer.map(TriggerDef::by_clock).or_else(|| listen.map(TriggerDef::by_others));
+        if let Some(plain) = plain.filter(|_| !is(item, "enabled", false)) {
             let alike = self.triggers.iter().filter(|other| {
                 let rest = other.key.strip_prefix(&plain.key);
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" #"))
@@ -111,6 +116,14 @@ impl Resolver<'_, '_, '_, '_> {
                     format!("`{}` has no meaning beside `{}`", entry.key, kind.key),
                     "it goes with `cron` alone",
                 ),
+                "timezone" | "calendar" | "jitter" | "blackout"
+                    if BY_OTHERS.contains(&kind.key.as_str()) =>
+                {
+                    (
+                        format!("`{}` has no meaning beside `{}`", entry.key, kind.key),
+                        "it goes with `cron`, `every` and `at`: what comes from other DAGs is taken when it comes",
+                    )
+                }
                 "catchup" | "catchup_window" if !TIMED.contains(&kind.key.as_str()) => (
                     format!("`{}` has no meaning beside `{}`", entry.key, kind.key),
                     "nothing that comes from outside is lost: there is nothing to make up for",
@@ -122,6 +135,22 @@ impl Resolver<'_, '_, '_, '_> {
                 _ => continue,
             };
             self.report.error(&codes::TRIGGER, entry.place, message).help(help);
+        }
+    }
+
+    /// What a trigger waits for that other DAGs do, if it waits for that and nothing is wrong with it.
+    fn listen(kind: &Entry) -> Option<Listen> {
+        match kind.key.as_str() {
+            "dataset" => datasets_of(&kind.node),
+            "dag" => {
+                let text = |key: &str| kind.node.entry(key).and_then(|entry| entry.node.text());
+                let states = kind.node.entry("states").map(|entry| texts(&entry.node));
+                let states = states.unwrap_or_else(|| vec![RunState::Succeeded.label().to_owned()]);
+                let ends = RunState::ALL.into_iter();
+                let states = ends.filter(|state| states.iter().any(|word| word == state.label()));
+                Some(Listen::Dag { name: text("name")?.parse().ok()?, states: states.collect() })
+            }
+            _ => None,
         }
     }
 
@@ -185,4 +214,29 @@ impl Resolver<'_, '_, '_, '_> {
             ));
         }
     }
+}
+
+/// The tables that a trigger waits for.
+fn datasets_of(node: &Node) -> Option<Listen> {
+    if let Some(name) = node.text() {
+        let names = vec![name.to_owned()];
+        return Some(Listen::Datasets { names, all: false, consume: Consume::Each });
+    }
+    let names = |key: &str| node.entry(key).map(|entry| texts(&entry.node));
+    let all = names("all");
+    let is_all = all.is_some();
+    let mut names = all.or_else(|| names("any"))?;
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    let consume = match node.entry("consume").and_then(|entry| entry.node.text()) {
+        Some("batch") => Consume::Batch,
+        Some("latest") => Consume::Latest,
+        _ => Consume::Each,
+    };
+    (!names.is_empty()).then_some(Listen::Datasets { names, all: is_all, consume })
+}
+
+fn texts(node: &Node) -> Vec<String> {
+    let Data::List(items) = &node.data else { return Vec::new() };
+    items.iter().filter_map(|item| item.text()).map(str::to_owned).collect()
 }
