@@ -17,6 +17,8 @@ fn body(path: &str) -> &'static str {
     let takes_path = path.ends_with("/run-file") || path.ends_with("/backup");
     if takes_path {
         "{\"path\": \"/dags/a.yaml\"}"
+    } else if path.ends_with("/sql") {
+        "{\"sql\": \"select 1\"}"
     } else if path.ends_with("/answer") {
         "{\"approved\": true}"
     } else {

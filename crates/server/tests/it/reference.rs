@@ -75,6 +75,7 @@ async fn routes_give_what_is_documented() {
     for route in ROUTES {
         let body = match route.takes.first() {
             Some(("path", _)) => "{\"path\": \"/dags/a.yaml\"}",
+            Some(("sql", _)) => "{\"sql\": \"select 1\"}",
             Some(("approved", _)) => "{\"approved\": true}",
             _ => "{}",
         };
