@@ -206,7 +206,8 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Docs(Docs),
     /// Measure this machine with this binary.
-    #[command(after_help = "Examples:\n  tidemill bench\n  tidemill bench chain fan-out")]
+    #[command(after_help = "Examples:\n  tidemill bench\n  tidemill bench chain fan-out\n  \
+        tidemill bench history --runs 1000000")]
     Bench(Bench),
 }
 
@@ -687,11 +688,14 @@ pub(crate) struct Docs {
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// Which; all without a name.
+    /// Which; all but `history` without a name.
     pub(crate) names: Vec<String>,
     /// How often each is measured; medians are printed.
     #[arg(long, default_value_t = 5)]
     pub(crate) times: usize,
+    /// Runs of the history that `history` makes and looks at, each with ten tasks.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) runs: u64,
 }
 
 fn state(text: &str) -> Result<RunState, String> {

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bench;
+mod bench_history;
 mod cancel;
 mod completions;
 mod demo;
