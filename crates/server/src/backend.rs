@@ -67,6 +67,16 @@ pub trait Backend: Send + Sync + 'static {
     /// Copies everything that is kept to a new folder of this machine, while work goes on.
     async fn backup(&self, to: PathBuf) -> Result<BackupMade, ApiError>;
 
+    /// Answers a query in SQL over the tables `runs` and `tasks`: everything that is kept of them.
+    /// `limit` is at most 100,000.
+    async fn history_sql(&self, sql: String, limit: usize) -> Result<SqlAnswer, ApiError>;
+
+    /// How finished runs are kept.
+    async fn history(&self) -> Result<Value, ApiError>;
+
+    /// Folds finished runs into the history now, and drops what is too old.
+    async fn tidy_history(&self) -> Result<Value, ApiError>;
+
     /// What is wrong with what is kept. Nothing is changed.
     async fn doctor(&self) -> Result<Value, ApiError>;
 
@@ -270,6 +280,17 @@ pub struct BackupMade {
     pub bytes: u64,
     /// The last event that is in it.
     pub position: u64,
+}
+
+/// The answer to a query.
+#[derive(Debug, Clone, Serialize)]
+pub struct SqlAnswer {
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Its rows, values in the order of the columns.
+    pub rows: Vec<Vec<Value>>,
+    /// Whether there are more rows than were asked for.
+    pub more: bool,
 }
 
 /// Which lines of which log.

@@ -21,7 +21,11 @@ use crate::routes::Caller;
 
 /// A request that is not answered after this long is given up.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
-/// A backup copies everything that is kept, so it may take longer.
+/// What goes through everything that is kept may take longer.
+const LONG: [&str; 4] =
+    ["/api/v1/backup", "/api/v1/doctor", "/api/v1/history/sql", "/api/v1/history/tidy"];
+
+/// A backup copies everything that is kept.
 const BACKUP_TIME_MAX: Duration = Duration::from_hours(2);
 
 const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; \
@@ -74,7 +78,8 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     let answer = match checked {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            let limit = if path == "/api/v1/backup" { BACKUP_TIME_MAX } else { ANSWER_TIME_MAX };
+            let limit =
+                if LONG.contains(&path.as_str()) { BACKUP_TIME_MAX } else { ANSWER_TIME_MAX };
             match tokio::time::timeout(limit, next.run(request)).await {
                 Ok(answer) => answer,
                 Err(_) => ApiError::new(

@@ -404,6 +404,37 @@ pub static ROUTES: &[RouteDoc] = &[
         errors: &[NotFound],
     },
     RouteDoc {
+        route: "GET /api/v1/history",
+        about: "How finished runs are kept.",
+        takes: &[],
+        gives: Gives::Words(
+            "`recent`, runs in the records; `runs`, `tasks` and `bytes` of the segments; `segments`: `{name, runs, tasks, first, last, created, states, files}`, oldest first",
+        ),
+        errors: &[],
+    },
+    RouteDoc {
+        route: "POST /api/v1/history/sql",
+        about: "Answers a query over the tables `runs` and `tasks`: everything that is kept of them. Nothing is changed.",
+        takes: &[("sql", "one query"), ("limit", "rows at most: 1 to 100,000, else 1,000")],
+        gives: Gives::Fields(&[
+            ("columns", "`{name, type}` of each"),
+            ("rows", "values in the order of the columns"),
+            ("more", "whether there are more rows than that"),
+        ]),
+        errors: &[Invalid],
+    },
+    RouteDoc {
+        route: "POST /api/v1/history/tidy",
+        about: "Folds finished runs into the history now, and drops what is too old; else that happens by itself.",
+        takes: &[],
+        gives: Gives::Fields(&[
+            ("folded", "runs that went from the records into a segment"),
+            ("dropped", "runs that were too old"),
+            ("bytes", "bytes of segments that are free now"),
+        ]),
+        errors: &[],
+    },
+    RouteDoc {
         route: "POST /api/v1/backup",
         about: "Copies everything that is kept to a new folder of the server's machine, while work goes on.",
         takes: &[("path", "the folder; absolute, and outside of the home")],

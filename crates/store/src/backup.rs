@@ -1,8 +1,8 @@
 //! Backup under load, and restore.
 //!
 //! A backup is a folder laid out like a home: a picture of the records at P0, the journal from P0
-//! to P1, the slab, the DAG texts, the large tables, the profiles, and a manifest with the SHA-256
-//! of every file. Without its manifest a folder is no backup. Copying a live home is none either.
+//! to P1, the slab, the DAG texts, the large tables, the history, the profiles, and a manifest with
+//! the SHA-256 of every file. Without its manifest a folder is no backup. Copying a live home is none either.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tidemill_model::{Position, Timestamp};
 
+use crate::archive::TablesNeeded;
 use crate::disk;
 use crate::home::{FORMAT, Home, Layout};
 use crate::journal;
 use crate::kv::{Kv, SledKv};
-use crate::sled_store::SledStore;
+use crate::sled_store::{Inner, SledStore};
 use crate::snapshot;
 use crate::store::StoreError;
 
@@ -99,11 +100,22 @@ pub fn backup(
     profiles: Option<&dyn Kv>,
     dest: &Path,
 ) -> Result<Manifest, BackupError> {
+    backup_of(store, home, profiles, dest, FORMAT)
+}
+
+/// As [`backup`], of a home of an earlier format.
+pub(crate) fn backup_of(
+    store: &SledStore,
+    home: &Layout,
+    profiles: Option<&dyn Kv>,
+    dest: &Path,
+    format: u32,
+) -> Result<Manifest, BackupError> {
     if dest.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(BackupError::TargetNotEmpty(dest.to_owned()));
     }
     disk::make_dir(dest)?;
-    let made = copy_all(store, home, profiles, dest);
+    let made = copy_all(store, home, profiles, dest, format);
     if made.is_err() {
         // Half a backup would be in the way of the next one. The folder itself may be the user's.
         for entry in dest.read_dir().into_iter().flatten().flatten() {
@@ -119,6 +131,7 @@ fn copy_all(
     home: &Layout,
     profiles: Option<&dyn Kv>,
     dest: &Path,
+    format: u32,
 ) -> Result<Manifest, BackupError> {
     let target = Layout::new(dest);
     for folder in [target.snapshots(), target.journal(), target.slab(), target.versions()] {
@@ -129,9 +142,16 @@ fn copy_all(
     let from = records.checkpoint()?;
     let picture = snapshot::path_of(&target.snapshots(), from);
     snapshot::write(&records, &picture, from)?;
+    // What left the records while they were pictured is in the archive by now; and the journal is
+    // copied after it, up to an event that nothing in the archive is beyond.
+    let archived = match &inner.archive {
+        Some(archive) => archive.copy_to(dest)?,
+        None => Vec::new(),
+    };
     let to = inner.journal.last();
     let segment = copy_journal(store, &target.journal(), from, to)?;
     let mut files = vec![picture, segment];
+    files.extend(archived);
     // The slab is synced before the journal, so it holds every table up to P1 by now.
     for (slab, folder) in [(&inner.slab, target.slab()), (&inner.versions, target.versions())] {
         for (path, bytes) in slab.files()? {
@@ -140,19 +160,7 @@ fn copy_all(
             files.push(copy);
         }
     }
-    let mut missing_tables = Vec::new();
-    let mut hashes: Vec<String> = inner.tables_needed()?.into_iter().collect();
-    hashes.sort();
-    for hash in hashes.into_iter().filter(|hash| !inner.slab.contains(hash)) {
-        let (path, copy) = (home.table(&hash), target.table(&hash));
-        if path.is_file() {
-            copy.parent().map_or(Ok(()), disk::make_dir)?;
-            copy_part(&path, &copy, u64::MAX)?;
-            files.push(copy);
-        } else {
-            missing_tables.push(hash);
-        }
-    }
+    let missing_tables = copy_tables(inner, home, &target, &mut files)?;
     if let Some(profiles) = profiles {
         let path = dest.join(PROFILES);
         write_pairs(profiles, &path)?;
@@ -161,9 +169,39 @@ fn copy_all(
     copy_logs(home, &target, &mut files)?;
     let files = files.iter().map(|path| describe(dest, path)).collect::<Result<_, _>>()?;
     let made_at = disk::now();
-    let manifest = Manifest { format: FORMAT, made_at, from, to, files, missing_tables };
+    let manifest = Manifest { format, made_at, from, to, files, missing_tables };
     seal(&manifest, dest)?;
     Ok(manifest)
+}
+
+/// Copies the large tables that runs refer to; gives the hashes of those that are not there.
+fn copy_tables(
+    inner: &Inner,
+    home: &Layout,
+    target: &Layout,
+    files: &mut Vec<PathBuf>,
+) -> Result<Vec<String>, StoreError> {
+    let mut seen = TablesNeeded::default();
+    let mut missing = Vec::new();
+    inner.visit_tables(&mut |hash| {
+        if !seen.insert(hash) || inner.slab.contains(hash) {
+            return Ok(());
+        }
+        let (path, copy) = (home.table(hash), target.table(hash));
+        if path.is_file() {
+            copy.parent().map_or(Ok(()), disk::make_dir)?;
+            // It never changes, so the backup may share it.
+            if std::fs::hard_link(&path, &copy).is_err() {
+                copy_part(&path, &copy, u64::MAX)?;
+            }
+            files.push(copy);
+        } else {
+            missing.push(hash.to_owned());
+        }
+        Ok(())
+    })?;
+    missing.sort();
+    Ok(missing)
 }
 
 /// Copies the logs of attempts as they are now. They are many and small, and nothing acknowledged
@@ -357,6 +395,7 @@ fn held_folders(home: &Layout) -> Vec<PathBuf> {
         home.versions(),
         home.tables(),
         home.snapshots(),
+        home.history(),
         home.logs(),
         home.state(),
         home.profiles(),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_model::words::counted;
 use tidemill_model::{Event, Position, RunId, RunState, TaskState};
 
+use crate::archive::{Archive, TablesNeeded};
 use crate::disk;
 use crate::home::{Home, Layout};
 use crate::journal::{self, Scan, Stop};
@@ -69,7 +70,9 @@ pub enum How<'a> {
 }
 
 /// Checks a home.
-pub fn doctor(home: &Home, how: How<'_>) -> Vec<Finding> {
+///
+/// The archive of a store at work is known; that of a closed one is given.
+pub fn doctor(home: &Home, how: How<'_>, archive: Option<&dyn Archive>) -> Vec<Finding> {
     let home = home.layout();
     let (store, repair) = match how {
         How::Live(store) => (Some(store), None),
@@ -77,7 +80,9 @@ pub fn doctor(home: &Home, how: How<'_>) -> Vec<Finding> {
         How::Repair(resolver) => (None, Some(resolver)),
     };
     let live = store.is_some();
-    let mut checkup = Checkup { home, store, live, repair, found: Vec::new(), ahead: false };
+    let archive = store.and_then(|store| store.inner().archive.as_deref()).or(archive);
+    let found = Vec::new();
+    let mut checkup = Checkup { home, store, archive, live, repair, found, ahead: false };
     let journal = checkup.journal();
     let tables = checkup.slab(&home.slab(), "small table");
     let versions = checkup.slab(&home.versions(), "DAG text");
@@ -98,6 +103,7 @@ pub fn doctor(home: &Home, how: How<'_>) -> Vec<Finding> {
 struct Checkup<'a> {
     home: &'a Layout,
     store: Option<&'a SledStore>,
+    archive: Option<&'a dyn Archive>,
     live: bool,
     repair: Option<&'a Resolver>,
     found: Vec<Finding>,
@@ -316,7 +322,7 @@ impl Checkup<'_> {
 
     fn runs(&mut self, records: &Records, known: &Known) -> Result<(), StoreError> {
         let moving = runs_in_tail(records, known)?;
-        let (mut needed, mut missing) = (HashSet::new(), Vec::new());
+        let (mut needed, mut missing) = (TablesNeeded::default(), Vec::new());
         let (mut unknown, mut stuck) = (Vec::new(), Vec::new());
         for id in records.all()? {
             let Some(run) = records.whole(&id)? else { continue };
@@ -325,7 +331,7 @@ impl Checkup<'_> {
                     known.tables.contains(hash)
                         || self.store.is_some_and(|store| store.inner().slab.contains(hash))
                 };
-                if needed.insert(table.hash.clone())
+                if needed.insert(&table.hash)
                     && !is_small(&table.hash)
                     && !self.home.table(&table.hash).is_file()
                 {
@@ -359,11 +365,34 @@ impl Checkup<'_> {
             "stuck runs",
             "cancel the run and report it as a bug",
         );
-        self.unreferenced(&needed);
+        match self.archived(&mut needed, known) {
+            Ok(()) => self.unreferenced(&needed),
+            // What runs need that cannot be read must not be taken for left over.
+            Err(error) => tracing::debug!(%error, "the archive was not read"),
+        }
         Ok(())
     }
 
-    fn unreferenced(&mut self, needed: &HashSet<String>) {
+    /// Takes in the tables of archived runs.
+    fn archived(&mut self, needed: &mut TablesNeeded, known: &Known) -> Result<(), StoreError> {
+        let Some(archive) = self.archive else { return Ok(()) };
+        let mut missing = 0_u64;
+        archive.visit_tables(&mut |hash| {
+            let is_here = || {
+                known.tables.contains(hash)
+                    || self.store.is_some_and(|store| store.inner().slab.contains(hash))
+                    || self.home.table(hash).is_file()
+            };
+            missing += u64::from(needed.insert(hash) && !is_here());
+        })?;
+        if missing > 0 {
+            let what = format!("{} of runs in the history are missing", counted(missing, "table"));
+            self.add(Severity::Warning, what, "run their tasks again");
+        }
+        Ok(())
+    }
+
+    fn unreferenced(&mut self, needed: &TablesNeeded) {
         let mut bytes = 0;
         let mut files = Vec::new();
         for path in files_below(&self.home.tables()) {
@@ -411,7 +440,8 @@ impl Checkup<'_> {
     fn repair_journal(&mut self, records: Option<Records>, known: &Known) {
         let wanted = known.journal.damaged || self.ahead;
         let Some(resolver) = self.repair.filter(|_| wanted) else { return };
-        match repair::journal(self.home, records, &known.journal.segments, resolver) {
+        let segments = &known.journal.segments;
+        match repair::journal(self.home, records, segments, self.archive, resolver) {
             Ok(what) => {
                 for finding in self.found.iter_mut().filter(|f| f.remedy.contains(REPAIR)) {
                     finding.repaired = true;

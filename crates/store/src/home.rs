@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock, statfs};
@@ -12,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::disk;
 use crate::store::StoreError;
 
-/// The format of the whole folder. A newer one is refused.
-pub const FORMAT: u32 = 1;
+/// The format of the whole folder. A newer one is refused; an older one is brought to it by
+/// [`upgrade`](mod@crate::upgrade).
+pub const FORMAT: u32 = 2;
 
 /// Why a home cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +104,7 @@ pub struct Home {
     layout: Layout,
     /// The lock lives as long as this file is open; the kernel lets go of it after a kill.
     lock: File,
+    format: AtomicU32,
 }
 
 /// The names inside a home.
@@ -175,6 +178,16 @@ impl Layout {
     /// What SQL does not hold in memory.
     pub fn spill(&self) -> PathBuf {
         self.root.join("spill")
+    }
+
+    /// Finished runs that have left the records.
+    pub fn history(&self) -> PathBuf {
+        self.root.join("history")
+    }
+
+    /// The backup that an upgrade from a format took first.
+    pub fn before_upgrade(&self, format: u32) -> PathBuf {
+        self.root.join("upgrades").join(format!("format-{format}"))
     }
 
     /// Pictures of the records.
@@ -255,15 +268,20 @@ impl Home {
         let root = std::path::absolute(path).map_err(|e| io(path, &e))?;
         disk::make_dir(&root).map_err(|e| HomeError::Io { path: root.clone(), error: text(e) })?;
         let layout = Layout::new(root);
+        // What a newer release wrote is not touched at all.
+        found_format(&layout)?;
         let lock = lock(&layout)?;
-        check_format(&layout)?;
+        let format = match found_format(&layout)? {
+            Some(format) => format.into(),
+            None => begin(&layout)?.into(),
+        };
         for folder in layout.folders() {
             disk::make_dir(&folder)
                 .map_err(|e| HomeError::Io { path: folder.clone(), error: text(e) })?;
         }
         disk::sync_dir(layout.root())
             .map_err(|e| HomeError::Io { path: layout.root.clone(), error: text(e) })?;
-        Ok(Self { layout, lock })
+        Ok(Self { layout, lock, format })
     }
 
     /// An error once the folder was moved or removed, so that nothing more is kept in it.
@@ -275,6 +293,18 @@ impl Home {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Ok(()),
             _ => Err(HomeError::Gone { path: self.layout.root.clone() }),
         }
+    }
+
+    /// The format that it has now: that of an earlier release until it is upgraded.
+    pub fn format_now(&self) -> u32 {
+        self.format.load(Ordering::Acquire)
+    }
+
+    /// Marks it as one of this release's format.
+    pub(crate) fn mark_upgraded(&self) -> Result<(), StoreError> {
+        disk::write_whole(&self.layout.format(), format!("{FORMAT}\n").as_bytes())?;
+        self.format.store(FORMAT, Ordering::Release);
+        Ok(())
     }
 
     /// The names inside, for those who only need these.
@@ -374,12 +404,13 @@ fn lock(layout: &Layout) -> Result<File, HomeError> {
     Ok(file)
 }
 
-fn check_format(layout: &Layout) -> Result<(), HomeError> {
+/// The format of a home; `None` for one that is new.
+fn found_format(layout: &Layout) -> Result<Option<u32>, HomeError> {
     let path = layout.format();
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return begin(layout);
+            return Ok(None);
         }
         Err(error) => return Err(io(&path, &error)),
     };
@@ -391,11 +422,11 @@ fn check_format(layout: &Layout) -> Result<(), HomeError> {
     if found > FORMAT {
         return Err(HomeError::Newer { path: layout.root.clone(), found });
     }
-    Ok(())
+    if found == 0 { Err(foreign()) } else { Ok(Some(found)) }
 }
 
 /// Marks a new home. A folder that holds something else stays as it is.
-fn begin(layout: &Layout) -> Result<(), HomeError> {
+fn begin(layout: &Layout) -> Result<u32, HomeError> {
     let own = |name: &std::ffi::OsStr| name == "lock" || disk::is_temp(Path::new(name));
     let entries = std::fs::read_dir(layout.root()).map_err(|e| io(layout.root(), &e))?;
     let other = entries.flatten().map(|entry| entry.file_name()).find(|name| !own(name));
@@ -407,5 +438,6 @@ fn begin(layout: &Layout) -> Result<(), HomeError> {
         });
     }
     disk::write_whole(&layout.format(), format!("{FORMAT}\n").as_bytes())
-        .map_err(|e| HomeError::Io { path: layout.format(), error: text(e) })
+        .map_err(|e| HomeError::Io { path: layout.format(), error: text(e) })?;
+    Ok(FORMAT)
 }

@@ -7,6 +7,7 @@
 //! * `journal`: every event, synced before it is acknowledged; `slab`: small tables and DAG texts;
 //! * `records`: runs and DAGs by key, in sled; `snapshot`: pictures of them; `replay`: how they
 //!   come back from the journal;
+//! * [`mod@archive`]: finished runs that have left the records, as far as this crate knows of them;
 //! * [`projector`]: the thread that follows the journal with records;
 //! * [`home`]: the folder and its lock; [`backup`]; [`doctor`];
 //! * [`kv`]: keys and values for other crates;
@@ -18,6 +19,7 @@
 //! enters the journal. A damaged file is never passed over in silence. No `sled` type leaves this
 //! crate.
 
+pub mod archive;
 pub mod backup;
 pub mod conformance;
 pub mod disk;
@@ -34,7 +36,9 @@ mod slab;
 pub mod sled_store;
 mod snapshot;
 pub mod store;
+pub mod upgrade;
 
+pub use archive::{Archive, TablesNeeded, WholeRun};
 pub use home::{Home, HomeError, Layout, ServerInfo};
 pub use memory::{Fault, MemoryStore};
 pub use projector::{Live, Projector};

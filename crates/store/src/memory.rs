@@ -242,12 +242,4 @@ impl Store for MemoryStore {
     fn small_table(&self, hash: &str) -> Result<Option<Bytes>, StoreError> {
         Ok(self.lock().tables.get(hash).cloned())
     }
-
-    fn prune(&self, keep: usize) -> Result<Vec<RunId>, StoreError> {
-        let mut state = self.lock();
-        let checkpoint = state.checkpoint;
-        let gone = state.records.prune(keep, checkpoint);
-        state.durable.prune(keep, checkpoint);
-        Ok(gone)
-    }
 }

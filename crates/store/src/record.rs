@@ -158,23 +158,6 @@ impl RecordMap {
             .collect();
         page(runs, query.limit)
     }
-
-    /// Removes finished runs beyond the newest `keep`, unless they reach beyond `upto`.
-    pub(crate) fn prune(&mut self, keep: usize, upto: Position) -> Vec<RunId> {
-        let gone: Vec<ListKey> = (self.list.iter().rev().skip(keep))
-            .filter(|(_, id)| {
-                self.runs
-                    .get(id)
-                    .is_some_and(|run| run.summary.head.state.is_final() && run.position <= upto)
-            })
-            .cloned()
-            .collect();
-        for key in &gone {
-            self.list.remove(key);
-            self.runs.remove(&key.1);
-        }
-        gone.into_iter().map(|(_, id)| id).collect()
-    }
 }
 
 /// Whether a query asks for a run.

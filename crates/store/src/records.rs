@@ -21,7 +21,7 @@ use tidemill_model::run::StoredItem;
 use tidemill_model::{DagId, DagRecord, Position, RunId, RunState, TableRef, TaskIx, TaskRun};
 
 use crate::disk;
-use crate::record::{RunRecord, page, task_count, wanted};
+use crate::record::{ListKey, RunRecord, page, task_count, wanted};
 use crate::store::{Record, RunPage, RunQuery, RunSummary, StoreError, StoredDag, StoredRunAt};
 pub(crate) use tree::{Tree, TreeOptions};
 
@@ -41,6 +41,9 @@ struct DagValue {
     position: Position,
     record: DagRecord,
 }
+
+/// Runs that are removed with one change.
+const REMOVE_RUNS: usize = 64;
 
 /// The records of a home.
 #[derive(Debug)]
@@ -239,6 +242,11 @@ impl Records {
         bytes.map(|bytes| read(self.tree.path(), &key, &bytes)).transpose()
     }
 
+    /// A run without its tasks.
+    pub(crate) fn summary(&self, id: &RunId) -> Result<Option<RunSummary>, StoreError> {
+        Ok(self.head(id)?.map(|run| *run.summary))
+    }
+
     fn ids(&self, prefix: &[u8]) -> Result<Vec<RunId>, StoreError> {
         let mut ids = Vec::new();
         self.tree.scan(prefix, Bound::Unbounded, false, &mut |key, _| {
@@ -343,25 +351,46 @@ impl Records {
         self.tree.count(keys::ALL)
     }
 
-    /// Removes finished runs beyond the newest `keep`, unless they reach beyond the checkpoint.
-    pub(crate) fn prune(&self, keep: usize) -> Result<Vec<RunId>, StoreError> {
-        let upto = self.checkpoint()?;
-        let mut old = Vec::new();
-        let mut seen = 0;
-        self.tree.scan(keys::ALL, Bound::Unbounded, true, &mut |key, state| {
+    /// Finished runs beyond the newest `keep` runs, oldest first, at most `limit` of them, with when
+    /// they were created.
+    pub(crate) fn oldest(&self, keep: usize, limit: usize) -> Result<Vec<ListKey>, StoreError> {
+        let beyond = self.count()?.saturating_sub(keep);
+        let (mut old, mut seen) = (Vec::new(), 0);
+        self.tree.scan(keys::ALL, Bound::Unbounded, false, &mut |key, state| {
+            if seen >= beyond || old.len() >= limit {
+                return ControlFlow::Break(());
+            }
             seen += 1;
             let state = state.first().and_then(|byte| RunState::ALL.get(usize::from(*byte)));
-            if seen > keep && state.is_some_and(|state| state.is_final()) {
-                old.extend(keys::listed(key));
+            if state.is_some_and(|state| state.is_final()) {
+                old.extend(keys::created_of(key).zip(keys::listed(key)));
             }
             ControlFlow::Continue(())
         })?;
+        Ok(old)
+    }
+
+    /// Whether a run is here.
+    pub(crate) fn holds(&self, id: &RunId) -> Result<bool, StoreError> {
+        Ok(self.tree.get(&keys::run(id))?.is_some())
+    }
+
+    /// Removes finished runs whose records end with these events still, and says which went. One
+    /// that reaches beyond the checkpoint stays: its end is not flushed yet.
+    pub(crate) fn remove(&self, runs: &[(RunId, Position)]) -> Result<Vec<RunId>, StoreError> {
+        let upto = self.checkpoint()?;
         let mut gone = Vec::new();
-        for ids in old.chunks(256) {
+        // Few at a time: the projector waits meanwhile.
+        for runs in runs.chunks(REMOVE_RUNS) {
             let _writing = self.writing();
             let mut change = self.change();
-            for id in ids {
-                let Some(run) = self.head(id)?.filter(|run| run.position <= upto) else { continue };
+            for (id, position) in runs {
+                let is_that = |run: &RunValue| {
+                    run.position == *position
+                        && *position <= upto
+                        && run.summary.head.state.is_final()
+                };
+                let Some(run) = self.head(id)?.filter(is_that) else { continue };
                 for chunk in 0..task_count(&run.summary).div_ceil(keys::CHUNK) {
                     change.remove(keys::chunk(id, chunk));
                 }
@@ -532,6 +561,37 @@ mod tests {
         assert!(notes.iter().any(|note| note.contains(&why)), "{notes:?}");
         let run = store.run(&script.run.head.id).expect("run").expect("stored");
         assert_eq!(run.run.tasks, script.run.tasks());
+    }
+
+    #[test]
+    fn old_finished_runs_are_removed_once_they_are_flushed() {
+        let dir = tempfile::tempdir().expect("dir");
+        let records = open_records(dir.path());
+        let dag = chain("old", 9);
+        for number in 1..=10 {
+            let script = Script::begin(&dag, number, number as i64);
+            let script = if number == 2 { script.start() } else { script.start().finish() };
+            records.put(&[script.record(Position(number))]).expect("put");
+        }
+        records.set_checkpoint(Position(8)).expect("checkpoint");
+        let id = |number| RunId { dag: dag.id.clone(), number };
+        let numbers = |ids: Vec<RunId>| ids.into_iter().map(|id| id.number).collect::<Vec<_>>();
+        let oldest = |keep, limit| -> Vec<(i64, u64)> {
+            let old = records.oldest(keep, limit).expect("oldest");
+            old.into_iter().map(|(at, id)| (at.as_micros(), id.number)).collect()
+        };
+        assert_eq!(oldest(4, 99), [(1, 1), (3, 3), (4, 4), (5, 5), (6, 6)]);
+        assert_eq!(oldest(0, 3), [(1, 1), (3, 3), (4, 4)]);
+        let all: Vec<_> = (1..=10).map(|n| (id(n), Position(if n == 4 { 3 } else { n }))).collect();
+        let gone = numbers(records.remove(&all).expect("remove"));
+        assert_eq!(gone, [1, 3, 5, 6, 7, 8], "4 went on, and what is not flushed stays");
+        let query = RunQuery { limit: 10, ..RunQuery::default() };
+        let left = records.runs(&query).expect("runs").runs;
+        let left: Vec<u64> = left.iter().map(|run| run.head.id.number).collect();
+        assert_eq!(left, [10, 9, 4, 2]);
+        assert!(
+            records.run(&id(3)).expect("run").is_none() && !records.holds(&id(3)).expect("holds")
+        );
     }
 
     #[test]

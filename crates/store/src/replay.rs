@@ -12,6 +12,7 @@ use tidemill_model::{
     TaskRun, TaskState, Version,
 };
 
+use crate::archive::Archive;
 use crate::record::counts_of;
 use crate::records::Records;
 use crate::store::{Record, RunSummary, StoreError, StoredRunAt};
@@ -29,6 +30,7 @@ const NOTES_MAX: usize = 20;
 /// A replay under way.
 pub(crate) struct Replay<'a> {
     records: &'a Records,
+    archive: Option<&'a dyn Archive>,
     dag: &'a dyn Fn(&Version) -> Option<Arc<Dag>>,
     runs: HashMap<RunId, Folding>,
     dags: HashMap<DagId, (Position, DagRecord)>,
@@ -53,9 +55,14 @@ enum Run {
 
 impl<'a> Replay<'a> {
     /// A replay into `records`.
-    pub(crate) fn new(records: &'a Records, dag: &'a dyn Fn(&Version) -> Option<Arc<Dag>>) -> Self {
+    pub(crate) fn new(
+        records: &'a Records,
+        archive: Option<&'a dyn Archive>,
+        dag: &'a dyn Fn(&Version) -> Option<Arc<Dag>>,
+    ) -> Self {
         Self {
             records,
+            archive,
             dag,
             runs: HashMap::new(),
             dags: HashMap::new(),
@@ -116,7 +123,7 @@ impl<'a> Replay<'a> {
         event: &RunEvent,
     ) -> Result<(), StoreError> {
         if !self.runs.contains_key(id) {
-            if let Some(stored) = self.records.run(id)? {
+            if let Some(stored) = self.stored(id)? {
                 let folding = self.restore(stored);
                 self.runs.insert(id.clone(), folding);
             } else if let RunEvent::Created { version, .. } = event {
@@ -142,6 +149,17 @@ impl<'a> Replay<'a> {
             self.note(format!("event {}: {note}", position.0));
         }
         Ok(())
+    }
+
+    /// A run as it was before: one that is archived may go again, or be told of once more.
+    /// An archive that cannot be read must not keep a home from being opened.
+    fn stored(&mut self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
+        let stored = self.records.run(id)?;
+        let Some(archive) = self.archive.filter(|_| stored.is_none()) else { return Ok(stored) };
+        Ok(archive.run(id).unwrap_or_else(|error| {
+            self.note(error.to_string());
+            None
+        }))
     }
 
     fn restore(&mut self, stored: StoredRunAt) -> Folding {

@@ -4,8 +4,10 @@
 //! [`Store::put`], and every few seconds [`Store::checkpoint`] makes them durable. When they are
 //! lost, or sled does not open, they are made again from the newest picture and the journal.
 
+mod archived;
 mod records_slot;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +18,7 @@ use bytes::Bytes;
 use tidemill_model::run::StoredItem;
 use tidemill_model::{Dag, Event, Position, RunId, TaskIx, Version};
 
+use crate::archive::{Archive, TablesNeeded};
 use crate::disk::{self, Disk, RealDisk};
 use crate::home::{Home, Layout};
 use crate::journal::{Journal, JournalOptions};
@@ -51,6 +54,8 @@ pub struct SledOptions {
     /// is. Where the home's disk has no space for records, they are made in this folder, which must
     /// not be there yet and goes with the store.
     pub look: Option<PathBuf>,
+    /// Finished runs that have left the records.
+    pub archive: Option<Arc<dyn Archive>>,
 }
 
 impl SledOptions {
@@ -71,6 +76,7 @@ impl Default for SledOptions {
             open_deadline: Duration::from_secs(10),
             disk: Arc::new(RealDisk),
             look: None,
+            archive: None,
         }
     }
 }
@@ -102,6 +108,7 @@ pub(crate) struct Inner {
     pub(crate) slab: Slab,
     pub(crate) versions: Slab,
     pub(crate) slot: RecordsSlot,
+    pub(crate) archive: Option<Arc<dyn Archive>>,
     resolver: ResolverBox,
     snapshot_bytes: u64,
     /// The position of the newest picture.
@@ -158,6 +165,7 @@ impl SledStore {
             slab,
             versions,
             slot: RecordsSlot::new(tree, options.look),
+            archive: options.archive,
             resolver: ResolverBox(resolver),
             snapshot_bytes: options.snapshot_bytes,
             pictured: AtomicU64::new(newest),
@@ -184,27 +192,22 @@ impl SledStore {
         }
     }
 
-    /// How many runs are stored.
-    pub fn run_count(&self) -> Result<usize, StoreError> {
-        self.inner.slot.get()?.count()
-    }
-
     /// Takes a picture of the records now, and removes what it makes superfluous.
     pub fn snapshot(&self) -> Result<Position, StoreError> {
         self.inner.take_picture()
     }
 
     /// Removes slab files whose tables no stored run refers to and no commit used meanwhile.
-    /// Returns how many bytes that gave back.
-    pub fn sweep_small_tables(&self) -> Result<u64, StoreError> {
+    /// Returns how many bytes that gave back. `others` is told which tables are needed, small ones
+    /// or not.
+    pub fn sweep_small_tables(
+        &self,
+        others: impl FnOnce(&TablesNeeded),
+    ) -> Result<u64, StoreError> {
         let mark = self.inner.slab.mark();
         let needed = self.inner.tables_needed()?;
+        others(&needed);
         self.inner.slab.sweep(mark, |hash| needed.contains(hash))
-    }
-
-    /// The hashes of every table that a stored run or an event after the checkpoint refers to.
-    pub fn tables_needed(&self) -> Result<std::collections::HashSet<String>, StoreError> {
-        self.inner.tables_needed()
     }
 
     /// Starts a picture in the background when enough journal has come since the last one.
@@ -279,12 +282,34 @@ impl Inner {
         Ok(position)
     }
 
-    pub(crate) fn tables_needed(&self) -> Result<std::collections::HashSet<String>, StoreError> {
+    fn tables_needed(&self) -> Result<TablesNeeded, StoreError> {
+        let mut needed = TablesNeeded::default();
+        self.visit_tables(&mut |hash| {
+            needed.insert(hash);
+            Ok(())
+        })?;
+        Ok(needed)
+    }
+
+    /// The hash of every table that a stored run or an event after the checkpoint refers to.
+    pub(crate) fn visit_tables(
+        &self,
+        visit: &mut dyn FnMut(&str) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let records = self.slot.get()?;
         let from = records.checkpoint()?;
-        let mut needed = std::collections::HashSet::new();
+        let mut done = Ok(());
+        let mut one = |hash: &str| {
+            if done.is_ok() {
+                done = visit(hash);
+            }
+        };
+        // The records first: what leaves them meanwhile is in the archive by then.
         for id in records.all()? {
-            records.visit_tables(&id, &mut |table| _ = needed.insert(table.hash.clone()))?;
+            records.visit_tables(&id, &mut |table| one(&table.hash))?;
+        }
+        if let Some(archive) = &self.archive {
+            archive.visit_tables(&mut one)?;
         }
         self.journal.visit(from, self.journal.last(), |events| {
             for (_, event) in events {
@@ -293,11 +318,11 @@ impl Inner {
                 else {
                     continue;
                 };
-                needed.extend(result.tables.into_iter().map(|table| table.hash));
+                result.tables.iter().for_each(|table| one(&table.hash));
             }
             true
         })?;
-        Ok(needed)
+        done
     }
 
     /// Reads from the records. Those that turn out to be damaged are made again first.
@@ -402,7 +427,11 @@ impl Store for SledStore {
     }
 
     fn run(&self, id: &RunId) -> Result<Option<StoredRunAt>, StoreError> {
-        self.inner.with_records(|records| records.run(id))
+        let recent = self.inner.with_records(|records| records.run(id))?;
+        match (recent, &self.inner.archive) {
+            (None, Some(archive)) => archive.run(id),
+            (recent, _) => Ok(recent),
+        }
     }
 
     fn items(
@@ -412,18 +441,25 @@ impl Store for SledStore {
         first: u32,
         limit: usize,
     ) -> Result<Vec<StoredItem>, StoreError> {
-        self.inner.with_records(|records| records.items(run, task, first, limit))
+        let recent = self.inner.with_records(|records| records.items(run, task, first, limit))?;
+        let Some(archive) = &self.inner.archive else { return Ok(recent) };
+        // A run that goes again has here what is new of it; the rest stays where it was.
+        let older = archive.items(run, task, first, limit)?;
+        let mut items: BTreeMap<u32, StoredItem> =
+            older.into_iter().map(|item| (item.item, item)).collect();
+        items.extend(recent.into_iter().map(|item| (item.item, item)));
+        Ok(items.into_values().take(limit).collect())
     }
 
     fn runs(&self, query: &RunQuery) -> Result<RunPage, StoreError> {
-        self.inner.with_records(|records| records.runs(query))
+        let recent = self.inner.with_records(|records| records.runs(query))?;
+        match &self.inner.archive {
+            Some(archive) => self.inner.with_archived(query, recent, &**archive),
+            None => Ok(recent),
+        }
     }
 
     fn small_table(&self, hash: &str) -> Result<Option<Bytes>, StoreError> {
         self.inner.slab.get(hash)
-    }
-
-    fn prune(&self, keep: usize) -> Result<Vec<RunId>, StoreError> {
-        self.inner.with_records(|records| records.prune(keep))
     }
 }

@@ -87,7 +87,7 @@ fn write_lines(records: &Records, temp: &Path, position: Position) -> Result<(),
         line(&mut out, &dag).map_err(io)?;
     }
     for id in records.all()? {
-        // A run that was pruned meanwhile is not missed.
+        // A run that left the records meanwhile is in the archive, which is copied later.
         if let Some(run) = records.whole(&id)? {
             line(&mut out, &Line::Run(Box::new(run))).map_err(io)?;
             records.items_in_parts(&id, ITEMS, &mut |items| {

@@ -229,8 +229,4 @@ pub trait Store: Send + Sync + 'static {
 
     /// The bytes of a small table.
     fn small_table(&self, hash: &str) -> Result<Option<Bytes>, StoreError>;
-
-    /// Removes the records of finished runs beyond the newest `keep` runs, and says which they
-    /// were; their logs and tables are the caller's. A run with events after the checkpoint stays.
-    fn prune(&self, keep: usize) -> Result<Vec<RunId>, StoreError>;
 }

@@ -16,7 +16,7 @@ use tidemill_store::{Layout, ServerInfo};
 use crate::backend::NodeBackend;
 use crate::commands::Globals;
 use crate::failure::Failure;
-use crate::node::{Mode, Node, Toolbox};
+use crate::node::{Keep, Mode, Node, NodeSettings, Toolbox};
 
 /// A server that does not answer within this time is taken for gone.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -50,7 +50,23 @@ impl Access {
         if mode == Mode::Look {
             globals.must_be_a_home()?;
         }
-        let settings = globals.node(folder);
+        Self::local(globals.node(folder), mode).await
+    }
+
+    /// As [`Access::open`], with finished runs kept so where no server works on the home.
+    pub(crate) async fn open_keeping(
+        globals: &Globals,
+        mode: Mode,
+        keep: Keep,
+    ) -> Result<Self, Failure> {
+        if let Some(running) = Self::running(globals).await? {
+            return Ok(running);
+        }
+        globals.must_be_a_home()?;
+        Self::local(NodeSettings { keep, ..globals.node(None) }, mode).await
+    }
+
+    async fn local(settings: NodeSettings, mode: Mode) -> Result<Self, Failure> {
         let node = tokio::task::spawn_blocking(move || Node::open(&settings, mode))
             .await
             .map_err(Failure::internal)??;

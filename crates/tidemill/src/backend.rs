@@ -18,7 +18,7 @@ use tidemill_scheduler::{Clock, DagView as LiveDag, RunView, stats::COMMIT_BUCKE
 use tidemill_server::backend::{
     AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, Labels,
     LogFrom, LogLine, LogPage, LogQuery, LogStream, Metric, NoteRequest, ProfileDoc, ProfilePage,
-    Question, RECENT_RUNS_MAX, RawLog, RunDetail, RunFileRequest, Samples, TableSample,
+    Question, RECENT_RUNS_MAX, RawLog, RunDetail, RunFileRequest, Samples, SqlAnswer, TableSample,
     TriggerRequest,
 };
 use tidemill_server::error::{ApiError, ErrorCode};
@@ -27,6 +27,7 @@ use tidemill_store::doctor::How;
 use tidemill_store::{DagSource, RunPage, RunQuery, RunSummary, Store};
 
 use crate::folder::{DagFile, read_dag};
+use crate::history;
 use crate::neighbours::{Siblings, called_by};
 use crate::node::{Mode, Node, SystemClock};
 use crate::refused::{ended, internal, not_deployed, refused, stored};
@@ -205,9 +206,23 @@ impl Backend for NodeBackend {
         .await
     }
 
+    async fn history_sql(&self, sql: String, limit: usize) -> Result<SqlAnswer, ApiError> {
+        history::ask(&self.node, &sql, limit).await
+    }
+
+    async fn history(&self) -> Result<Value, ApiError> {
+        self.blocking(history::show).await
+    }
+
+    async fn tidy_history(&self) -> Result<Value, ApiError> {
+        self.blocking(history::tidy).await
+    }
+
     async fn doctor(&self) -> Result<Value, ApiError> {
         self.blocking(|node| {
-            let findings = tidemill_store::doctor::doctor(&node.home, How::Live(&node.store));
+            let mut findings =
+                tidemill_store::doctor::doctor(&node.home, How::Live(&node.store), None);
+            findings.extend(node.history.check(Some(&node.store)));
             Ok(serde_json::json!({"findings": findings}))
         })
         .await
@@ -555,6 +570,7 @@ fn metrics(node: &Node) -> Vec<Metric> {
     };
     let (queued, running) = node.scheduler.live().run_counts();
     let (events, millis) = node.lag();
+    let history = node.history.figures();
     let bounds = COMMIT_BUCKETS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
     let buckets = bounds.zip(stats.commit_buckets.iter().map(|n| n.load(Relaxed))).collect();
     let pools = node.scheduler.live().pools();
@@ -591,6 +607,9 @@ fn metrics(node: &Node) -> Vec<Metric> {
             "1 while a commit waits for space",
             f64::from(u8::from(stats.disk_full.load(Relaxed))),
         ),
+        gauge("tidemill_history_runs", "Runs in history segments", history.runs as f64),
+        gauge("tidemill_history_segments", "History segments", history.segments as f64),
+        gauge("tidemill_history_bytes", "Bytes of history segments", history.bytes as f64),
         gauge("tidemill_profiles", "Customer profiles", node.profiles.count() as f64),
         Metric {
             name: "tidemill_pool_slots_used",

@@ -3,14 +3,18 @@
 mod runs;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidemill_history::Retention;
 use tidemill_model::DagId;
 
 pub(crate) use runs::{
     Approve, Cancel, Filter, Logs, Mark, MarkState, Note, Pause, Questions, Reject, Rerun, Retry,
     Runs, Show, Target,
 };
+
+use crate::node::Keep;
 
 /// Data-workflow orchestrator: DAGs in YAML, one binary, durable runs, a UI.
 #[derive(Debug, Parser)]
@@ -194,6 +198,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  tidemill profile 17850\n  \
         tidemill profile email:c17850@example.test")]
     Profile(Profile),
+    /// Ask questions about finished runs in SQL, see how they are kept, or tidy up now.
+    #[command(subcommand)]
+    History(History),
     /// Copy everything that is kept to a new folder, while the server runs or not.
     #[command(after_help = "Example:\n  tidemill backup /backups/2026-11-24")]
     Backup(Backup),
@@ -221,7 +228,8 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Docs(Docs),
     /// Measure this machine with this binary.
-    #[command(after_help = "Examples:\n  tidemill bench\n  tidemill bench chain fan-out")]
+    #[command(after_help = "Examples:\n  tidemill bench\n  tidemill bench chain fan-out\n  \
+        tidemill bench history --runs 1000000")]
     Bench(Bench),
 }
 
@@ -428,6 +436,42 @@ pub(crate) struct Serve {
     /// A further name under which a browser may reach the server, for example through a tunnel.
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allow_hosts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+}
+
+/// How long finished runs are kept, and where.
+#[derive(Debug, Args)]
+pub(crate) struct KeepArgs {
+    /// Newest runs that stay in the records; older finished ones are folded into the history.
+    #[arg(long, default_value_t = 50_000, value_name = "RUNS", env = "TIDEMILL_RECENT_RUNS")]
+    pub(crate) recent_runs: usize,
+    /// Runs that were created longer ago are dropped; 0 for no limit.
+    #[arg(long, default_value_t = 730, value_name = "DAYS", env = "TIDEMILL_KEEP_DAYS")]
+    pub(crate) keep_days: u32,
+    /// Of each DAG, the newest so many runs are kept; 0 for no limit.
+    #[arg(long, default_value_t = 1_000_000, value_name = "RUNS", env = "TIDEMILL_KEEP_RUNS")]
+    pub(crate) keep_runs: u64,
+    /// The history takes about so many MiB of disk, and the oldest runs are dropped for it; 0 for
+    /// no limit.
+    #[arg(long, default_value_t = 20_480, value_name = "MIB", env = "TIDEMILL_KEEP_MIB")]
+    pub(crate) keep_mib: u64,
+}
+
+impl KeepArgs {
+    /// What they mean.
+    pub(crate) fn settings(&self) -> Keep {
+        let history = tidemill_history::Settings {
+            recent_runs: self.recent_runs,
+            ..tidemill_history::Settings::default()
+        };
+        let retention = Retention {
+            age: (self.keep_days > 0).then(|| Duration::from_hours(24 * u64::from(self.keep_days))),
+            runs: (self.keep_runs > 0).then_some(self.keep_runs),
+            bytes: (self.keep_mib > 0).then_some(self.keep_mib << 20),
+        };
+        Keep { history, retention }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -448,6 +492,50 @@ pub(crate) struct Trigger {
 pub(crate) struct Profile {
     /// The customer's id, or an identity such as `email:ada@example.test`.
     pub(crate) id: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum History {
+    /// Answer a query over the tables `runs` and `tasks`: all that is kept of them, recent or not.
+    #[command(after_help = "Examples:\n  \
+        tidemill history sql \"select dag, state, count(*) as runs from runs group by dag, state\"\n  \
+        tidemill history sql --csv \"select * from tasks where state = 'failed'\" > failed.csv")]
+    Sql(HistorySql),
+    /// Show how finished runs are kept: in the records, and in which segments.
+    #[command(after_help = "Example:\n  tidemill history segments")]
+    Segments(HistorySegments),
+    /// Fold finished runs and drop what is too old now. A server does that by itself.
+    #[command(after_help = "Example:\n  tidemill history tidy")]
+    Tidy(HistoryTidy),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistorySql {
+    /// The query.
+    pub(crate) sql: String,
+    /// Rows at most: 1 to 100,000.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: u32,
+    /// Print JSON: `columns`, `rows`, and `more`, whether there are more.
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print CSV.
+    #[arg(long)]
+    pub(crate) csv: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistorySegments {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryTidy {
+    /// Where no server runs; a server has its own.
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
 }
 
 #[derive(Debug, Args)]
@@ -501,9 +589,12 @@ pub(crate) struct Docs {
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// Which; all without a name.
+    /// Which; all but `history` without a name.
     pub(crate) names: Vec<String>,
     /// How often each is measured; medians are printed.
     #[arg(long, default_value_t = 5)]
     pub(crate) times: usize,
+    /// Runs of the history that `history` makes and looks at, each with ten tasks.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) runs: u64,
 }

@@ -27,6 +27,7 @@ mod cli;
 mod commands;
 mod failure;
 mod folder;
+mod history;
 mod janitor;
 mod neighbours;
 mod node;

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tidemill_connector::Registry;
 use tidemill_connectors::dataset::NoDatasets;
 use tidemill_executor::{ExecLimits, Executor, ExecutorConfig, HomePaths, SmallTables};
+use tidemill_history::files::RealFiles;
+use tidemill_history::{History, Retention};
 use tidemill_model::{Dag, DagId, Effect, Limits, RunId, Timestamp, Version};
 use tidemill_profile::ProfileStore;
 use tidemill_scheduler::{Carry, Clock, Live, Outlets, Resolver, Scheduler, Settings, Started};
@@ -94,8 +97,12 @@ impl Toolbox {
 
     /// Everything that can be named in a DAG, without a home: for commands that only look at files.
     pub(crate) fn open(globals: &Globals) -> Result<Self, Failure> {
+        Self::without_home(globals.sql_memory)
+    }
+
+    fn without_home(sql_memory: usize) -> Result<Self, Failure> {
         let spill = std::env::temp_dir().join(format!("tidemill-{}", std::process::id()));
-        let engine = engine(globals.sql_memory, spill)?;
+        let engine = engine(sql_memory, spill)?;
         let profiles = ProfileStore::open(
             Arc::new(MemoryKv::default()),
             tidemill_profile::StoreOptions::default(),
@@ -123,6 +130,17 @@ pub(crate) struct NodeSettings {
     pub(crate) sql_memory: usize,
     /// The folder whose connections, pools and secrets hold.
     pub(crate) folder: Option<PathBuf>,
+    /// How finished runs are kept.
+    pub(crate) keep: Keep,
+}
+
+/// How finished runs are kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Keep {
+    /// In segments.
+    pub(crate) history: tidemill_history::Settings,
+    /// For how long.
+    pub(crate) retention: Retention,
 }
 
 /// A home at work.
@@ -133,6 +151,14 @@ pub(crate) struct Node {
     pub(crate) home: Arc<Home>,
     /// What is kept.
     pub(crate) store: Arc<SledStore>,
+    /// Finished runs that are not recent.
+    pub(crate) history: Arc<History>,
+    /// How long those are kept.
+    pub(crate) retention: Retention,
+    /// Answers questions in SQL about them.
+    pub(crate) engine: Arc<Engine>,
+    /// What goes on beside is to end.
+    pub(crate) stopping: AtomicBool,
     /// Decides.
     pub(crate) scheduler: Scheduler,
     /// Runs attempts.
@@ -187,6 +213,9 @@ impl Node {
     /// thread that may.
     pub(crate) fn open(settings: &NodeSettings, mode: Mode) -> Result<Arc<Self>, Failure> {
         let home = Arc::new(Home::open(&settings.home).map_err(Failure::home)?);
+        if mode != Mode::Look {
+            upgrade(&home, settings.sql_memory)?;
+        }
         let paths = paths_of(&home);
         let carry = mode.carry();
         if mode != Mode::Look {
@@ -215,7 +244,14 @@ impl Node {
         let resolver = resolver(toolbox.catalog.clone());
         let catalog = catalog_beside(&toolbox.catalog, &beside);
 
-        let options = SledOptions { look: look_beside(&mode), ..SledOptions::default() };
+        let (files, look) = (Arc::new(RealFiles), mode == Mode::Look);
+        let (history, notes) = History::open(&home.history(), files, settings.keep.history, look)
+            .map_err(Failure::home)?;
+        for note in &notes {
+            tracing::warn!("{note}");
+        }
+        let archive = Some(Arc::clone(&history) as _);
+        let options = SledOptions { look: look_beside(&mode), archive, ..SledOptions::default() };
         let (store, notes) =
             SledStore::open(&home, Arc::clone(&resolver), options).map_err(Failure::home)?;
         let store = Arc::new(store);
@@ -229,7 +265,7 @@ impl Node {
         let executor = Executor::new(
             ExecutorConfig {
                 registry,
-                engine,
+                engine: Arc::clone(&engine),
                 home: paths,
                 small: Arc::new(SlabOf(Arc::clone(&store))),
                 connections: Arc::clone(&beside) as _,
@@ -244,6 +280,7 @@ impl Node {
         )
         .map_err(Failure::internal)?;
 
+        let retention = settings.keep.retention;
         let settings = Settings {
             limits: Limits::default(),
             pools: beside.pools(),
@@ -266,6 +303,10 @@ impl Node {
             mode,
             home,
             store,
+            history,
+            retention,
+            engine,
+            stopping: AtomicBool::new(false),
             scheduler: work.scheduler,
             executor,
             profiles,
@@ -384,6 +425,25 @@ impl Node {
         let _ = ended.await;
         self.past.close();
     }
+}
+
+/// Brings a home of an earlier release to this one's format. A backup is taken first, and stays.
+fn upgrade(home: &Home, sql_memory: usize) -> Result<(), Failure> {
+    if home.format_now() == tidemill_store::home::FORMAT {
+        return Ok(());
+    }
+    let toolbox = Toolbox::without_home(sql_memory)?;
+    let upgraded = tidemill_store::upgrade::upgrade(home, resolver(toolbox.catalog));
+    if let Some(done) = upgraded.map_err(Failure::home)? {
+        tracing::warn!(
+            "upgraded `{}` from format {} to {}; a backup of before lies in `{}`",
+            home.root().display(),
+            done.from,
+            done.to,
+            done.backup.display()
+        );
+    }
+    Ok(())
 }
 
 /// What makes a home work.

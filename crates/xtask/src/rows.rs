@@ -7,12 +7,13 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The rows of the house, from the bottom. `docs/architecture.md` shows the same table.
-const ROWS: [(&str, u8); 11] = [
+const ROWS: [(&str, u8); 12] = [
     ("tidemill-model", 0),
     ("tidemill-spec", 1),
     ("tidemill-connector", 1),
     ("tidemill-store", 2),
     ("tidemill-sql", 2),
+    ("tidemill-history", 3),
     ("tidemill-scheduler", 3),
     ("tidemill-executor", 3),
     ("tidemill-connectors", 3),

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod dags;
+mod history;
 pub(crate) mod idempotency;
 mod items;
 mod logs;
@@ -67,6 +68,9 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .post("/api/v1/run-file", RunFiles, runs::run_file)
         .get("/api/v1/profiles", ViewProfiles, profiles::list)
         .get("/api/v1/profiles/{id}", ViewProfiles, profiles::show)
+        .get("/api/v1/history", ViewSystem, history::show)
+        .post("/api/v1/history/sql", ViewRuns, history::sql)
+        .post("/api/v1/history/tidy", RunFiles, history::tidy)
         .post("/api/v1/backup", RunFiles, system::backup)
         .get("/api/v1/doctor", ViewSystem, system::doctor)
         .get("/health", Public, system::health)

@@ -17,7 +17,7 @@ use tidemill_model::{
 use tidemill_server::backend::{
     AnswerRequest, Backend, BackupMade, Column, DagDetail, DagView, Health, HealthPart, LogFrom,
     LogLine, LogPage, LogQuery, Metric, NoteRequest, ProfileDoc, ProfilePage, Question, RawLog,
-    RunDetail, RunFileRequest, Samples, TableSample, TriggerRequest,
+    RunDetail, RunFileRequest, Samples, SqlAnswer, TableSample, TriggerRequest,
 };
 use tidemill_server::{ApiError, ErrorCode};
 use tidemill_store::{RunPage, RunQuery, RunSummary};
@@ -142,6 +142,21 @@ impl Backend for Fake {
     async fn backup(&self, to: PathBuf) -> Result<BackupMade, ApiError> {
         self.order(format!("backup {}", to.display()));
         Ok(BackupMade { files: 3, bytes: 300, position: 30 })
+    }
+
+    async fn history_sql(&self, sql: String, limit: usize) -> Result<SqlAnswer, ApiError> {
+        self.order(format!("history-sql {limit} {sql}"));
+        let column = Column { name: "runs".to_owned(), kind: "int64".to_owned() };
+        Ok(SqlAnswer { columns: vec![column], rows: vec![vec![7.into()]], more: false })
+    }
+
+    async fn history(&self) -> Result<serde_json::Value, ApiError> {
+        Ok(serde_json::json!({"recent": 7, "runs": 0, "tasks": 0, "bytes": 0, "segments": []}))
+    }
+
+    async fn tidy_history(&self) -> Result<serde_json::Value, ApiError> {
+        self.order("tidy".to_owned());
+        Ok(serde_json::json!({"folded": 0, "dropped": 0, "bytes": 0}))
     }
 
     async fn doctor(&self) -> Result<serde_json::Value, ApiError> {

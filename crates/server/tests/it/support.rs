@@ -124,6 +124,8 @@ pub(crate) fn body_for(path: &str) -> &'static str {
     let on_many = ["/runs/rerun", "/runs/cancel", "/runs/pause", "/runs/resume"];
     if path.ends_with("/run-file") || path.ends_with("/backup") {
         r#"{"path": "/dags/a.yaml"}"#
+    } else if path.ends_with("/sql") {
+        r#"{"sql": "select 1"}"#
     } else if path.ends_with("/answer") {
         r#"{"approved": true}"#
     } else if path.ends_with("/runs/mark") {

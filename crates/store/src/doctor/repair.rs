@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tidemill_model::{Position, Version};
 
 use super::TREE;
+use crate::archive::Archive;
 use crate::disk;
 use crate::home::Layout;
 use crate::journal;
@@ -30,13 +31,14 @@ pub(super) fn journal(
     home: &Layout,
     records: Option<Records>,
     segments: &[(Position, PathBuf)],
+    archive: Option<&dyn Archive>,
     resolver: &Resolver,
 ) -> Result<String, StoreError> {
     let records = match records {
         Some(records) => records,
         None => from_picture(home)?,
     };
-    let (last, gaps) = fold(home, &records, segments, resolver)?;
+    let (last, gaps) = fold(home, &records, segments, archive, resolver)?;
     // Numbers that records know are not given to other events.
     let end = last.max(records.high()?);
     records.set_checkpoint(end)?;
@@ -100,6 +102,7 @@ fn fold(
     home: &Layout,
     records: &Records,
     segments: &[(Position, PathBuf)],
+    archive: Option<&dyn Archive>,
     resolver: &Resolver,
 ) -> Result<(Position, Gaps), StoreError> {
     let options = SledOptions::default().slab(VERSION_BYTES_MAX);
@@ -111,7 +114,7 @@ fn fold(
     };
     let mut last = records.checkpoint()?;
     let mut gaps = Gaps::new();
-    let mut replay = Replay::new(records, &dag);
+    let mut replay = Replay::new(records, archive, &dag);
     for (first, path) in segments {
         let mut expected = last.next();
         last = journal::salvage(path, *first, last, |position, event| {

@@ -103,6 +103,12 @@ pub(crate) fn in_dag(created: Timestamp, id: &RunId) -> Vec<u8> {
     key
 }
 
+/// The instant of a key of the list of all runs.
+pub(crate) fn created_of(key: &[u8]) -> Option<Timestamp> {
+    let sorted = u64::from_be_bytes(*key.get(1..)?.first_chunk::<8>()?);
+    Some(Timestamp::from_micros((sorted ^ (1 << 63)) as i64))
+}
+
 /// The run of a key of the list of all runs, or of the list of a DAG.
 pub(crate) fn listed(key: &[u8]) -> Option<RunId> {
     let rest = &key[1..];
@@ -149,6 +155,7 @@ mod tests {
         assert!(keys.is_sorted());
         for ((at, id), key) in newest_last.iter().zip(&keys) {
             assert_eq!(listed(key).as_ref(), Some(id));
+            assert_eq!(created_of(key), Some(*at));
             assert_eq!(listed(&in_dag(*at, id)).as_ref(), Some(id));
             assert_eq!(run_of(&run(id)).as_ref(), Some(id));
             assert!(in_dag(*at, id).starts_with(&of_dag(&id.dag)));

@@ -244,7 +244,7 @@ impl Inner {
             return Ok(Vec::new());
         }
         let dag = |version: &tidemill_model::Version| self.dag(version);
-        let mut replay = Replay::new(records, &dag);
+        let mut replay = Replay::new(records, self.archive.as_deref(), &dag);
         let mut done = Ok(());
         self.journal.visit(from, last, |events| {
             for (position, event) in events {

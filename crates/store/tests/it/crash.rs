@@ -162,9 +162,16 @@ fn a_home_has_its_folders_and_refuses_what_it_does_not_know() {
     assert_eq!(home.server(), None);
     let format = home.format();
     drop(home);
-    std::fs::write(&format, "2\n").unwrap();
-    assert!(matches!(Home::open(&path), Err(HomeError::Newer { found: 2, .. })));
-    assert_eq!(std::fs::read_to_string(&format).unwrap(), "2\n");
+    std::fs::write(&format, "3\n").unwrap();
+    std::fs::remove_file(path.join("lock")).unwrap();
+    let before = crate::support::files(&path);
+    assert!(matches!(Home::open(&path), Err(HomeError::Newer { found: 3, .. })));
+    assert_eq!(crate::support::files(&path), before, "not even the lock is taken");
+    assert_eq!(std::fs::read_to_string(&format).unwrap(), "3\n");
+    for wrong in ["0\n", "two\n", ""] {
+        std::fs::write(&format, wrong).unwrap();
+        assert!(matches!(Home::open(&path), Err(HomeError::Foreign { .. })), "{wrong:?}");
+    }
     let other = dir.path().join("other");
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("thesis.txt"), "mine").unwrap();

@@ -126,10 +126,10 @@ fn records_that_are_ahead_of_the_journal_are_kept_and_gone_on_with() {
                 .iter()
                 .any(|f| f.severity == Severity::Error && f.what.contains("records know"))
         };
-        assert!(wrong(&doctor(&home, How::Closed)));
-        let repaired = doctor(&home, How::Repair(&resolver()));
+        assert!(wrong(&doctor(&home, How::Closed, None)));
+        let repaired = doctor(&home, How::Repair(&resolver()), None);
         assert!(repaired.iter().any(|f| f.repaired), "{repaired:?}");
-        assert!(!wrong(&doctor(&home, How::Closed)));
+        assert!(!wrong(&doctor(&home, How::Closed, None)));
         let (store, notes) = open(&home);
         assert_eq!(notes, Vec::<String>::new(), "{cut}");
         check_filled(&store, 1..=5);
@@ -171,7 +171,7 @@ fn the_doctor_finds_nothing_in_a_sound_home_and_names_what_is_wrong() {
     let (home, store, _) = open_at(dir.path());
     let last = fill(&store, 1..=200);
     store.checkpoint(last).unwrap();
-    let live = doctor(&home, How::Live(&store));
+    let live = doctor(&home, How::Live(&store), None);
     drop(store);
     // The runs name tables that this test never wrote.
     let said = |findings: &[tidemill_store::doctor::Finding]| -> Vec<String> {
@@ -179,17 +179,17 @@ fn the_doctor_finds_nothing_in_a_sound_home_and_names_what_is_wrong() {
     };
     assert_eq!(said(&live), Vec::<String>::new());
     assert_eq!(live.len(), 3, "{live:?}");
-    assert_eq!(said(&doctor(&home, How::Closed)), Vec::<String>::new());
+    assert_eq!(said(&doctor(&home, How::Closed, None)), Vec::<String>::new());
 
     let leftover = home.table("00ff");
     fs::create_dir_all(leftover.parent().unwrap()).unwrap();
     fs::write(&leftover, "rows").unwrap();
     let old = std::time::SystemTime::now() - std::time::Duration::from_hours(5);
     fs::File::open(&leftover).unwrap().set_modified(old).unwrap();
-    let found = said(&doctor(&home, How::Closed));
+    let found = said(&doctor(&home, How::Closed, None));
     assert_eq!(found, ["table files that belong to no run: 1 (4 bytes)"]);
     assert!(leftover.exists(), "without repair nothing changes");
-    doctor(&home, How::Repair(&resolver()));
+    doctor(&home, How::Repair(&resolver()), None);
     assert!(!leftover.exists());
 }
 
@@ -203,7 +203,7 @@ fn the_doctor_names_a_stuck_run_and_an_unknown_version() {
     store.put(&[script.record(last)]).unwrap();
     store.checkpoint(last).unwrap();
     drop(store);
-    let found: Vec<String> = doctor(&home, How::Closed).into_iter().map(|f| f.what).collect();
+    let found: Vec<String> = doctor(&home, How::Closed, None).into_iter().map(|f| f.what).collect();
     assert!(
         found.iter().any(|what| what.contains("run stuck.1 is running, and nothing")),
         "{found:?}"
@@ -248,13 +248,13 @@ fn the_doctor_repairs_a_damaged_journal_and_says_what_is_lost() {
             }
         }
         let before: Vec<_> = segments.iter().map(|path| fs::read(path).unwrap()).collect();
-        let found = doctor(&home, How::Closed);
+        let found = doctor(&home, How::Closed, None);
         assert!(
             found.iter().any(|f| f.severity == Severity::Error && f.what.contains(" at byte ")),
             "{found:?}"
         );
         assert_eq!(segments.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>(), before);
-        let repaired = doctor(&home, How::Repair(&resolver()));
+        let repaired = doctor(&home, How::Repair(&resolver()), None);
         assert!(
             repaired.iter().all(|f| f.repaired || f.severity != Severity::Error),
             "{repaired:?}"
@@ -277,7 +277,7 @@ fn the_doctor_repairs_a_damaged_journal_and_says_what_is_lost() {
         let (store, notes) = open(&home);
         assert!(store.run(&later.run.head.id).unwrap().is_some(), "{notes:?}");
         drop(store);
-        let found = doctor(&home, How::Closed);
+        let found = doctor(&home, How::Closed, None);
         let wrong = |f: &&tidemill_store::doctor::Finding| {
             f.severity == Severity::Error && !f.what.contains("of run later.1")
         };

@@ -79,7 +79,7 @@ fn a_flipped_byte_in_the_records_costs_nothing() {
             bytes[at] ^= 1 << (at % 8);
             fs::write(to.path().join(path.strip_prefix(dir.path()).unwrap()), bytes).unwrap();
             let home = Home::open(to.path()).unwrap();
-            for finding in doctor(&home, How::Closed) {
+            for finding in doctor(&home, How::Closed, None) {
                 check_words(&finding.what.replace(&*to.path().to_string_lossy(), ""), &place);
             }
             let (store, notes) = open(&home);

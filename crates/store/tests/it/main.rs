@@ -10,3 +10,4 @@ mod full;
 mod kv;
 mod projector;
 mod support;
+mod upgrade;

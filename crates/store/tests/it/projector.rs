@@ -77,9 +77,6 @@ impl Store for Counted {
     fn small_table(&self, hash: &str) -> Result<Option<Bytes>, StoreError> {
         self.store.small_table(hash)
     }
-    fn prune(&self, keep: usize) -> Result<Vec<RunId>, StoreError> {
-        self.store.prune(keep)
-    }
 }
 
 fn start(settings: Settings) -> (Arc<Counted>, Arc<Runs>, Projector) {

@@ -14,7 +14,7 @@ use tidemill_spec::{SourceText, load_dag};
 use tidemill_store::DagSource;
 
 use crate::cli::Bench;
-use crate::commands::{Globals, runtime};
+use crate::commands::{Globals, bench_history, runtime};
 use crate::failure::Failure;
 use crate::node::{Mode, Node, NodeSettings};
 use crate::print::{Align, table};
@@ -75,9 +75,13 @@ const BENCHMARKS: [Benchmark; 6] = [
 ];
 
 pub(crate) fn run(globals: &Globals, command: &Bench) -> Result<(), Failure> {
+    if command.names == ["history"] {
+        return bench_history::run(globals, command);
+    }
     let unknown = command.names.iter().find(|n| !BENCHMARKS.iter().any(|b| b.name == **n));
     if let Some(name) = unknown {
-        let known: Vec<&str> = BENCHMARKS.iter().map(|b| b.name).collect();
+        let known = BENCHMARKS.iter().map(|b| b.name).chain(["history"]);
+        let known: Vec<&str> = known.collect();
         return Err(Failure::missing(format!(
             "there is no benchmark `{name}`; there are: {}",
             known.join(", ")

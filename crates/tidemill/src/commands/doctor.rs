@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use tidemill_history::History;
+use tidemill_history::files::RealFiles;
 use tidemill_profile::ProfileStore;
+use tidemill_store::Archive;
 use tidemill_store::Home;
 use tidemill_store::doctor::{self, Finding, How, Severity};
 use tidemill_store::kv::SledKv;
@@ -54,16 +57,45 @@ fn find(globals: &Globals, command: &Doctor) -> Result<Vec<Finding>, Failure> {
             let home = Home::open(&globals.home).map_err(Failure::home)?;
             let mut findings = left_running(&home);
             findings.extend(damaged_profiles(&home));
+            let history = open_history(&home, !command.repair, &mut findings)?;
+            let archive = Some(&*history as &dyn Archive);
             if command.repair {
                 let toolbox = Toolbox::open(globals)?;
                 let resolver = resolver(toolbox.catalog);
-                findings.extend(doctor::doctor(&home, How::Repair(&resolver)));
+                findings.extend(doctor::doctor(&home, How::Repair(&resolver), archive));
             } else {
-                findings.extend(doctor::doctor(&home, How::Closed));
+                findings.extend(doctor::doctor(&home, How::Closed, archive));
             }
             Ok(findings)
         }
     }
+}
+
+/// Opens the history, with what is wrong with it. Where that is wanted, damaged segments are taken
+/// off the list.
+fn open_history(
+    home: &Home,
+    look: bool,
+    findings: &mut Vec<Finding>,
+) -> Result<Arc<History>, Failure> {
+    let settings = tidemill_history::Settings::default();
+    let (history, _) = History::open(&home.history(), Arc::new(RealFiles), settings, look)
+        .map_err(Failure::home)?;
+    let mut found = history.check(None);
+    if !look && !found.is_empty() {
+        let lost = history.set_damaged_aside().map_err(Failure::home)?;
+        for finding in &mut found {
+            finding.repaired = true;
+        }
+        found.extend(lost.into_iter().map(|what| Finding {
+            severity: Severity::Warning,
+            what,
+            remedy: "start the server; a backup still has them".to_owned(),
+            repaired: true,
+        }));
+    }
+    findings.extend(found);
+    Ok(history)
 }
 
 /// Processes that outlived the server that started them.

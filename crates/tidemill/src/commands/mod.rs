@@ -2,6 +2,7 @@
 
 mod backup;
 mod bench;
+mod bench_history;
 mod bulk;
 mod cancel;
 mod completions;
@@ -10,6 +11,7 @@ mod docs;
 mod doctor;
 mod explain;
 mod fmt;
+mod history;
 mod init;
 mod lineage;
 mod logs;
@@ -40,7 +42,7 @@ use tidemill_store::Layout;
 use crate::access::Access;
 use crate::cli::{Cli, Command, New, Schedule};
 use crate::failure::Failure;
-use crate::node::{Mode, NodeSettings};
+use crate::node::{Keep, Mode, NodeSettings};
 
 /// What every command may need from the global options.
 #[derive(Debug, Clone)]
@@ -61,6 +63,7 @@ impl Globals {
             secrets: self.secrets.clone(),
             sql_memory: self.sql_memory,
             folder,
+            keep: Keep::default(),
         }
     }
 
@@ -120,6 +123,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Pause(command) => pause::run(&globals, &command, true),
         Command::Resume(command) => pause::run(&globals, &command, false),
         Command::Profile(command) => profile::run(&globals, &command),
+        Command::History(command) => history::run(&globals, &command),
         Command::Backup(command) => backup::run(&globals, &command),
         Command::Restore(command) => restore::run(&globals, &command),
         Command::Doctor(command) => doctor::run(&globals, &command),

@@ -15,7 +15,7 @@ use crate::cli::Serve;
 use crate::commands::{Globals, runtime};
 use crate::failure::{Failure, print_diagnostics};
 use crate::folder::DagFolder;
-use crate::janitor::{CLEAN_EVERY, clean};
+use crate::janitor::Janitor;
 use crate::node::{Mode, Node, VERSION};
 use crate::signals::Signals;
 use crate::watch::Watch;
@@ -33,7 +33,8 @@ pub(crate) fn run(globals: &Globals, command: &Serve) -> Result<(), Failure> {
     runtime.block_on(async {
         let signals = Signals::watch()?;
         let address = loopback(&command.bind)?;
-        let settings = globals.node(Some(command.dags.clone()));
+        let mut settings = globals.node(Some(command.dags.clone()));
+        settings.keep = command.keep.settings();
         let dags = command.dags.clone();
         let node = tokio::task::spawn_blocking(move || -> Result<Arc<Node>, Failure> {
             let node = Node::open(&settings, Mode::Serve)?;
@@ -131,16 +132,7 @@ pub(crate) async fn serve(
             }
         }
     };
-    let cleaning = async {
-        loop {
-            tokio::time::sleep(CLEAN_EVERY).await;
-            let node = Arc::clone(node);
-            let cleaned = tokio::task::spawn_blocking(move || clean(&node)).await;
-            if let Ok(Err(error)) = cleaned {
-                tracing::warn!(%error, "old runs could not be removed");
-            }
-        }
-    };
+    let janitor = Janitor::start(node);
     // What would be acknowledged in a folder that nobody finds again would be lost.
     let gone = async {
         loop {
@@ -151,13 +143,15 @@ pub(crate) async fn serve(
         }
     };
     let ended = tokio::select! {
-        () = cleaning => Ok(()),
         gone = gone => Err(Failure::home(gone)),
         result = server => result.map_err(|error| Failure::server(format!("the server ended: {error}"))),
         () = looking => Ok(()),
         halted = node.scheduler.halted() => Err(Failure::home(halted.to_string())),
     };
     node.home.remove_server();
+    if let Some(janitor) = janitor {
+        janitor.stop().await;
+    }
     ended
 }
 
