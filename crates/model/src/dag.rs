@@ -2,6 +2,7 @@
 
 mod action;
 mod limit;
+mod resources;
 mod trigger;
 
 use std::collections::hash_map::Entry;
@@ -26,6 +27,7 @@ use crate::time::{DataInterval, Timestamp};
 use crate::trigger_rule::TriggerRule;
 pub use action::{Action, Approve, Call, Check, CheckRule, Command, Group, OnFail, Wait, leaves};
 pub use limit::{Concurrency, Overlap, Pace, Rate};
+pub use resources::{Resources, parse_size, written_size};
 pub use trigger::{On, TriggerDef};
 
 /// A workflow. It cannot be cyclic, and every [`TaskIx`] in it is known.
@@ -171,6 +173,8 @@ pub struct Task {
     pub env: IndexMap<String, Template>,
     /// The folder in which its command runs, from that of the DAG; without it, that of the DAG.
     pub workdir: Option<Template>,
+    /// How much of the machine its command may take.
+    pub resources: Resources,
     /// When an earlier result is used again.
     pub cache: Option<Cache>,
     /// What its command leaves.
@@ -253,6 +257,7 @@ impl Task {
             pool,
             env: IndexMap::new(),
             workdir: None,
+            resources: Resources::default(),
             cache: None,
             outputs: IndexMap::new(),
             group: None,

@@ -206,7 +206,8 @@ impl Backend for NodeBackend {
 
     async fn doctor(&self) -> Result<Value, ApiError> {
         self.blocking(|node| {
-            let findings = tidemill_store::doctor::doctor(&node.home, How::Live(&node.store));
+            let mut findings = tidemill_store::doctor::doctor(&node.home, How::Live(&node.store));
+            findings.extend(crate::commands::doctor::orphans(node));
             Ok(serde_json::json!({"findings": findings}))
         })
         .await
