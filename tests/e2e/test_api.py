@@ -132,6 +132,7 @@ def test_the_log_of_an_attempt_that_a_kill_ended(home):
     eventually("the log", lambda: "started" in json.dumps(server.get(logs)))
     assert not server.get(f"{logs}?from=100000")["ended"]
     server.kill()
+    home.kill_supervisor()
     server = home.serve()
     eventually("the next attempt", lambda: server.get(logs)["attempt"] == 2)
     page = server.get(f"{logs}?attempt=1")

@@ -48,17 +48,19 @@ def test_run_leaves_the_runs_of_others_alone(home):
         home.call("trigger", "slow", "--param", "no=1", code=1)
     shown = home.call("show", run, "--json").json()
     assert shown["tasks"][0]["attempts"] == 1, shown
-    assert not processes_with("sleep\x00600"), "the child of the killed server is still there"
+    assert processes_with("sleep\x00600"), "the command of the killed server goes on"
     server = home.serve()
-    eventually("the run goes on", lambda: server.run(run)["tasks"][0]["attempts"] == 2)
-    assert server.run(run)["state"] == "running"
+    assert under_way(server, run) and server.run(run)["tasks"][0]["attempts"] == 1
+    server.ask("POST", f"/api/v1/runs/{run}/cancel")
+    assert server.wait(run)["state"] == "cancelled"
+    assert not processes_with("sleep\x00600")
 
 
 def test_a_server_that_is_stopped_eats_no_budget(home):
     home.dag("slow", SLOW)
     run = None
     for attempt in range(1, 7):
-        server = home.serve()
+        server = home.serve("--end-commands")
         run = run or server.trigger("slow")
         eventually("the task runs", lambda: under_way(server, run)
                    and server.run(run)["tasks"][0]["attempts"] == attempt)
@@ -97,11 +99,19 @@ tasks:
     daemon = eventually("the daemon runs", lambda: processes_with("sleep\x00601"))[0][0]
     server.kill()
     said = home.call("doctor").out
-    assert f"of {run}/start#1 there still run" in said and str(daemon) in said, said
-    server = home.serve()
+    assert f"the command of {run}/start#1 goes on without a server" in said, said
+    assert str(daemon) in said and str(home.supervisor()) in said, said
+    home.kill_supervisor()
+    eventually("its leader ends with it", lambda: not processes_with("sleep\x00602"))
+    said = home.call("doctor").out
+    assert f"of {run}/start#1 there still run, without a supervisor" in said, said
+    assert str(daemon) in said, said
+    server = home.serve("--end-commands")
     assert not [pid for pid, _ in processes_with("sleep\x00601") if pid == daemon]
+    eventually("it runs again", lambda: processes_with("sleep\x00601"))
     server.stop()
     assert not processes_with("sleep\x00601")
+    assert "still run" not in home.call("doctor").out
 
 
 def test_cancel_without_a_server(home):

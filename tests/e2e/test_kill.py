@@ -2,7 +2,8 @@
 
 Each life of the server: runs are triggered (what it acknowledges is noted) until a kill at a random
 moment. Every run has tables, a retry, commands that are slow enough to be hit, and a child that
-would outlive its command. At the end the server may finish, and then:
+would outlive its command. Commands go on without the server; every second kill, more or less, takes
+their supervisor too, and then they are lost. At the end the server may finish, and then:
 
 * every run that was acknowledged is there, and no run is stuck;
 * what was reported as final has stayed as it was;
@@ -220,7 +221,15 @@ def test_kill_9(home, request):
         clerk = Clerk(server, acknowledged, random.Random(rng.random()))
         clerk.start()
         time.sleep(rng.uniform(0, 0.4))
-        server.kill()
+        both = rng.random() < 0.5
+        first, second = server.kill, home.kill_supervisor
+        if rng.random() < 0.5:
+            first, second = second, first
+        if both:
+            first()
+            second()
+        else:
+            server.kill()
         clerk.join()
         approver.join()
 
@@ -255,5 +264,6 @@ def test_kill_9(home, request):
     print(f"{kills} kills, {len(runs)} runs, {len(acknowledged)} acknowledged, "
           f"{len(answered)} answers, {hit} tasks lost an attempt")
     assert server.stop() == 0
+    eventually("the end of the supervisor", lambda: processes_with(str(home.path)) == [])
     assert processes_with(marker) == []
     assert home.call("doctor").code == 0

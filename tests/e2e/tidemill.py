@@ -98,6 +98,17 @@ class Home:
         self.servers.append(server)
         return server
 
+    def supervisor(self):
+        """The process that the commands of the home are children of."""
+        return int((self.path / "processes" / "supervisor.lock").read_text())
+
+    def kill_supervisor(self):
+        """kill -9, of the supervisor of commands alone."""
+        try:
+            os.kill(self.supervisor(), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError, ValueError):
+            pass
+
     def close(self):
         for server in self.servers:
             server.kill()

@@ -12,18 +12,21 @@ pub mod schemas;
 mod transform;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidemill_connector::ErrorKind;
 use tidemill_model::dag::Task;
+use tidemill_model::run::lost_error;
 use tidemill_model::words::counted;
 use tidemill_model::{
-    Action, AttemptOrder, AttemptReport, Counts, ReportOutcome, SmallTable, TaskError, TaskResult,
+    Action, AttemptOrder, AttemptReport, Counts, LostCause, ReportOutcome, SmallTable, TaskError,
+    TaskResult,
 };
 
 use tracing::Instrument;
 
 use self::reuse::Reuse;
-use crate::executor::Shared;
+use crate::executor::{Origin, Shared};
 use crate::flag::{Stop, StopFlag};
 use crate::logs::AttemptLog;
 use crate::scope::task_error;
@@ -35,6 +38,9 @@ pub(crate) struct Attempt {
     pub(crate) order: Arc<AttemptOrder>,
     pub(crate) stop: StopFlag,
     pub(crate) log: AttemptLog,
+    pub(crate) origin: Origin,
+    /// When this process began with it.
+    pub(crate) begun: Instant,
 }
 
 /// How the work of an attempt ended, before it is known whether it was asked to stop.
@@ -49,6 +55,10 @@ pub(crate) enum Ended {
     Stopped,
     /// It was to stop, and something of it would not.
     Unkillable(TaskError),
+    /// Nobody knows how.
+    Lost(LostCause),
+    /// It has not: its command goes on, and this process does not wait for it.
+    GoesOn,
 }
 
 impl Attempt {
@@ -57,8 +67,22 @@ impl Attempt {
         self.order.dag.task(self.order.id.task.task)
     }
 
-    /// Does the work, from the first note of the log to the report.
-    pub(crate) async fn run(self) -> AttemptReport {
+    /// Does the work, from the first note of the log to the report. There is none if the command
+    /// goes on without this process.
+    pub(crate) async fn run(self) -> Option<AttemptReport> {
+        let ended = match self.origin {
+            Origin::New => self.work().await,
+            // What it was made from may have changed since it began: its result is not kept for a
+            // `cache`.
+            Origin::Adopted => command::adopted(&self).await,
+        };
+        let (outcome, small_tables) = self.outcome(ended)?;
+        self.log.note(&summary(&outcome));
+        self.log.finish();
+        Some(AttemptReport { id: self.order.id.clone(), outcome, small_tables })
+    }
+
+    async fn work(&self) -> Ended {
         let task = self.task();
         let action = match &self.order.gather {
             Some(gather) => format!("puts together {}", counted(gather.items.len(), "item")),
@@ -66,7 +90,7 @@ impl Attempt {
         };
         let name = self.order.dag.name_of(self.order.id.task);
         self.log.note(&format!("attempt {} of `{name}`: {action}", self.order.id.attempt));
-        let ended = match self.reused() {
+        match self.reused() {
             Reuse::Found(ended) => ended,
             Reuse::Nothing(keep) => {
                 let ended = self.act().await;
@@ -75,11 +99,7 @@ impl Attempt {
                 }
                 ended
             }
-        };
-        let (outcome, small_tables) = self.outcome(ended);
-        self.log.note(&summary(&outcome));
-        self.log.finish();
-        AttemptReport { id: self.order.id.clone(), outcome, small_tables }
+        }
     }
 
     /// Does what the action says.
@@ -112,18 +132,23 @@ impl Attempt {
     }
 
     /// A result that came in spite of a wish to stop stands.
-    fn outcome(&self, ended: Ended) -> (ReportOutcome, Vec<SmallTable>) {
+    fn outcome(&self, ended: Ended) -> Option<(ReportOutcome, Vec<SmallTable>)> {
         let outcome = match (ended, self.stop.reason()) {
-            (Ended::Done(result, small), _) => return (ReportOutcome::Succeeded(result), small),
+            (Ended::GoesOn, _) => return None,
+            (Ended::Done(result, small), _) => {
+                return Some((ReportOutcome::Succeeded(result), small));
+            }
             (Ended::Skipped(reason), _) => ReportOutcome::Skipped(reason),
             (Ended::Unkillable(error), _) => ReportOutcome::Failed(error),
+            (Ended::Lost(_), Some(Stop::Cancel)) => ReportOutcome::Cancelled,
+            (Ended::Lost(cause), None) => ReportOutcome::Lost(cause),
             (_, Some(Stop::Timeout)) => ReportOutcome::Failed(self.timeout_error()),
             (_, Some(Stop::Shutdown)) => ReportOutcome::Interrupted,
             (Ended::Stopped, _) => ReportOutcome::Cancelled,
             (Ended::Failed(_), Some(Stop::Cancel)) => ReportOutcome::Cancelled,
             (Ended::Failed(error), None) => ReportOutcome::Failed(error),
         };
-        (outcome, Vec::new())
+        Some((outcome, Vec::new()))
     }
 
     fn timeout_error(&self) -> TaskError {
@@ -176,6 +201,7 @@ pub(crate) fn summary(outcome: &ReportOutcome) -> String {
         ReportOutcome::Failed(error) => format!("failed: {error}"),
         ReportOutcome::Skipped(reason) => format!("skipped: {reason}"),
         ReportOutcome::Cancelled => "cancelled".to_owned(),
+        ReportOutcome::Lost(cause) => format!("lost: {}", lost_error(*cause).message),
         ReportOutcome::Interrupted => "ended, because the server is being stopped".to_owned(),
     }
 }

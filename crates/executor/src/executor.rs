@@ -1,14 +1,15 @@
 //! [`Executor`]: starts and ends attempts, and reports how they ended.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemill_connector::Registry;
 use tidemill_model::{
-    Action, AttemptId, AttemptOrder, AttemptReport, FailureKind, ReportOutcome, Secret, TaskError,
-    TaskResult,
+    Action, AttemptId, AttemptOrder, AttemptReport, FailureKind, ReportOutcome, RunId, Secret,
+    TaskError, TaskResult,
 };
 use tidemill_sql::Engine;
 use tokio::sync::Notify;
@@ -20,8 +21,9 @@ use crate::flag::{Stop, StopFlag};
 use crate::logs::{AttemptLog, LogLimits, path_of};
 use crate::mask::Masker;
 use crate::outside::{Clock, Columns, Connections, HomePaths, Results, Secrets, SmallTables};
-use crate::process::spawn::Spawner;
-use crate::process::tree::adopt_orphans;
+use crate::process::client::Supervisor;
+use crate::process::leftover::Leftover;
+use crate::process::make_folder;
 use crate::tables::TableStore;
 
 /// Limits of attempts.
@@ -61,6 +63,8 @@ pub struct ExecutorConfig {
     pub columns: Arc<dyn Columns>,
     /// This program's own file, whose `main` begins with [`crate::process::entry`].
     pub program: PathBuf,
+    /// Whether commands go on when this process is gone, for the next one to take them up.
+    pub keep_commands: bool,
     /// Limits.
     pub limits: ExecLimits,
     /// The wall clock.
@@ -78,9 +82,9 @@ pub enum ExecutorError {
         /// What the system said.
         error: std::io::Error,
     },
-    /// The system gives no thread.
-    #[error("cannot start the thread that starts processes: {0}")]
-    Thread(std::io::Error),
+    /// The supervisor of commands cannot be reached.
+    #[error("cannot reach the supervisor of commands: {0}")]
+    Supervisor(std::io::Error),
     /// It was made outside a runtime.
     #[error("there is no runtime to run attempts on: {0}")]
     Runtime(#[from] tokio::runtime::TryCurrentError),
@@ -99,13 +103,24 @@ pub(crate) struct Shared {
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) results: Arc<dyn Results>,
     pub(crate) columns: Arc<dyn Columns>,
-    pub(crate) spawner: Spawner,
+    pub(crate) supervisor: Supervisor,
     pub(crate) limits: ExecLimits,
     pub(crate) clock: Arc<dyn Clock>,
     report: OnReport,
     runtime: tokio::runtime::Handle,
     under_way: Mutex<UnderWay>,
     idle: Notify,
+    /// Commands that go on without this process.
+    go_on: AtomicUsize,
+}
+
+/// Where an attempt comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It begins.
+    New,
+    /// Its command was started by an earlier server.
+    Adopted,
 }
 
 /// The attempts that have not been reported.
@@ -123,21 +138,26 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor on the runtime of the caller. Processes whose parents end fall to this process
-    /// from now on, so that they can be found and ended.
+    /// An executor on the runtime of the caller.
     pub fn new(config: ExecutorConfig, report: OnReport) -> Result<Self, ExecutorError> {
         let runtime = tokio::runtime::Handle::try_current()?;
         let home = absolute(&config.home)?;
-        for path in [&home.tables, &home.logs, &home.processes, &home.spill] {
-            std::fs::create_dir_all(path)
-                .map_err(|error| ExecutorError::Folder { path: path.clone(), error })?;
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |error| ExecutorError::Folder { path, error }
+        };
+        for path in [&home.tables, &home.logs, &home.spill] {
+            std::fs::create_dir_all(path).map_err(at(path))?;
         }
+        make_folder(&home.processes).map_err(at(&home.processes))?;
         // What a crash left. A home belongs to one process, so nobody writes there now.
         crate::tables::sweep(&home.tables);
-        let _ = std::fs::remove_dir_all(home.spill.join(FILES));
-        adopt_orphans();
-        let spawner = Spawner::new(config.program, home.processes.clone(), runtime.clone())
-            .map_err(ExecutorError::Thread)?;
+        let supervisor = Supervisor::new(
+            config.program,
+            home.processes.clone(),
+            config.limits.grace,
+            config.keep_commands,
+        );
         Ok(Self {
             shared: Arc::new(Shared {
                 registry: config.registry,
@@ -147,7 +167,7 @@ impl Executor {
                 secrets: config.secrets,
                 results: config.results,
                 columns: config.columns,
-                spawner,
+                supervisor,
                 home,
                 limits: config.limits,
                 clock: config.clock,
@@ -155,6 +175,7 @@ impl Executor {
                 runtime,
                 under_way: Mutex::default(),
                 idle: Notify::new(),
+                go_on: AtomicUsize::new(0),
             }),
         })
     }
@@ -168,8 +189,37 @@ impl Executor {
         &self.shared.tables
     }
 
+    /// Finds what a process before this one left: gives the attempts whose commands went on, or
+    /// ended with a result that waits. What nobody looks after any more and is of `wanted` runs is
+    /// ended, and given as well. Call it before anything starts.
+    pub async fn take_up(
+        &self,
+        wanted: impl Fn(&RunId) -> bool,
+    ) -> Result<(Vec<AttemptId>, Vec<Leftover>), ExecutorError> {
+        let taken = self.shared.supervisor.take_up(|id| wanted(&id.run)).await;
+        let home = &self.shared.home;
+        // Files of attempts that are recorded are still in use.
+        for folder in std::fs::read_dir(home.spill.join(FILES)).into_iter().flatten().flatten() {
+            let mut record = folder.file_name();
+            record.push(".json");
+            if !home.processes.join(record).exists() {
+                let _ = std::fs::remove_dir_all(folder.path());
+            }
+        }
+        taken.map_err(ExecutorError::Supervisor)
+    }
+
     /// Starts an attempt. Never blocks; its end is reported.
     pub fn start(&self, order: Arc<AttemptOrder>) {
+        self.begin(order, Origin::New);
+    }
+
+    /// Takes up an attempt that [`Executor::take_up`] gave. Its end is reported as that of any other.
+    pub fn adopt(&self, order: Arc<AttemptOrder>) {
+        self.begin(order, Origin::Adopted);
+    }
+
+    fn begin(&self, order: Arc<AttemptOrder>, origin: Origin) {
         let shared = &self.shared;
         let task = order.dag.task(order.id.task.task);
         if matches!(task.action, Action::Noop) && order.gather.is_none() {
@@ -198,8 +248,12 @@ impl Executor {
         shared.runtime.spawn(
             async move {
                 let id = order.id.clone();
-                let clock = this.watch_time(&order, &stop);
-                let work = this.work(order, stop.clone(), blocking).await;
+                let elapsed = match origin {
+                    Origin::New => Duration::ZERO,
+                    Origin::Adopted => this.shared.supervisor.elapsed(&id),
+                };
+                let clock = this.watch_time(&order, &stop, elapsed);
+                let work = this.work(order, stop.clone(), origin, blocking).await;
                 if let Some(clock) = clock {
                     clock.abort();
                 }
@@ -214,13 +268,14 @@ impl Executor {
         &self,
         order: &AttemptOrder,
         stop: &StopFlag,
+        elapsed: Duration,
     ) -> Option<tokio::task::JoinHandle<()>> {
         // A mapped task's time limit is that of each of its items.
         let task = order.dag.task(order.id.task.task);
         let limit = task.timeout.filter(|_| order.gather.is_none())?;
         let stop = stop.clone();
         Some(self.shared.runtime.spawn(async move {
-            tokio::time::sleep(limit).await;
+            tokio::time::sleep(limit.saturating_sub(elapsed)).await;
             stop.raise(Stop::Timeout);
         }))
     }
@@ -230,14 +285,20 @@ impl Executor {
         &self,
         order: Arc<AttemptOrder>,
         stop: StopFlag,
+        origin: Origin,
         blocking: bool,
-    ) -> AttemptReport {
+    ) -> Option<AttemptReport> {
         let shared = Arc::clone(&self.shared);
         let id = order.id.clone();
         let path = path_of(&shared.home.logs, &order.id, &order.dag.name_of(order.id.task));
         let clock = Arc::clone(&shared.clock);
-        let log = AttemptLog::create(&path, shared.limits.log, &*shared.secrets, clock);
-        let work = Attempt { shared, order, stop, log: log.clone() }.run();
+        let begun = Instant::now();
+        let (limits, secrets) = (shared.limits.log, Arc::clone(&shared.secrets));
+        let log = match origin {
+            Origin::New => AttemptLog::create(&path, limits, &*secrets, clock),
+            Origin::Adopted => AttemptLog::elsewhere(&path, limits, &*secrets, clock),
+        };
+        let work = Attempt { shared, order, stop, log: log.clone(), origin, begun }.run();
         let joined = if blocking {
             let runtime = self.shared.runtime.clone();
             let span = tracing::Span::current();
@@ -249,15 +310,33 @@ impl Executor {
             let report = panic_report(id, error);
             log.note(&summary(&report.outcome));
             log.finish();
-            report
+            Some(report)
         })
     }
 
     /// Asks an attempt to end. When it has, that is reported.
     pub fn cancel(&self, id: &AttemptId) {
-        if let Some(stop) = self.shared.lock().stops.get(id) {
-            stop.raise(Stop::Cancel);
+        let under_way = self.shared.lock().stops.get(id).cloned();
+        match under_way {
+            Some(stop) => stop.raise(Stop::Cancel),
+            // It is of an earlier server, or its report was refused.
+            None => self.shared.supervisor.discard(id),
         }
+    }
+
+    /// Whether results of commands wait for their commit.
+    pub fn has_results(&self) -> bool {
+        self.shared.supervisor.has_results()
+    }
+
+    /// The end of an attempt is committed: nothing of it is needed any more. Never blocks.
+    pub fn committed(&self, id: &AttemptId) {
+        self.shared.supervisor.committed(id);
+    }
+
+    /// Whether an attempt is under way here.
+    pub fn knows(&self, id: &AttemptId) -> bool {
+        self.shared.lock().stops.contains_key(id)
     }
 
     /// How many attempts are under way.
@@ -268,10 +347,23 @@ impl Executor {
     /// Ends all attempts, and waits until they have ended and are reported as interrupted. No
     /// further one begins.
     pub async fn shutdown(&self) {
+        self.close(|_| true).await;
+    }
+
+    /// As [`Executor::shutdown`], but commands go on, for the next process to take them up. Gives
+    /// their number.
+    pub async fn hand_over(&self) -> usize {
+        self.shared.supervisor.let_go();
+        self.close(|stop| !stop.is_supervised()).await;
+        self.shared.go_on.load(Ordering::Relaxed)
+    }
+
+    async fn close(&self, ends: impl Fn(&StopFlag) -> bool) {
         {
             let mut under_way = self.shared.lock();
             under_way.closed = true;
-            under_way.stops.values().for_each(|stop| stop.raise(Stop::Shutdown));
+            let ended = under_way.stops.values().filter(|stop| ends(stop));
+            ended.for_each(|stop| stop.raise(Stop::Shutdown));
         }
         loop {
             let idle = self.shared.idle.notified();
@@ -280,6 +372,12 @@ impl Executor {
             }
             idle.await;
         }
+    }
+
+    /// Lets the supervisor of commands go, once what was reported is committed. If it has nothing
+    /// to look after it ends.
+    pub async fn leave(&self) {
+        self.shared.supervisor.leave().await;
     }
 }
 
@@ -298,9 +396,15 @@ impl Shared {
     }
 
     /// Reports first: whoever waits for the last attempt may rely on its report being on its way.
-    fn ended(&self, id: &AttemptId, mut report: AttemptReport) {
-        mask(&mut report, &self.secrets.values());
-        (self.report)(report);
+    /// An attempt that goes on without this process has no report.
+    fn ended(&self, id: &AttemptId, report: Option<AttemptReport>) {
+        match report {
+            Some(mut report) => {
+                mask(&mut report, &self.secrets.values());
+                (self.report)(report);
+            }
+            None => _ = self.go_on.fetch_add(1, Ordering::Relaxed),
+        }
         self.lock().stops.remove(id);
         self.idle.notify_waiters();
     }

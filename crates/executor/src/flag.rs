@@ -1,7 +1,7 @@
 //! Why an attempt should stop, seen from async and from blocking code.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use tidemill_connector::ConnectorError;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,8 @@ pub(crate) enum Stop {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StopFlag {
     reason: Arc<AtomicU8>,
+    /// Whether a supervisor does the work, which can go on without this process.
+    supervised: Arc<AtomicBool>,
     token: CancellationToken,
 }
 
@@ -34,6 +36,16 @@ impl StopFlag {
         };
         let _ = self.reason.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
         self.token.cancel();
+    }
+
+    /// From now on a supervisor does the work.
+    pub(crate) fn supervised(&self) {
+        self.supervised.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a supervisor does the work.
+    pub(crate) fn is_supervised(&self) -> bool {
+        self.supervised.load(Ordering::SeqCst)
     }
 
     /// Why it should stop, if it should.

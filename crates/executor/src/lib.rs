@@ -31,6 +31,6 @@ pub mod tables;
 pub use attempt::schemas;
 pub use executor::{ExecLimits, Executor, ExecutorConfig, ExecutorError};
 pub use outside::{Clock, Columns, Connections, HomePaths, Results, Secrets, SmallTables};
-pub use process::leftover::{Leftover, end_leftovers, living_leftovers};
+pub use process::leftover::{Leftover, Living, living_commands};
 pub use rendered::rendered;
 pub use scope::run_binds;

@@ -3,6 +3,7 @@
 mod action;
 mod limit;
 pub mod listen;
+mod resources;
 mod trigger;
 
 use std::collections::hash_map::Entry;
@@ -28,6 +29,7 @@ use crate::trigger_rule::TriggerRule;
 pub use action::{Action, Approve, Call, Check, CheckRule, Command, Group, OnFail, Wait, leaves};
 pub use limit::{Concurrency, Overlap, Pace, Rate};
 pub use listen::{Consume, Listen, Signal};
+pub use resources::{Resources, parse_size, written_size};
 pub use trigger::{On, TriggerDef};
 
 /// A workflow. It cannot be cyclic, and every [`TaskIx`] in it is known.
@@ -173,6 +175,8 @@ pub struct Task {
     pub env: IndexMap<String, Template>,
     /// The folder in which its command runs, from that of the DAG; without it, that of the DAG.
     pub workdir: Option<Template>,
+    /// How much of the machine its command may take.
+    pub resources: Resources,
     /// When an earlier result is used again.
     pub cache: Option<Cache>,
     /// What its command leaves.
@@ -255,6 +259,7 @@ impl Task {
             pool,
             env: IndexMap::new(),
             workdir: None,
+            resources: Resources::default(),
             cache: None,
             outputs: IndexMap::new(),
             group: None,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dag::Dag;
 use crate::decide::{scope_for, tolerated};
-use crate::event::RunEvent;
+use crate::event::{LostCause, RunEvent};
 use crate::expr::Scope;
 use crate::id::{Instance, RunId};
 use crate::run::{DagRun, MapRun};
@@ -19,7 +19,10 @@ use crate::time::{DataInterval, Timestamp};
 pub enum Effect {
     /// Start an attempt.
     StartAttempt(Arc<AttemptOrder>),
-    /// End an attempt: its process tree, or its work in this process.
+    /// Take up an attempt whose command went on while no server was there.
+    AdoptAttempt(Arc<AttemptOrder>),
+    /// End an attempt: its process tree, or its work in this process. Nobody waits for its result
+    /// if it is not known.
     CancelAttempt(AttemptId),
     /// Tell who waits for the run.
     RunFinished(RunId),
@@ -115,6 +118,8 @@ pub enum ReportOutcome {
     Cancelled,
     /// It was ended because the server was asked to stop, and its end was verified.
     Interrupted,
+    /// Nobody knows how it would have ended. What it had started was ended.
+    Lost(LostCause),
 }
 
 /// The bytes of a small table, an Arrow IPC file.
@@ -153,6 +158,15 @@ pub fn effects(run: &DagRun, event: &RunEvent) -> Vec<Effect> {
         RunEvent::Finished { .. } => vec![Effect::RunFinished(run.head.id.clone())],
         _ => Vec::new(),
     }
+}
+
+/// The orders to take up an attempt that is under way already, and to end it if that is wanted.
+pub fn adopt(run: &DagRun, task: Instance) -> Vec<Effect> {
+    let order = Arc::new(order(run, task));
+    let id = order.id.clone();
+    let unwanted = run.head.cancel_requested || run.is_stopping(task);
+    let cancel = unwanted.then_some(Effect::CancelAttempt(id));
+    std::iter::once(Effect::AdoptAttempt(order)).chain(cancel).collect()
 }
 
 fn gather(run: &DagRun, task: Instance) -> Gather {

@@ -545,4 +545,6 @@ pub enum LostCause {
     Crash,
     /// The server was asked to stop. That is nobody's fault.
     Shutdown,
+    /// The supervisor of commands fell. Perhaps the task brought it down, as with the server.
+    Supervisor,
 }

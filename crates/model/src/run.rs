@@ -304,6 +304,9 @@ pub fn lost_error(cause: LostCause) -> TaskError {
             "the server ended while this attempt ran; what it had started was ended"
         }
         LostCause::Shutdown => "the server was stopped while this attempt ran",
+        LostCause::Supervisor => {
+            "the supervisor of commands ended while this attempt ran; what it had started was ended"
+        }
     };
     TaskError::new(FailureKind::Lost, message)
 }

@@ -17,11 +17,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tidemill_model::dag::BadParam;
 use tidemill_model::decide::{settle_failure, settle_lost};
+use tidemill_model::effect::adopt;
 use tidemill_model::run::IllegalEvent;
 use tidemill_model::{
-    Admission, AttemptReport, Dag, DagEvent, DagId, DagRecord, DagRun, DataInterval, Effect, Event,
-    Instance, Limits, LostCause, PoolName, ReportOutcome, RunEvent, RunId, RunState, SmallTable,
-    TaskIx, TaskResult, TaskState, Timestamp, Trigger, decide, effects,
+    Admission, AttemptId, AttemptReport, Dag, DagEvent, DagId, DagRecord, DagRun, DataInterval,
+    Effect, Event, Instance, Limits, LostCause, PoolName, ReportOutcome, RunEvent, RunId, RunState,
+    SmallTable, TaskIx, TaskResult, TaskState, Timestamp, Trigger, decide, effects,
 };
 
 /// What one step leaves: to make durable, and to do afterwards.
@@ -349,7 +350,7 @@ impl Kernel {
                 RunEvent::AttemptSkipped { task, attempt, reason, at: now }
             }
             ReportOutcome::Cancelled => RunEvent::AttemptCancelled { task, attempt, at: now },
-            ReportOutcome::Failed(_) | ReportOutcome::Interrupted
+            ReportOutcome::Failed(_) | ReportOutcome::Interrupted | ReportOutcome::Lost(_)
                 if run.instance(task).is_none_or(|state| state.attempts != attempt) =>
             {
                 self.refused_reports += 1;
@@ -357,6 +358,7 @@ impl Kernel {
             }
             ReportOutcome::Failed(error) => settle_failure(run, task, error, now),
             ReportOutcome::Interrupted => settle_lost(run, task, LostCause::Shutdown, now),
+            ReportOutcome::Lost(cause) => settle_lost(run, task, cause, now),
         };
         let accepted = self.record(&id.run, event).is_ok();
         if accepted {
@@ -367,14 +369,25 @@ impl Kernel {
         accepted
     }
 
-    /// Settles every attempt that was under way when the server fell: whoever ran it is gone.
-    pub fn settle_lost_attempts(&mut self, now: Timestamp) {
-        let lost: Vec<(RunId, RunEvent)> = self
-            .runs
-            .values()
-            .flat_map(|run| run.running().map(move |task| (run, task)))
-            .map(|(run, task)| (run.head.id.clone(), settle_lost(run, task, LostCause::Crash, now)))
-            .collect();
+    /// Settles every attempt that was under way when the server fell. Those that are `held` went on
+    /// without it, or ended with a result, and are taken up; whoever ran the others is gone. What is
+    /// held and not wanted any more is ended.
+    pub fn settle_lost_attempts(&mut self, held: &[AttemptId], now: Timestamp) {
+        let mut unwanted: BTreeSet<&AttemptId> = held.iter().collect();
+        let mut lost: Vec<(RunId, RunEvent)> = Vec::new();
+        for run in self.runs.values() {
+            for task in run.running() {
+                let run_id = run.head.id.clone();
+                let id = AttemptId { attempt: run.attempts_of(task), run: run_id, task };
+                if unwanted.remove(&id) {
+                    self.batch.effects.extend(adopt(run, task));
+                } else {
+                    lost.push((id.run, settle_lost(run, task, LostCause::Crash, now)));
+                }
+            }
+        }
+        let unwanted = unwanted.into_iter().cloned().map(Effect::CancelAttempt);
+        self.batch.effects.extend(unwanted);
         for (id, event) in lost {
             // A running attempt can always be lost; the matrix says so.
             let _ = self.record(&id, event);

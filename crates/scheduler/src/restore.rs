@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use tidemill_model::run::StoredItem;
 use tidemill_model::{
-    Dag, DagId, DagRun, Event, Limits, PoolName, Position, RunEvent, RunId, TaskIx, Timestamp,
-    Version,
+    AttemptId, Dag, DagId, DagRun, Event, Limits, PoolName, Position, RunEvent, RunId, TaskIx,
+    Timestamp, Version,
 };
 use tidemill_store::{Recovered, Store, StoreError, StoredRunAt};
 
@@ -262,10 +262,11 @@ pub(crate) fn every_item(
     }
 }
 
-/// Brings a restored kernel to rest: attempts that were under way are lost, due retries and ticks
-/// are dealt with. What it leaves in its batch is the first commit after the start.
-pub fn settle_restart(kernel: &mut Kernel, now: Timestamp) {
-    kernel.settle_lost_attempts(now);
+/// Brings a restored kernel to rest: attempts that were under way are lost, unless they are `held`;
+/// due retries and ticks are dealt with. What it leaves in its batch is the first commit after the
+/// start.
+pub fn settle_restart(kernel: &mut Kernel, held: &[AttemptId], now: Timestamp) {
+    kernel.settle_lost_attempts(held, now);
     kernel.settle_lost_calls(now);
     kernel.wake(now);
     kernel.settle(now);

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 
 use tidemill_model::run::StoredItem;
 use tidemill_model::{
-    AttemptReport, Dag, DagId, Effect, Event, Instance, Limits, PoolName, Position, RunId,
-    RunState, TaskIx, Timestamp, Version,
+    AttemptId, AttemptReport, Dag, DagId, Effect, Event, Instance, Limits, PoolName, Position,
+    RunId, RunState, TaskIx, Timestamp, Version,
 };
 use tidemill_store::{DagSource, RunPage, RunQuery, Store, StoreError};
 use tokio::sync::{oneshot, watch};
@@ -41,6 +41,8 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// What of the past is gone on with.
     pub carry: Carry,
+    /// Attempts that went on without a server, or ended with a result that waits.
+    pub held: Vec<AttemptId>,
 }
 
 /// The scheduler stopped, or its store broke: nothing is taken in any more.
@@ -173,7 +175,8 @@ impl Scheduler {
         let last = recovered.last;
         // What the records do not contain yet has to be marked for the projector again.
         let tail: Vec<Event> = recovered.tail.iter().map(|(_, event)| event.clone()).collect();
-        let Settings { limits, pools, clock, carry, .. } = settings;
+        let Settings { limits, pools, clock, carry, mut held, .. } = settings;
+        held.retain(|id| carry.includes(&id.run));
         let restored = restore(recovered, &StoredPast(&shared), limits, pools, &carry)?;
         shared.show(&restored, last, clock.now());
         let Restored { kernel, notes, .. } = restored;
@@ -187,6 +190,7 @@ impl Scheduler {
             clock,
             outlets,
             receiver,
+            held,
             next: last.next(),
         };
         let thread = std::thread::Builder::new()

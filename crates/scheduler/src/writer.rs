@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use tidemill_model::{Effect, Position, RunId, RunState};
+use tidemill_model::{AttemptId, Effect, Position, RunId, RunState};
 use tidemill_store::{Commit, StoreError};
 
 use crate::kernel::Kernel;
@@ -31,6 +31,8 @@ pub(crate) struct Writer {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) outlets: Outlets,
     pub(crate) receiver: Receiver<Input>,
+    /// Attempts that went on without a server.
+    pub(crate) held: Vec<AttemptId>,
     pub(crate) next: Position,
 }
 
@@ -38,7 +40,7 @@ impl Writer {
     /// Works until it is told to stop, or until the store breaks.
     pub(crate) fn run(mut self) {
         let now = self.clock.now();
-        settle_restart(&mut self.kernel, now);
+        settle_restart(&mut self.kernel, &self.held, now);
         let mut inputs = Vec::new();
         let mut acks: Vec<Ack> = Vec::new();
         let mut stopped = false;
@@ -57,7 +59,11 @@ impl Writer {
             for input in inputs.drain(..) {
                 match input {
                     Input::Report(report) => {
-                        self.kernel.report(*report, now);
+                        let id = report.id.clone();
+                        if !self.kernel.report(*report, now) {
+                            // Nobody will ask for its result again.
+                            (self.outlets.effect)(Effect::CancelAttempt(id));
+                        }
                     }
                     Input::Call(call) => acks.push(call(&mut self.kernel, now)),
                     Input::Stop => {

@@ -338,7 +338,14 @@ impl World {
         self.say(format!("crash {when}"));
         self.figures.crashes += 1;
         self.store = self.store.durable_copy(self.draw.next());
-        self.over.extend(std::mem::take(&mut self.work).into_keys());
+        // Some commands go on while nobody is there; the others fall with their supervisor.
+        for (id, work) in std::mem::take(&mut self.work) {
+            if self.draw.permille(500) {
+                self.work.insert(id, work);
+            } else {
+                self.over.push(id);
+            }
+        }
         self.compare_journal(doubtful)?;
         self.now = match self.draw.below(10) {
             _ if self.weather.crash_at.is_none() && self.weather.crashes == 0 => self.now,
@@ -347,7 +354,8 @@ impl World {
             _ => self.now.minus(Duration::from_mins(self.draw.below(60))),
         };
         self.recover()?;
-        settle_restart(&mut self.kernel, self.now);
+        let held: Vec<AttemptId> = self.work.keys().cloned().collect();
+        settle_restart(&mut self.kernel, &held, self.now);
         self.commit()?;
         self.begin()
     }

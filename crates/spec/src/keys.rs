@@ -14,7 +14,10 @@ use crate::codes;
 use crate::report::{Report, listed, quoted};
 use crate::yaml::node::Entry;
 use tasks::condition;
-pub(crate) use tasks::{ACTIONS, APPROVE, CACHE, CALL, GROUP, MAX_PARALLEL_MAX, MODIFIERS, WAIT};
+pub(crate) use tasks::{
+    ACTIONS, APPROVE, CACHE, CALL, CPU_MAX, CPU_MIN, FILES_MAX, FILES_MIN, GROUP, MAX_PARALLEL_MAX,
+    MODIFIERS, PROCESSES_MAX, RESOURCES, WAIT,
+};
 
 /// A key of the language.
 #[derive(Debug)]
@@ -71,6 +74,7 @@ pub static PLACES: &[(&str, &[Key])] = &[
     ("expect", test_file::EXPECT),
     ("expected table", test_file::EXPECTED_TABLE),
     ("cache", CACHE),
+    ("resources", RESOURCES),
     ("param", PARAM),
     ("check", CHECK),
     ("input", INPUT),
@@ -172,6 +176,11 @@ pub(crate) static DEFAULTS: &[Key] = &[
     now("trigger_rule", "As `trigger_rule` of a task.", trigger_rule),
     now("pool", "As `pool` of a task.", pool),
     now("env", "As `env` of a task, for all commands. A task's own variables are added.", env),
+    now(
+        "resources",
+        "As `resources` of a task. A task's own keys take precedence one by one.",
+        || json!({"$ref": "#/$defs/resources"}),
+    ),
 ];
 
 /// The keys of `_defaults.yaml`.

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tidemill_model::Dag;
 use tidemill_model::dag::{
-    Action, Approve, Cache, Call, Check, CheckRule, Command, Group, Mapping, Task, Tolerance, Wait,
+    Action, Approve, Cache, Call, Check, CheckRule, Command, Group, Mapping, Resources, Task,
+    Tolerance, Wait, written_size,
 };
 use tidemill_model::expr::Expr;
 use tidemill_model::outputs::{FileFormat, Output};
@@ -75,6 +76,7 @@ fn task_meaning(dag: &Dag, task: &Task) -> Value {
     put("trigger_rule", json!(task.trigger_rule));
     put("retry", retry(&task.retry));
     put("timeout", json!(task.timeout.map(written_duration)));
+    put("resources", resources(&task.resources));
     put("pool", json!(task.pool));
     put("env", task.env.iter().map(|(name, value)| (name.clone(), written(value))).collect());
     put("checks", task.checks.iter().map(check).collect());
@@ -86,6 +88,19 @@ fn task_meaning(dag: &Dag, task: &Task) -> Value {
         put(key, value.clone());
     }
     Value::Object(form)
+}
+
+fn resources(resources: &Resources) -> Value {
+    let Resources { memory_bytes, cpu_millis, processes, files } = *resources;
+    let mut form = Map::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        form.extend(value.map(|value| (key.to_owned(), value)));
+    };
+    put("memory", memory_bytes.map(|bytes| json!(written_size(bytes))));
+    put("cpu", cpu_millis.map(|millis| json!(f64::from(millis) / 1_000.0)));
+    put("processes", processes.map(|count| json!(count)));
+    put("files", files.map(|count| json!(count)));
+    if form.is_empty() { Value::Null } else { form.into() }
 }
 
 fn source(expr: &Expr) -> Value {

@@ -1,7 +1,8 @@
 //! From the tree of a file to a [`DagSpec`]: keys and types.
 //!
 //! * [`value`]: single values; [`head`]: the keys of the DAG; [`task`]: the keys of a task;
-//! * [`check`]: `checks`; [`output`]: `outputs`; [`retry`]: `retry`; [`group`]: groups; [`map`]:
+//! * [`check`]: `checks`; [`output`]: `outputs`; [`retry`]: `retry`; [`resources`]:
+//!   `resources`; [`group`]: groups; [`map`]:
 //!   `for_each`; [`handlers`]: what is done after a task or a run;
 //! * [`given`]: params that a run is given; [`stray`]: what stands beside its key, not below it.
 
@@ -13,6 +14,7 @@ pub(crate) mod handlers;
 mod head;
 mod map;
 mod output;
+mod resources;
 pub(crate) mod retry;
 mod stray;
 mod task;

@@ -57,10 +57,11 @@ pub fn json_schema(catalog: &Catalog) -> Value {
 ///
 /// This much is held against what a file says; what is exclusive is told by those who read it.
 pub(crate) fn definitions() -> Map<String, Value> {
-    let all: [(&str, &[Key], &[&str]); 23] = [
+    let all: [(&str, &[Key], &[&str]); 24] = [
         ("defaults", keys::DEFAULTS, &[]),
         ("retry", keys::RETRY, &[]),
         ("cache", keys::CACHE, &["for"]),
+        ("resources", keys::RESOURCES, &[]),
         ("param", keys::PARAM, &["type"]),
         ("call", keys::CALL, &["dag"]),
         ("wait", keys::WAIT, &[]),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use indexmap::{IndexMap, IndexSet};
-use tidemill_model::dag::{Check, Param};
+use tidemill_model::dag::{Check, Param, Resources};
 use tidemill_model::outputs::{FileFormat, Output};
 use tidemill_model::retry::RetryPolicy;
 use tidemill_model::schedule::Schedule;
@@ -67,6 +67,7 @@ pub(crate) struct TaskSpec<'n> {
     pub(crate) when: Option<&'n Node>,
     pub(crate) retry: RetryPolicy,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) resources: Resources,
     pub(crate) trigger_rule: TriggerRule,
     pub(crate) checks: Vec<CheckSpec<'n>>,
     /// The key of `checks`.

@@ -223,6 +223,7 @@ impl Backend for NodeBackend {
             let mut findings =
                 tidemill_store::doctor::doctor(&node.home, How::Live(&node.store), None);
             findings.extend(node.history.check(Some(&node.store)));
+            findings.extend(crate::commands::doctor::orphans(node));
             Ok(serde_json::json!({"findings": findings}))
         })
         .await

@@ -436,6 +436,10 @@ pub(crate) struct Serve {
     /// A further name under which a browser may reach the server, for example through a tunnel.
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allow_hosts: Vec<String>,
+    /// When the server is asked to stop, end the commands of tasks, which run again at the next
+    /// start. Without this they go on, and the next start takes them up.
+    #[arg(long)]
+    pub(crate) end_commands: bool,
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
 }

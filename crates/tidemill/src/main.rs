@@ -55,8 +55,9 @@ use crate::failure::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // A process that was started to become a task's command goes no further than this line.
-    tidemill_executor::process::entry();
+    // A process that was started to become a task's command, or the supervisor of commands, goes no
+    // further than this line.
+    tidemill_executor::process::entry(std::sync::Arc::new(node::SystemClock));
     // One TLS stack for every client, chosen before the first of them.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse();

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use tidemill_connector::Registry;
 use tidemill_connectors::dataset::NoDatasets;
 use tidemill_executor::{ExecLimits, Executor, ExecutorConfig, HomePaths, SmallTables};
 use tidemill_history::files::RealFiles;
 use tidemill_history::{History, Retention};
-use tidemill_model::{Dag, DagId, Effect, Limits, RunId, Timestamp, Version};
+use tidemill_model::words::counted;
+use tidemill_model::{
+    AttemptId, Dag, DagId, Effect, Event, Limits, RunEvent, RunId, Timestamp, Version,
+};
 use tidemill_profile::ProfileStore;
 use tidemill_scheduler::{Carry, Clock, Live, Outlets, Resolver, Scheduler, Settings, Started};
 use tidemill_spec::Catalog;
@@ -28,9 +30,6 @@ use crate::folder::{Changes, DagFolder};
 use crate::past::{KnownColumns, Past};
 use crate::results::KeptResults;
 use crate::secrets::SecretStore;
-
-/// What a crash left running has this long between TERM and KILL.
-const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 
 /// This release.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -218,13 +217,6 @@ impl Node {
         }
         let paths = paths_of(&home);
         let carry = mode.carry();
-        if mode != Mode::Look {
-            let carried = |run: &RunId| carry.includes(run);
-            for leftover in tidemill_executor::end_leftovers(&paths, LEFTOVER_GRACE, carried) {
-                let (attempt, pid) = (&leftover.attempt, leftover.pid);
-                tracing::warn!(%attempt, pid, "ended what a crash left running");
-            }
-        }
         let secrets = SecretStore::open(settings.secrets.as_deref(), settings.folder.as_deref())
             .map_err(Failure::files)?;
         let secrets = Arc::new(secrets);
@@ -273,6 +265,8 @@ impl Node {
                 results: Arc::clone(&results) as _,
                 columns: Arc::new(KnownColumns::new(toolbox, Some(past.clone()))),
                 program: own_program()?,
+                // What one begins by hand ends with Ctrl-C, and with the terminal.
+                keep_commands: mode == Mode::Serve,
                 limits: ExecLimits::default(),
                 clock: Arc::new(SystemClock),
             },
@@ -281,12 +275,14 @@ impl Node {
         .map_err(Failure::internal)?;
 
         let retention = settings.keep.retention;
+        let held = if mode == Mode::Look { Vec::new() } else { take_up(&executor, &carry)? };
         let settings = Settings {
             limits: Limits::default(),
             pools: beside.pools(),
             resolver,
             clock: Arc::new(SystemClock),
             carry,
+            held,
         };
         let work = match &mode {
             Mode::Look => Working {
@@ -411,6 +407,18 @@ impl Node {
     pub(crate) async fn stop(&self) {
         self.scheduler.drain();
         self.executor.shutdown().await;
+        self.close().await;
+    }
+
+    /// As [`Node::stop`], but commands go on under their supervisor. Gives their number.
+    pub(crate) async fn hand_over(&self) -> usize {
+        self.scheduler.drain();
+        let go_on = self.executor.hand_over().await;
+        self.close().await;
+        go_on
+    }
+
+    async fn close(&self) {
         self.scheduler.stop();
         let thread = self.scheduler_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let projector = self.projector.clone();
@@ -423,6 +431,8 @@ impl Node {
             }
         });
         let _ = ended.await;
+        // Only now: what was reported is committed.
+        self.executor.leave().await;
         self.past.close();
     }
 }
@@ -453,6 +463,36 @@ struct Working {
     projector: Option<Arc<Projector>>,
 }
 
+/// Finds the commands that go on without a server, and ends what nobody looks after any more.
+fn take_up(executor: &Executor, carry: &Carry) -> Result<Vec<AttemptId>, Failure> {
+    let runtime = tokio::runtime::Handle::try_current().map_err(Failure::internal)?;
+    let taken = runtime.block_on(executor.take_up(|run| carry.includes(run)));
+    let (held, ended) = taken.map_err(Failure::home)?;
+    for leftover in ended {
+        let (attempt, pid) = (&leftover.attempt, leftover.pid);
+        tracing::warn!(%attempt, pid, "ended what a crash left running");
+    }
+    let ours = held.iter().filter(|id| carry.includes(&id.run)).count();
+    if ours > 0 {
+        tracing::info!("took up {} of the server before", counted(ours, "command"));
+    }
+    Ok(held)
+}
+
+/// The attempt that an event ends.
+fn ended_attempt(event: &Event) -> Option<AttemptId> {
+    let Event::Run(run, event) = event else { return None };
+    let (task, attempt) = match event {
+        RunEvent::AttemptSucceeded { task, attempt, .. }
+        | RunEvent::AttemptSkipped { task, attempt, .. }
+        | RunEvent::AttemptFailed { task, attempt, .. }
+        | RunEvent::AttemptCancelled { task, attempt, .. }
+        | RunEvent::AttemptLost { task, attempt, .. } => (*task, *attempt),
+        _ => return None,
+    };
+    Some(AttemptId { run: run.clone(), task, attempt })
+}
+
 /// Starts the scheduler, with the projector behind it and the executor before it.
 fn start(
     store: &Arc<SledStore>,
@@ -460,7 +500,7 @@ fn start(
     executor: &Executor,
 ) -> Result<Working, Failure> {
     let mut projector = None;
-    let hands = executor.clone();
+    let (hands, clerk) = (executor.clone(), executor.clone());
     let started = Scheduler::start(Arc::clone(store) as _, settings, |live| {
         let live: Arc<dyn projector::Live> = Arc::new(LiveRecords(Arc::clone(live)));
         let behind = Arc::new(Projector::spawn(
@@ -472,10 +512,16 @@ fn start(
         Outlets {
             effect: Box::new(move |effect| match effect {
                 Effect::StartAttempt(order) => hands.start(order),
+                Effect::AdoptAttempt(order) => hands.adopt(order),
                 Effect::CancelAttempt(id) => hands.cancel(&id),
                 Effect::RunFinished(_) => {}
             }),
-            committed: Box::new(move |position, events| behind.mark(position, events)),
+            committed: Box::new(move |position, events| {
+                behind.mark(position, events);
+                if clerk.has_results() {
+                    events.iter().filter_map(ended_attempt).for_each(|id| clerk.committed(&id));
+                }
+            }),
         }
     });
     let Started { scheduler, thread, notes } = started.map_err(Failure::home)?;

@@ -1,46 +1,31 @@
 //! `run`: a command, in its own session, with nothing of ours but what the task says.
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidemill_model::dag::{Command, leaves};
+use tidemill_model::dag::{Command, leaves, written_size};
 use tidemill_model::expr::Scope;
 use tidemill_model::template::as_text;
-use tidemill_model::{FailureKind, TaskError};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tidemill_model::{FailureKind, LostCause, TaskError};
 
 use super::files::Files;
 use super::{Attempt, Ended};
-use crate::logs::{AttemptLog, Stream};
-use crate::process::spawn::{Order, Started};
+use crate::flag::Stop;
+use crate::logs::path_of;
+use crate::process::Met;
+use crate::process::client::Fate;
+use crate::process::order::Order;
+use crate::process::protocol::{CommandEnd, How, Start, Stopped};
 use crate::rendered::workdir;
 use crate::scope::{expression_error, with_secrets};
 
 /// A command that ends with this code says that there was nothing to do.
 const SKIP_CODE: i32 = 99;
 
-/// After the whole tree has ended, pipes are read this much longer at most: only a process that
-/// escaped the tree can still hold them.
-const DRAIN_MAX: Duration = Duration::from_secs(1);
-
-/// Bytes of the last line of the standard error that an error message quotes.
-const QUOTE_BYTES_MAX: usize = 500;
-
 /// Environment variables.
 pub(super) type Variables = Vec<(String, OsString)>;
-
-/// What a finished command left.
-struct Finished {
-    status: ExitStatus,
-    last_line: String,
-    stubborn: Vec<i32>,
-    /// Whether it was ended because it was to stop: then its code says nothing.
-    stopped: bool,
-}
 
 pub(crate) async fn run(attempt: &Attempt, command: &Command) -> Ended {
     let task = attempt.task();
@@ -62,22 +47,75 @@ pub(crate) async fn run(attempt: &Attempt, command: &Command) -> Ended {
         Err(error) => return Ended::Failed(error),
     };
     let name = attempt.order.dag.name_of(attempt.order.id.task);
-    let order = Order { id: &attempt.order.id, task: &name, words, env, folder: &folder };
-    let started = match attempt.shared.spawner.start(order, &attempt.stop).await {
-        Ok(started) => started,
+    let resources = attempt.task().resources.or_default();
+    let order =
+        Order { id: &attempt.order.id, task: &name, words, env, folder: &folder, resources };
+    let fate = match supervised(attempt, order).await {
+        Ok(fate) => fate,
         Err(error) => {
             let text = format!("cannot start a process: {error}");
             return Ended::Failed(TaskError::new(FailureKind::Internal, text));
         }
     };
-    let ended = match watch(attempt, started).await {
-        Ok(finished) => ended(&finished),
+    collect(attempt, fate, files).await
+}
+
+/// Waits for a command that an earlier server started.
+pub(crate) async fn adopted(attempt: &Attempt) -> Ended {
+    attempt.stop.supervised();
+    let fate = attempt.shared.supervisor.adopt(&attempt.order.id, &attempt.stop).await;
+    match Files::adopted(attempt).await {
+        Ok(files) => collect(attempt, fate, files).await,
         Err(error) => {
-            let text = format!("cannot watch the command: {error}");
-            return Ended::Failed(TaskError::new(FailureKind::Internal, text));
+            attempt.log.take_back(Some(0));
+            Attempt::failed(&error)
+        }
+    }
+}
+
+/// Has the supervisor start a command, and waits for its end.
+async fn supervised(attempt: &Attempt, order: Order<'_>) -> std::io::Result<Fate> {
+    let (shared, task) = (&attempt.shared, attempt.task());
+    let (id, name) = (attempt.order.id.clone(), order.task.to_owned());
+    let resources = order.resources;
+    let (exec, token) = order.exec()?;
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let start = Start {
+        log: path_of(&shared.home.logs, &id, &name),
+        id,
+        task: name,
+        token,
+        log_limits: shared.limits.log,
+        secrets: shared.secrets.values().iter().map(|s| s.expose().to_owned()).collect(),
+        timeout_ms: task.timeout.map(|limit| millis(limit.saturating_sub(attempt.begun.elapsed()))),
+        grace_ms: millis(shared.limits.grace),
+        resources,
+        keep: shared.supervisor.keeps(),
+    };
+    attempt.stop.supervised();
+    attempt.log.release();
+    let fate = shared.supervisor.run(start, &exec, &attempt.stop).await;
+    if fate.is_err() {
+        attempt.log.take_back(Some(0));
+    }
+    fate
+}
+
+/// Takes in what a command left.
+async fn collect(attempt: &Attempt, fate: Fate, files: Files) -> Ended {
+    let end = match fate {
+        Fate::Ended(end) => end,
+        Fate::GoesOn => {
+            files.leave();
+            return Ended::GoesOn;
+        }
+        Fate::Lost => {
+            attempt.log.take_back(None);
+            return Ended::Lost(LostCause::Supervisor);
         }
     };
-    match ended {
+    attempt.log.take_back(Some(end.dropped));
+    match ended(attempt, &end) {
         None => files.collect(attempt).await,
         Some(ended) => ended,
     }
@@ -166,116 +204,68 @@ fn own_variables(attempt: &Attempt) -> Variables {
     .collect()
 }
 
-/// Reads the command's output until it has ended, or is ended; then ends what it left.
-async fn watch(attempt: &Attempt, started: Started) -> std::io::Result<Finished> {
-    let Started { mut child, stdout, stderr, tree, recorded } = started;
-    let grace = attempt.shared.limits.grace;
-    let log = attempt.log.clone();
-    let readers = async {
-        let out = read(stdout, Stream::Stdout, &log);
-        let err = read(stderr, Stream::Stderr, &log);
-        tokio::join!(out, err).1
-    };
-    tokio::pin!(readers);
-    let mut last_line = None;
-    let mut stubborn = Vec::new();
-    let mut stopped = false;
-    let status = loop {
-        tokio::select! {
-            biased;
-            status = child.wait() => break status?,
-            line = &mut readers, if last_line.is_none() => last_line = Some(line),
-            () = attempt.stop.raised() => {
-                attempt.log.note("ending the command and everything it started");
-                let end = tree.end(grace);
-                tokio::pin!(end);
-                // The pipes are read on meanwhile, so that nothing waits for us to read.
-                let ended = loop {
-                    tokio::select! {
-                        ended = &mut end => break ended,
-                        line = &mut readers, if last_line.is_none() => last_line = Some(line),
-                    }
-                };
-                stopped = true;
-                stubborn = ended.err().unwrap_or_default();
-                if !stubborn.is_empty() {
-                    // It may never end, and nobody can wait that long.
-                    break child.try_wait()?.unwrap_or_default();
-                }
-                break child.wait().await?;
-            }
-        }
-    };
-    if stubborn.is_empty() && tree.may_be_left() {
-        stubborn = tree.end(grace).await.err().unwrap_or_default();
-    }
-    let last_line = match last_line {
-        Some(line) => line,
-        None => tokio::time::timeout(DRAIN_MAX, &mut readers).await.unwrap_or_default(),
-    };
-    attempt.log.end_of_output();
-    drop(recorded);
-    Ok(Finished { status, last_line, stubborn, stopped })
-}
-
-/// Reads a pipe into the log; gives its last line that is not empty.
-async fn read(mut pipe: impl AsyncRead + Unpin, stream: Stream, log: &AttemptLog) -> String {
-    let mut buffer = vec![0_u8; 64 * 1024];
-    let mut last: Vec<u8> = Vec::new();
-    let mut open: Vec<u8> = Vec::new();
-    while let Ok(n) = pipe.read(&mut buffer).await {
-        if n == 0 {
-            break;
-        }
-        let bytes = &buffer[..n];
-        log.output(stream, bytes);
-        if stream == Stream::Stderr {
-            for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-                let room = QUOTE_BYTES_MAX.saturating_sub(open.len());
-                open.extend_from_slice(&part[..part.len().min(room)]);
-                if part.ends_with(b"\n") {
-                    if !open.trim_ascii().is_empty() {
-                        last.clone_from(&open);
-                    }
-                    open.clear();
-                }
-            }
-        }
-    }
-    if !open.trim_ascii().is_empty() {
-        last = open;
-    }
-    String::from_utf8_lossy(last.trim_ascii()).into_owned()
-}
-
 /// How the command ended, unless it is well.
-fn ended(finished: &Finished) -> Option<Ended> {
-    if !finished.stubborn.is_empty() {
-        let pids: Vec<String> = finished.stubborn.iter().map(ToString::to_string).collect();
+fn ended(attempt: &Attempt, end: &CommandEnd) -> Option<Ended> {
+    if !end.stubborn.is_empty() {
+        let pids: Vec<String> = end.stubborn.iter().map(ToString::to_string).collect();
         let message = format!("unkillable: processes {} do not end", pids.join(", "));
         let help = "look what they wait for, for example with `ps -o pid,stat,wchan`".to_owned();
         let error = TaskError::new(FailureKind::Internal, message).help(Some(help));
         return Some(Ended::Unkillable(error));
     }
-    if finished.stopped {
-        return Some(Ended::Stopped);
+    if let Some(stopped) = end.stopped {
+        return Some(was_stopped(attempt, stopped));
     }
-    let said = |text: String| match finished.last_line.as_str() {
+    let said = |text: String| match end.last_line.as_str() {
         "" => text,
         line => format!("{text}: {line}"),
     };
-    Some(match (finished.status.code(), finished.status.signal()) {
-        (Some(0), _) => return None,
-        (Some(SKIP_CODE), _) => Ended::Skipped(format!("the command ended with code {SKIP_CODE}")),
-        (Some(code), _) => Ended::Failed(TaskError::new(
-            FailureKind::Exit,
-            said(format!("ended with code {code}")),
-        )),
-        (None, signal) => {
-            let name = signal.map_or_else(|| "a signal".to_owned(), signal_name);
-            Ended::Failed(TaskError::new(FailureKind::Signal, said(format!("was ended by {name}"))))
+    let failed = |kind, text| Some(Ended::Failed(limited(attempt, end.met, kind, text)));
+    match &end.how {
+        How::Code(0) => None,
+        How::Code(SKIP_CODE) => {
+            Some(Ended::Skipped(format!("the command ended with code {SKIP_CODE}")))
         }
-    })
+        How::Code(code) => failed(FailureKind::Exit, said(format!("ended with code {code}"))),
+        How::Signal(signal) => {
+            failed(FailureKind::Signal, said(format!("was ended by {}", signal_name(*signal))))
+        }
+        How::Unknown => failed(FailureKind::Signal, said("was ended by a signal".to_owned())),
+        How::NotStarted(error) => {
+            failed(FailureKind::Internal, format!("cannot start a process: {error}"))
+        }
+    }
+}
+
+/// The error of a command, which may have met a limit.
+fn limited(attempt: &Attempt, met: Met, kind: FailureKind, text: String) -> TaskError {
+    let resources = attempt.task().resources.or_default();
+    if let Some(bytes) = resources.memory_bytes.filter(|_| met.memory) {
+        let text = format!("wanted more memory than its {}; {text}", written_size(bytes));
+        let help = "give it more with `resources: {memory: …}`, or less to do";
+        return TaskError::new(kind, text).help(Some(help.to_owned()));
+    }
+    let error = TaskError::new(kind, text);
+    match resources.processes.filter(|_| met.processes) {
+        None => error,
+        Some(most) => error.help(Some(format!(
+            "it was refused a process, because it had {most} at once; allow more with `resources: \
+             {{processes: …}}`, or look what it starts"
+        ))),
+    }
+}
+
+/// Why a command was ended may be known to the supervisor alone: no server was there, or it is
+/// another one now.
+fn was_stopped(attempt: &Attempt, why: Stopped) -> Ended {
+    match why {
+        Stopped::Timeout => attempt.stop.raise(Stop::Timeout),
+        // Whoever asked has been stopped itself since.
+        Stopped::Asked => attempt.stop.raise(Stop::Shutdown),
+        Stopped::Gone => return Ended::Lost(LostCause::Crash),
+        Stopped::Terminated => return Ended::Lost(LostCause::Supervisor),
+    }
+    Ended::Stopped
 }
 
 fn signal_name(signal: i32) -> String {

@@ -20,6 +20,7 @@ use tidemill_model::{Counts, FailureKind, TaskError};
 
 use super::command::Variables;
 use super::{Attempt, Ended};
+use crate::process::record::name_of;
 use crate::tables::AttemptOutputs;
 
 /// The folder of these files, below that of attempts under way.
@@ -53,9 +54,7 @@ impl Files {
         if tables.is_empty() && task.outputs.is_empty() {
             return Ok(files);
         }
-        let id = &attempt.order.id;
-        let name = format!("{}.{}.{}", id.run, attempt.order.dag.name_of(id.task), id.attempt);
-        let folder = attempt.shared.home.spill.join(FILES).join(name);
+        let folder = folder_of(attempt);
         std::fs::create_dir_all(&folder)
             .map_err(|error| ConnectorError::io("create the folder", &folder, &error))?;
         files.folder = Some(folder.clone());
@@ -78,6 +77,21 @@ impl Files {
             files.outputs.push(("TIDEMILL_OUTPUTS".to_owned(), folder.join(VALUES).into()));
         }
         Ok(files)
+    }
+
+    /// The files of a command that an earlier server started.
+    pub(super) async fn adopted(attempt: &Attempt) -> Result<Self, ConnectorError> {
+        let task = attempt.task();
+        let tables = attempt.inputs().await?;
+        let (inputs, outputs) = (Variables::new(), Variables::new());
+        let rows = tables.values().map(|table| table.rows()).sum();
+        let has_files = !tables.is_empty() || !task.outputs.is_empty();
+        Ok(Self { folder: has_files.then(|| folder_of(attempt)), inputs, outputs, rows })
+    }
+
+    /// The command goes on without this process: the files stay.
+    pub(super) fn leave(mut self) {
+        self.folder = None;
     }
 
     /// The variables that name the files.
@@ -116,6 +130,13 @@ impl Drop for Files {
             let _ = std::fs::remove_dir_all(folder);
         }
     }
+}
+
+/// Where the files of an attempt are.
+fn folder_of(attempt: &Attempt) -> PathBuf {
+    let id = &attempt.order.id;
+    let name = name_of(id, &attempt.order.dag.name_of(id.task));
+    attempt.shared.home.spill.join(FILES).join(name)
 }
 
 fn variable(kind: &str, name: &str) -> String {

@@ -6,13 +6,16 @@ use std::io::{BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+use tidemill_model::Secret;
+
 use super::read::{next_entry, piece};
 use super::{END, ENTRY_BYTES, Entry, Stream};
 use crate::mask::Masker;
 use crate::outside::{Clock, Secrets};
 
 /// How large a log may grow, its index included.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct LogLimits {
     /// Bytes that are kept from the beginning.
     pub head_bytes: u64,
@@ -41,12 +44,16 @@ struct Inner {
     tail: Tail,
     limits: LogLimits,
     dropped: u64,
+    /// How many of the dropped bytes the log has told of.
+    told: u64,
     streams: [Half; 2],
     masker: Masker,
     trouble: bool,
     /// When the last bytes came.
     last: i64,
     ended: bool,
+    /// Another process writes it now.
+    away: bool,
 }
 
 /// What a stream has said since its last whole line.
@@ -108,13 +115,93 @@ impl AttemptLog {
         if head.log.is_none() || head.index.is_none() {
             tracing::warn!(path = %path.display(), "a log cannot be written");
         }
+        Self::of(path, head, limits, &secrets.values(), clock)
+    }
+
+    /// Goes on with a log that another process has begun, and writes it no more.
+    pub(crate) fn resume(
+        path: &Path,
+        limits: LogLimits,
+        secrets: &[Secret],
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let head = Pieces::resume(path);
+        if head.log.is_none() || head.index.is_none() {
+            tracing::warn!(path = %path.display(), "a log cannot be written");
+        }
+        Self::of(path, head, limits, secrets, clock)
+    }
+
+    /// A log that another process writes, until it is taken back.
+    pub(crate) fn elsewhere(
+        path: &Path,
+        limits: LogLimits,
+        secrets: &dyn Secrets,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let log = Self::of(path, Pieces::of(None, None), limits, &secrets.values(), clock);
+        log.lock().away = true;
+        log
+    }
+
+    fn of(
+        path: &Path,
+        head: Pieces,
+        limits: LogLimits,
+        secrets: &[Secret],
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let tail = Tail { path: path.to_owned(), parts: VecDeque::new(), turn: 0 };
-        let masker = Masker::new(&secrets.values());
+        let masker = Masker::new(secrets);
         let half = || Half { masker: masker.another(), open: Vec::new() };
         let streams = [half(), half()];
-        let (trouble, last, ended) = (false, clock.now().as_micros(), false);
-        let inner = Inner { head, tail, limits, dropped: 0, streams, masker, trouble, last, ended };
+        let last = clock.now().as_micros();
+        let inner = Inner {
+            head,
+            tail,
+            limits,
+            dropped: 0,
+            told: 0,
+            streams,
+            masker,
+            trouble: false,
+            last,
+            ended: false,
+            away: false,
+        };
         Self { inner: Arc::new(Mutex::new(inner)), clock }
+    }
+
+    /// Writes what there is, and lets another process write the log from now on. Gives how many
+    /// bytes were not kept.
+    pub(crate) fn release(&self) -> u64 {
+        let micros = self.clock.now().as_micros();
+        let mut inner = self.lock();
+        if !inner.away {
+            inner.end_of_output(micros);
+            inner.join_tail(micros);
+            inner.head = Pieces::of(None, None);
+            inner.away = true;
+        }
+        inner.dropped
+    }
+
+    /// Writes it again after another process, which did not keep `dropped` bytes. `None`: it fell
+    /// and could not say; what it had of the tail is put behind the head.
+    pub(crate) fn take_back(&self, dropped: Option<u64>) {
+        let micros = self.clock.now().as_micros();
+        let mut inner = self.lock();
+        if !inner.away {
+            return;
+        }
+        inner.head = Pieces::resume(&inner.tail.path);
+        inner.away = false;
+        // What follows are a few notes, and they belong behind the tail.
+        inner.limits.head_bytes = u64::MAX;
+        match dropped {
+            Some(dropped) => (inner.dropped, inner.told) = (dropped, dropped),
+            None => inner.take_in_tail(micros),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -185,7 +272,7 @@ impl Inner {
     }
 
     fn finish(&mut self, micros: i64) {
-        if self.ended {
+        if self.ended || self.away {
             return;
         }
         self.end_of_output(micros);
@@ -197,7 +284,7 @@ impl Inner {
     }
 
     fn write(&mut self, kind: u8, micros: i64, piece: &[u8]) {
-        if piece.is_empty() || self.ended {
+        if piece.is_empty() || self.ended || self.away {
             return;
         }
         self.last = micros;
@@ -217,9 +304,20 @@ impl Inner {
         }
     }
 
+    /// Puts the tail that a process left when it fell behind the head.
+    fn take_in_tail(&mut self, micros: i64) {
+        let parts = self.tail.left();
+        if !parts.is_empty() {
+            self.head.add(2, micros, "… some output is left out here …\n".as_bytes());
+        }
+        self.tail.parts = parts;
+        self.join_tail(micros);
+    }
+
     /// Puts the tail behind the head, with a line that says what is missing between them.
     fn join_tail(&mut self, micros: i64) {
-        if self.dropped > 0 {
+        if self.dropped > self.told {
+            self.told = self.dropped;
             let line = format!("… {} bytes are left out here …\n", self.dropped);
             self.head.add(2, micros, line.as_bytes());
         }
@@ -244,6 +342,21 @@ impl Part {
 }
 
 impl Tail {
+    /// The parts that are on disk, in their order.
+    fn left(&self) -> VecDeque<Part> {
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let entries = self.path.parent().map(std::fs::read_dir).into_iter().flatten().flatten();
+        let turn = |path: &Path| -> Option<u32> {
+            let name = path.file_name()?.to_str()?;
+            name.strip_prefix(&stem)?.strip_prefix(".tail")?.parse().ok()
+        };
+        let mut found: Vec<(u32, PathBuf)> = (entries.flatten())
+            .filter_map(|entry| Some((turn(&entry.path())?, entry.path())))
+            .collect();
+        found.sort();
+        found.into_iter().map(|(_, path)| Part { path, pieces: Pieces::of(None, None) }).collect()
+    }
+
     /// Adds a piece; gives whether it was kept, and how many older bytes made room for it.
     fn add(&mut self, kind: u8, micros: i64, piece: &[u8], part_bytes: u64) -> (bool, u64) {
         let mut dropped = 0;
@@ -270,6 +383,21 @@ impl Pieces {
 
     fn create(log: &Path, index: &Path) -> Self {
         Self::of(File::create(log).ok(), File::create(index).ok())
+    }
+
+    /// Goes on with the log at `path`, behind its last whole entry.
+    fn resume(path: &Path) -> Self {
+        let open = |path: &Path| File::options().append(true).create(true).open(path).ok();
+        let mut pieces = Self::of(open(path), open(&path.with_extension("idx")));
+        let length = |file: &Option<File>| {
+            file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len())
+        };
+        pieces.bytes = length(&pieces.log);
+        pieces.entries = length(&pieces.index) / ENTRY_BYTES as u64;
+        if let Some(index) = &pieces.index {
+            let _ = index.set_len(pieces.entries * ENTRY_BYTES as u64);
+        }
+        pieces
     }
 
     /// Bytes on disk.

@@ -1,17 +1,23 @@
-//! The first lines of `main`: a process that was started to become a task's command.
+//! The first lines of `main`: a process that was started to become a task's command, or to be the
+//! [supervisor] of commands.
 //!
-//! Its arguments are [`MARK`] and the process id of the server. It begins a session of its own and
-//! waits on its standard input for an [`ExecOrder`], which comes once the process has been recorded;
-//! then it becomes the command. If the server dies before the order is whole, the command never
-//! begins; if it dies later, the command dies with it.
+//! The arguments of the first kind are [`MARK`] and the process id of the supervisor. It begins a
+//! session of its own and waits on its standard input for an [`ExecOrder`], which comes once the
+//! process has been recorded; then it becomes the command. If the supervisor dies before the order
+//! is whole, the command never begins; if it dies later, the command dies with it.
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 use super::exec_order::{ExecOrder, LENGTH_BYTES};
+use super::supervisor;
+use crate::outside::Clock;
 
 /// The first argument that makes a process such a one.
 pub(crate) const MARK: &str = "__tidemill-exec";
@@ -23,19 +29,29 @@ pub(crate) const NOT_FOUND: i32 = 127;
 pub(crate) const NOT_STARTED: i32 = 126;
 
 /// Call this as the first line of `main`. It returns in every process but those that were started
-/// to become a command; in those it does not return.
-pub fn entry() {
+/// to become a command, or the supervisor; in those it does not return. `clock` gives the times in
+/// the logs of commands.
+pub fn entry(clock: Arc<dyn Clock>) {
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_none_or(|word| word != MARK) {
-        return;
+    match words.next() {
+        Some(word) if word == MARK => command(words.next()),
+        Some(word) if word == supervisor::MARK => {
+            let folder = words.next().unwrap_or_default();
+            std::process::exit(supervisor::main(Path::new(&folder), clock));
+        }
+        _ => {}
     }
-    let server = words.next().and_then(|word| word.to_str()?.parse().ok()).and_then(Pid::from_raw);
+}
+
+/// The process that waits for its order.
+fn command(supervisor: Option<OsString>) -> ! {
+    let parent = supervisor.and_then(|word| word.to_str()?.parse().ok()).and_then(Pid::from_raw);
     // A session of its own: the tree can be ended as one, and no terminal can be reached.
     let _ = rustix::process::setsid();
     step_back();
-    // Stays across the exec. It tells nothing of a server that is gone already.
+    // Stays across the exec. It tells nothing of a supervisor that is gone already.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    if server.is_none() || rustix::process::getppid() != server {
+    if parent.is_none() || rustix::process::getppid() != parent {
         std::process::exit(NOT_STARTED);
     }
     let none = Rlimit { current: Some(0), maximum: Some(0) };
@@ -47,7 +63,7 @@ pub fn entry() {
     std::process::exit(become_command(order));
 }
 
-/// How far commands stand behind the server when there is more to do than there are processors:
+/// How far commands stand behind the server and the supervisor when there is more to do than there are processors:
 /// everything waits for the server, and it is soon done.
 pub(crate) const NICENESS: i32 = 10;
 
@@ -68,11 +84,17 @@ fn wait_for_order(mut from: impl Read) -> Option<ExecOrder> {
 }
 
 /// Becomes the command. It comes back only with the exit code for a command that cannot be started.
-fn become_command(ExecOrder { folder, words, env }: ExecOrder) -> i32 {
+fn become_command(ExecOrder { folder, files, words, env }: ExecOrder) -> i32 {
     // On its own, so that its error is told from that of a program that is not there.
     if let Err(error) = std::env::set_current_dir(&folder) {
         eprintln!("cannot enter the folder `{}` of the DAG: {error}", folder.display());
         return NOT_STARTED;
+    }
+    if let Some(files) = files {
+        let allowed = rustix::process::getrlimit(Resource::Nofile).maximum;
+        let files = Some(allowed.map_or(files, |allowed| allowed.min(files)));
+        let _ =
+            rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files });
     }
     let mut words = words.into_iter();
     let Some(program) = words.next() else { return NOT_STARTED };

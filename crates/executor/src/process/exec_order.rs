@@ -1,7 +1,7 @@
 //! [`ExecOrder`]: what a waiting process is told to become, and how it is put into bytes.
 //!
-//! The length of the rest, then the folder, the words and the variables. Every length and every
-//! number of things is four bytes, the lowest first. Both sides are the same program.
+//! The length of the rest, then the folder, the most open files in eight bytes, the words and the
+//! variables. Every length and every number of things is four bytes, the lowest first. Both sides are the same program.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -15,6 +15,8 @@ pub(crate) const LENGTH_BYTES: usize = 4;
 pub(crate) struct ExecOrder {
     /// Where it runs.
     pub(crate) folder: PathBuf,
+    /// The most open files of each of its processes.
+    pub(crate) files: Option<u64>,
     /// The program and its arguments.
     pub(crate) words: Vec<OsString>,
     /// All its variables. Of two with one name the later holds.
@@ -27,6 +29,8 @@ impl ExecOrder {
     pub(crate) fn encode(&self) -> Option<Vec<u8>> {
         let mut bytes = vec![0; LENGTH_BYTES];
         put(&mut bytes, self.folder.as_os_str())?;
+        // None is as good as more than there can be.
+        bytes.extend_from_slice(&self.files.unwrap_or(u64::MAX).to_le_bytes());
         put_number(&mut bytes, self.words.len())?;
         for word in &self.words {
             put(&mut bytes, word)?;
@@ -45,11 +49,14 @@ impl ExecOrder {
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
         let from = &mut bytes;
         let folder = PathBuf::from(take(from)?);
+        let (files, rest) = from.split_first_chunk()?;
+        *from = rest;
+        let files = Some(u64::from_le_bytes(*files)).filter(|files| *files < u64::MAX);
         let words = (0..take_number(from)?).map(|_| take(from)).collect::<Option<_>>()?;
         let env = (0..take_number(from)?)
             .map(|_| Some((take(from)?, take(from)?)))
             .collect::<Option<_>>()?;
-        bytes.is_empty().then_some(Self { folder, words, env })
+        bytes.is_empty().then_some(Self { folder, files, words, env })
     }
 }
 
@@ -86,6 +93,7 @@ mod tests {
         let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
         let order = ExecOrder {
             folder: PathBuf::from("/a b/ö"),
+            files: Some(1 << 40),
             words: vec![text(b"printf"), text(b""), text(b"\xff\n'\"$x")],
             env: vec![(text(b"A"), text(b"")), (text(b"B"), text(b"=\xfe="))],
         };

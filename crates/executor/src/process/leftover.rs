@@ -1,15 +1,18 @@
-//! What a crash left running is ended before anything runs again.
+//! What nobody looks after any more is ended before anything runs again: commands whose supervisor
+//! fell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidemill_model::RunId;
+use tidemill_model::AttemptId;
 
-use super::record::{ProcessRecord, boot_id};
+use super::protocol::CommandEnd;
+use super::record::{self, ProcessRecord, boot_id};
+use super::supervisor;
 use super::tree::{Tree, started};
 use crate::outside::HomePaths;
 
-/// A command that outlived its server.
+/// A command that outlived its supervisor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// The attempt: `orders.17/load#1`.
@@ -20,77 +23,84 @@ pub struct Leftover {
     pub stubborn: Vec<i32>,
 }
 
-/// Ends the recorded commands of an earlier server that are of `wanted` runs, and removes their
-/// records. Call it before the scheduler starts; it blocks until the trees have ended, at most the
-/// grace and a few seconds.
-pub fn end_leftovers(
-    home: &HomePaths,
-    grace: Duration,
-    wanted: impl Fn(&RunId) -> bool,
-) -> Vec<Leftover> {
-    let boot = boot_id();
-    let found: Vec<_> = (records(home).into_iter())
-        .filter(|(_, record)| {
-            record.as_ref().and_then(ProcessRecord::run).is_none_or(|run| wanted(&run))
-        })
-        .collect();
-    let living = found.iter().filter_map(|(_, record)| record.clone());
-    let ended = end_all(living.filter(|record| record.boot == boot).collect(), grace);
-    for (path, _) in &found {
-        let _ = std::fs::remove_file(path);
-    }
-    ended
+/// A command that runs while there is no server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Living {
+    /// The attempt: `orders.17/load#1`.
+    pub attempt: String,
+    /// The same, for machines.
+    pub id: AttemptId,
+    /// Its processes.
+    pub pids: Vec<i32>,
+    /// The supervisor that looks after it, if there is one.
+    pub supervisor: Option<i32>,
 }
 
-/// The recorded commands of a server that is gone of which something lives: the attempt, and the
-/// processes. Nothing is ended.
-pub fn living_leftovers(home: &HomePaths) -> Vec<(String, Vec<i32>)> {
+/// The recorded commands of which something lives. Nothing is ended.
+pub fn living_commands(home: &HomePaths) -> Vec<Living> {
     let boot = boot_id();
-    (records(home).into_iter())
-        .filter_map(|(_, record)| record.filter(|record| record.boot == boot))
-        .map(|record| (record.attempt.clone(), tree_of(record).living()))
-        .filter(|(_, living)| !living.is_empty())
+    let supervisor = supervisor::living(&home.processes);
+    (record::all(&home.processes).into_iter())
+        .filter_map(|(_, record)| record.filter(|r| r.boot == boot && r.end.is_none()))
+        .map(|record| {
+            let (attempt, id) = (record.attempt.clone(), record.id.clone());
+            Living { attempt, id, pids: tree_of(&record).living(), supervisor }
+        })
+        .filter(|living| !living.pids.is_empty())
         .collect()
 }
 
-/// The files of records. One that was cut short is of a command that never got its go-ahead.
-fn records(home: &HomePaths) -> Vec<(PathBuf, Option<ProcessRecord>)> {
-    let entries = std::fs::read_dir(&home.processes).into_iter().flatten().flatten();
-    let read = |path: PathBuf| {
-        let record = serde_json::from_slice(&std::fs::read(&path).unwrap_or_default()).ok();
-        (path, record)
-    };
-    entries.map(|entry| read(entry.path())).collect()
-}
-
-fn tree_of(record: ProcessRecord) -> Tree {
-    // The leader may be gone while its tree lives; a stranger may have its number.
-    let leader = if started(record.pid) == Some(record.started) { record.pid } else { i32::MAX };
-    Tree::new(leader, record.started, record.token)
-}
-
-/// Ends trees side by side, on a thread of its own, so that it does not matter whether the caller
-/// is inside a runtime.
-fn end_all(records: Vec<ProcessRecord>, grace: Duration) -> Vec<Leftover> {
-    let work = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().ok()?;
-        let mut trees = tokio::task::JoinSet::new();
-        for record in records {
-            trees.spawn_on(end(record, grace), runtime.handle());
+/// Ends the recorded commands of `wanted` attempts that have no result, and removes their records.
+pub(super) async fn end_others(
+    folder: &Path,
+    grace: Duration,
+    wanted: impl Fn(&AttemptId) -> bool,
+) -> Vec<Leftover> {
+    let mut trees = tokio::task::JoinSet::new();
+    for (path, record) in record::all(folder) {
+        match record {
+            // It was cut short, so its command never got its go-ahead.
+            None => _ = std::fs::remove_file(path),
+            Some(record) if record.end.is_some() || !wanted(&record.id) => {}
+            Some(record) => _ = trees.spawn(end(path, record, grace)),
         }
-        let mut ended: Vec<_> = runtime.block_on(trees.join_all()).into_iter().flatten().collect();
-        ended.sort_by(|a, b| a.attempt.cmp(&b.attempt));
-        Some(ended)
-    };
-    std::thread::spawn(work).join().ok().flatten().unwrap_or_default()
+    }
+    let mut ended: Vec<Leftover> = trees.join_all().await.into_iter().flatten().collect();
+    ended.sort_by(|a, b| a.attempt.cmp(&b.attempt));
+    ended
 }
 
-/// Ends a tree; gives what there was to end.
-async fn end(record: ProcessRecord, grace: Duration) -> Option<Leftover> {
+/// Ends what is left of one command, unless its result is there.
+pub(super) async fn end_one(path: &Path, grace: Duration) -> Option<CommandEnd> {
+    let record = ProcessRecord::read(path)?;
+    if record.end.is_some() {
+        return record.end;
+    }
+    let left = end(path.to_owned(), record, grace).await;
+    if let Some(Leftover { attempt, stubborn, .. }) = left.filter(|l| !l.stubborn.is_empty()) {
+        tracing::error!(%attempt, ?stubborn, "processes do not end");
+    }
+    None
+}
+
+/// Ends a tree and removes its record; gives what there was to end.
+async fn end(path: PathBuf, record: ProcessRecord, grace: Duration) -> Option<Leftover> {
     let (attempt, pid) = (record.attempt.clone(), record.pid);
-    match tree_of(record).end(grace).await {
+    // Of an earlier boot nothing lives, and strangers have its numbers.
+    let ended = if record.boot == boot_id() { tree_of(&record).end(grace).await } else { Ok(0) };
+    let _ = std::fs::remove_file(path);
+    if let Some(group) = &record.group {
+        group.remove();
+    }
+    match ended {
         Ok(0) => None,
         Ok(_) => Some(Leftover { attempt, pid, stubborn: Vec::new() }),
         Err(stubborn) => Some(Leftover { attempt, pid, stubborn }),
     }
+}
+
+fn tree_of(record: &ProcessRecord) -> Tree {
+    // The leader may be gone while its tree lives; a stranger may have its number.
+    let leader = if started(record.pid) == Some(record.started) { record.pid } else { i32::MAX };
+    Tree::new(leader, record.started, record.token.clone(), record.group.clone())
 }

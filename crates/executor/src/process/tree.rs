@@ -2,7 +2,7 @@
 //!
 //! A process belongs when it is the attempt's leader or in its session, descends from one that
 //! does, or carries the attempt's token in its environment: so a daemon that left its session and
-//! its parent is still found.
+//! its parent is still found. Where it has a control group, that tells.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -10,6 +10,8 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions};
+
+use super::cgroup::Group;
 
 /// The variable that every process of a tree carries.
 pub(crate) const TOKEN_VARIABLE: &str = "TIDEMILL_ATTEMPT_TOKEN";
@@ -34,6 +36,8 @@ pub(crate) struct Tree {
     leader: i32,
     started: u64,
     token: String,
+    /// The control group that holds all of it, where there is one.
+    group: Option<Group>,
 }
 
 /// What a look at a tree found.
@@ -59,12 +63,15 @@ struct Stat {
 
 impl Tree {
     /// The tree that `leader` leads, which started at `started`.
-    pub(crate) fn new(leader: i32, started: u64, token: String) -> Self {
-        Self { leader, started, token }
+    pub(crate) fn new(leader: i32, started: u64, token: String, group: Option<Group>) -> Self {
+        Self { leader, started, token, group }
     }
 
     /// Whether anything may be left after the leader has ended. Cheap; may say yes for nothing.
     pub(crate) fn may_be_left(&self) -> bool {
+        if let Some(members) = self.group.as_ref().and_then(Group::members) {
+            return !members.is_empty();
+        }
         let group = Pid::from_raw(self.leader);
         let in_group = group.is_some_and(|g| rustix::process::test_kill_process_group(g).is_ok());
         in_group || living_orphans().is_none_or(|living| living > 0)
@@ -93,6 +100,9 @@ impl Tree {
                 return Ok(seen.len());
             }
             let past_grace = begun.elapsed() >= grace;
+            if let Some(group) = self.group.as_ref().filter(|_| past_grace) {
+                group.close();
+            }
             for pid in alive.iter().copied() {
                 if past_grace {
                     send(pid, Signal::KILL);
@@ -117,8 +127,18 @@ impl Tree {
         self.members().living.into_iter().collect()
     }
 
-    /// Looks at every process of the machine.
     fn members(&self) -> Census {
+        match self.group.as_ref().and_then(Group::members) {
+            Some(members) => {
+                let lives = |pid: &i32| stat(*pid).is_some_and(|stat| !stat.zombie);
+                Census { living: members.into_iter().filter(lives).collect(), ..Census::default() }
+            }
+            None => self.everywhere(),
+        }
+    }
+
+    /// Looks at every process of the machine.
+    fn everywhere(&self) -> Census {
         let all = processes();
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         let needle = format!("{TOKEN_VARIABLE}={}", self.token);

@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) grace: Duration,
     pub(crate) log: LogLimits,
     pub(crate) connectors: Vec<SharedConnector>,
+    /// Whether commands go on without the executor.
+    pub(crate) keep: bool,
 }
 
 impl Default for Plan {
@@ -44,6 +46,7 @@ impl Default for Plan {
             grace: Duration::from_millis(200),
             log: LogLimits::default(),
             connectors: Vec::new(),
+            keep: false,
         }
     }
 }
@@ -54,12 +57,17 @@ impl House {
     }
 
     pub(crate) fn of(plan: Plan) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), plan)
+    }
+
+    /// In a folder that another executor may have worked in.
+    pub(crate) fn at(folder: TempDir, plan: Plan) -> Self {
         let slab = Arc::new(Slab::default());
         let program = PathBuf::from(env!("CARGO_BIN_EXE_tidemill-exec-test"));
         let mut config = config(folder.path(), &program, &slab, plan.secrets, plan.grace, plan.log);
         config.registry.connectors = connectors(Arc::new(NoDatasets));
         config.registry.connectors.extend(plan.connectors);
+        config.keep_commands = plan.keep;
         let (sender, reports) = mpsc::unbounded_channel();
         let executor =
             Executor::new(config, Arc::new(move |report| sender.send(report).unwrap())).unwrap();
@@ -69,6 +77,16 @@ impl House {
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Its folder, for the next executor.
+    pub(crate) fn into_folder(self) -> TempDir {
+        self.folder
+    }
+
+    /// How many commands are recorded.
+    pub(crate) fn records(&self) -> usize {
+        records(self.path())
     }
 
     /// Writes a file into the folder of the DAG.
@@ -96,6 +114,7 @@ impl House {
         let mut slab = self.slab.0.lock().unwrap();
         slab.extend(report.small_tables.iter().map(|t| (t.hash.clone(), t.bytes.clone())));
         drop(slab);
+        self.executor.committed(&report.id);
         report
     }
 
@@ -159,6 +178,12 @@ impl House {
         }
         rows
     }
+}
+
+/// How many commands are recorded in a home.
+pub(crate) fn records(home: &Path) -> usize {
+    let entries = std::fs::read_dir(home.join("processes")).unwrap().flatten();
+    entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "json")).count()
 }
 
 pub(crate) fn run_id(number: u64) -> RunId {

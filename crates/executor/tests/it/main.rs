@@ -8,6 +8,7 @@ mod files;
 mod gather;
 mod house;
 mod leftovers;
+mod limits;
 mod logs;
 #[path = "../program/orders.rs"]
 mod orders;

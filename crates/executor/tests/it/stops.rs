@@ -91,8 +91,7 @@ async fn cancels_at_any_moment_give_one_report() {
         );
     }
     house.executor.shutdown().await;
-    let records = std::fs::read_dir(house.path().join("processes")).unwrap().count();
-    assert_eq!(records, 0, "no record outlives its command");
+    assert_eq!(house.records(), 0, "no record outlives its command");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

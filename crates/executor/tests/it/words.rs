@@ -219,6 +219,7 @@ async fn exit_codes() {
             ReportOutcome::Skipped(reason) => format!("skipped: {reason}"),
             ReportOutcome::Cancelled => "cancelled".to_owned(),
             ReportOutcome::Interrupted => "interrupted".to_owned(),
+            ReportOutcome::Lost(cause) => format!("lost: {cause:?}"),
         };
         assert_eq!(said, expected, "{script}");
     }

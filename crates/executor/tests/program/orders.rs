@@ -16,7 +16,7 @@ use tidemill_executor::{
     Clock, Columns, Connections, ExecLimits, ExecutorConfig, HomePaths, Results, Secrets,
     SmallTables,
 };
-use tidemill_model::dag::{Check, Command, DagHead, Param, ParamKind, Read, Task};
+use tidemill_model::dag::{Check, Command, DagHead, Param, ParamKind, Read, Resources, Task};
 use tidemill_model::effect::{Gather, RunTask};
 use tidemill_model::expr::Expr;
 use tidemill_model::outputs::{FileFormat, Output};
@@ -43,6 +43,7 @@ pub(crate) struct Job {
     pub(crate) gather: Option<Gather>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) workdir: Option<Value>,
+    pub(crate) resources: Resources,
     /// The form in which its inputs are handed over.
     pub(crate) format: FileFormat,
     pub(crate) outputs: Vec<(&'static str, Output)>,
@@ -99,6 +100,7 @@ impl Job {
                 .map(|(name, text)| (name.parse().expect("a name"), Expr::parse(text).expect("ok")))
                 .collect(),
             timeout: self.timeout,
+            resources: self.resources,
             checks: self.checks,
             env: (self.env.iter())
                 .map(|(name, value)| ((*name).to_owned(), template(value)))
@@ -252,6 +254,7 @@ pub(crate) fn config(
         results: Arc::new(Remembered::default()),
         columns: Arc::new(Told),
         program: program.to_owned(),
+        keep_commands: true,
         limits: ExecLimits { batch_rows: 100, grace, log },
         clock: Arc::new(Wall),
     }

@@ -391,7 +391,7 @@ impl DagRun {
             }
             RunEvent::AttemptCancelled { .. } => ended = Some((AttemptOutcome::Cancelled, None)),
             RunEvent::AttemptLost { cause, again, .. } => {
-                task.lost += u32::from(*cause == LostCause::Crash);
+                task.lost += u32::from(*cause != LostCause::Shutdown);
                 let error = lost_error(*cause);
                 if !again && task.marked.is_none() {
                     task.error = Some(Box::new(error.clone()));

@@ -23,6 +23,7 @@ fn effects_follow_from_events() {
             Effect::StartAttempt(order) => {
                 format!("start {} of {}", order.id.attempt, order.dag.task(order.id.task.task).name)
             }
+            Effect::AdoptAttempt(order) => format!("adopt {}", order.id.attempt),
             Effect::CancelAttempt(id) => format!("cancel {}", id.attempt),
             Effect::RunFinished(id) => format!("finished {id}"),
         };

@@ -14,7 +14,7 @@ use tidemill_model::{Action, Dag, RunState, Timestamp, Version};
 
 use crate::desk::Desk;
 
-fn at(second: u64) -> Timestamp {
+pub(crate) fn at(second: u64) -> Timestamp {
     Timestamp::from_micros(1_770_000_000_000_000).plus(Duration::from_secs(second))
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tidemill_model::{
-    AttemptId, AttemptReport, Dag, Event, Limits, PoolName, Position, ReportOutcome, RunId,
-    RunState, TaskResult, TaskState, Timestamp, Version,
+    AttemptId, AttemptReport, Dag, Effect, Event, Limits, PoolName, Position, ReportOutcome, RunId,
+    RunState, TaskIx, TaskResult, TaskState, Timestamp, Version,
 };
-use tidemill_scheduler::restore::{Past, restore};
+use tidemill_scheduler::restore::{Past, restore, settle_restart};
 use tidemill_scheduler::{Carry, Kernel, Part, TriggerRequest};
 use tidemill_store::{MemoryStore, Recovered, Store};
 
@@ -60,6 +60,11 @@ impl Desk {
 
     /// Ends, and begins again from what was committed. No DAG is deployed yet.
     pub(crate) fn restart(&mut self, now: Timestamp) {
+        self.restart_with(&[], now);
+    }
+
+    /// As [`Desk::restart`], with commands that went on; gives what is to be done, in words.
+    pub(crate) fn restart_with(&mut self, held: &[AttemptId], now: Timestamp) -> Vec<String> {
         let tail: Vec<_> = (1..).map(Position).zip(self.events.iter().cloned()).collect();
         let last = Position(tail.len() as u64);
         let (dags, unfinished, notes) = (Vec::new(), Vec::new(), Vec::new());
@@ -68,7 +73,22 @@ impl Desk {
         let back = restore(recovered, &self.library, limits, pools, &Carry::Everything).unwrap();
         assert!(back.notes.is_empty(), "{:?}", back.notes);
         self.kernel = back.kernel;
-        self.kernel.settle_lost_attempts(now);
+        settle_restart(&mut self.kernel, held, now);
+        let batch = self.kernel.take_batch();
+        self.events.extend(batch.events);
+        let word = |effect: Effect| match effect {
+            Effect::StartAttempt(order) => ("start", order.id.clone()),
+            Effect::AdoptAttempt(order) => ("adopt", order.id.clone()),
+            Effect::CancelAttempt(id) => ("cancel", id),
+            Effect::RunFinished(run) => {
+                ("finished", AttemptId { run, task: TaskIx(0).into(), attempt: 0 })
+            }
+        };
+        let word = |effect| {
+            let (word, id) = word(effect);
+            format!("{word} {}/{}#{}", id.run, id.task.task.0, id.attempt)
+        };
+        batch.effects.into_iter().map(word).collect()
     }
 
     pub(crate) fn trigger(&mut self, dag: &str, params: Value, now: Timestamp) -> RunId {

@@ -118,6 +118,7 @@ impl House {
             resolver: Arc::new(move |version, _| known.get(version).cloned()),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             carry,
+            held: Vec::new(),
         };
         let started: Arc<Mutex<Vec<String>>> = Arc::default();
         let answer: Arc<std::sync::OnceLock<Scheduler>> = Arc::default();

@@ -4,6 +4,7 @@
 mod admission;
 mod crash;
 mod desk;
+mod held;
 mod house;
 mod operations;
 mod runs;

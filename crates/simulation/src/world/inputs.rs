@@ -7,8 +7,8 @@ use bytes::Bytes;
 use serde_json::Map;
 use tidemill_model::selection::{self, Choice};
 use tidemill_model::{
-    AttemptId, AttemptReport, Counts, DagId, Effect, FailureKind, PoolName, ReportOutcome,
-    RunState, SmallTable, TableRef, TaskError, TaskIx, TaskResult, Version,
+    AttemptId, AttemptReport, Counts, DagId, Effect, FailureKind, LostCause, PoolName,
+    ReportOutcome, RunState, SmallTable, TableRef, TaskError, TaskIx, TaskResult, Version,
 };
 use tidemill_scheduler::{Part, TriggerRequest};
 
@@ -157,6 +157,7 @@ impl World {
             (_, 70..90) => failed(FailureKind::Exit),
             (_, 90..94) => failed(FailureKind::Refused),
             (_, 94..96) => ReportOutcome::Interrupted,
+            (_, 96) => ReportOutcome::Lost(LostCause::Supervisor),
             _ => ReportOutcome::Skipped("nothing new".to_owned()),
         };
         self.report(&id, outcome)
@@ -221,6 +222,17 @@ impl World {
                 let hangs_until = hangs.then(|| self.now.plus(Duration::from_mins(10)));
                 self.work.insert(id, Work { cancelled: false, hangs_until });
             }
+            Effect::AdoptAttempt(order) => {
+                let id = &order.id;
+                hold!(self.truth.open.contains(id), "attempt {id:?} is taken up, and is over");
+                hold!(self.work.contains_key(id), "attempt {id:?} is taken up, and nobody has it");
+            }
+            // Nobody wants it: its commit was lost with the crash, or had made it needless.
+            Effect::CancelAttempt(id) if !self.truth.open.contains(&id) => {
+                if self.work.remove(&id).is_some() {
+                    self.over.push(id);
+                }
+            }
             Effect::CancelAttempt(id) => {
                 if let Some(work) = self.work.get_mut(&id) {
                     work.cancelled = true;
@@ -250,5 +262,6 @@ fn word(outcome: &ReportOutcome) -> &'static str {
         ReportOutcome::Skipped(_) => "skipped",
         ReportOutcome::Cancelled => "cancelled",
         ReportOutcome::Interrupted => "interrupted",
+        ReportOutcome::Lost(_) => "lost",
     }
 }

@@ -171,12 +171,14 @@ static HANDLERS: Site = of_each(&HANDLER);
 static HANDLER: Site =
     Site { below: &TASK_PARTS, ..ordered(&[keys::ACTIONS, runs::HANDLER, keys::MODIFIERS]) };
 static RATE: Site = ordered(&[runs::RATE]);
+static RESOURCES: Site = ordered(&[keys::RESOURCES]);
 static ENGINE: Site = ordered(&[runs::ENGINE]);
 
 static SLOTS: Site = short_for("slots", Kind::Number, ordered(&[POOL]));
 static PARAMS: Site = of_each(&PARAM);
 static PARAM: Site = ordered(&[keys::PARAM]);
-static DEFAULTS: Site = Site { below: &[("retry", &RETRY)], ..ordered(&[keys::DEFAULTS]) };
+static DEFAULTS: Site =
+    Site { below: &[("retry", &RETRY), ("resources", &RESOURCES)], ..ordered(&[keys::DEFAULTS]) };
 static RETRY: Site = short_for("limit", Kind::Number, ordered(&[keys::RETRY]));
 
 static TASKS: Site = Site { is_spaced: true, ..of_each(&TASK) };
@@ -187,7 +189,7 @@ static TASK: Site = Site {
     ..ordered(&[keys::ACTIONS, keys::MODIFIERS])
 };
 /// The places below the keys of a task.
-static TASK_PARTS: [(&str, &Site); 14] = [
+static TASK_PARTS: [(&str, &Site); 15] = [
     ("noop", &NOOP),
     ("call", &CALL),
     ("wait", &WAIT),
@@ -198,6 +200,7 @@ static TASK_PARTS: [(&str, &Site); 14] = [
     ("outputs", &OUTPUTS),
     ("cache", &CACHE),
     ("rate", &RATE),
+    ("resources", &RESOURCES),
     ("engine", &ENGINE),
     ("on_failure", &HANDLERS),
     ("on_success", &HANDLERS),

@@ -1,7 +1,7 @@
 //! The keys of a task: its actions, and its modifiers.
 
 use serde_json::{Value, json};
-use tidemill_model::dag::MAX_PARALLEL_DEFAULT;
+use tidemill_model::dag::{MAX_PARALLEL_DEFAULT, Resources};
 
 use super::{
     Key, SLOTS_MAX, dag_name, duration, env, label, later, name_schema, now, output_types, pool,
@@ -109,6 +109,43 @@ pub(crate) static CACHE: &[Key] = &[
     ),
 ];
 
+/// The bounds of `resources`.
+pub(crate) const CPU_MIN: f64 = 0.01;
+pub(crate) const CPU_MAX: f64 = 1024.0;
+pub(crate) const PROCESSES_MAX: u32 = 4_194_304;
+pub(crate) const FILES_MIN: u64 = 16;
+pub(crate) const FILES_MAX: u64 = 1_048_576;
+
+/// The keys of `resources`.
+pub(crate) static RESOURCES: &[Key] = &[
+    now(
+        "memory",
+        "The most memory: a whole number and a unit. A command that wants more is ended.",
+        || {
+            json!({"type": "string", "pattern": "^[0-9]+ ?([KMGT]i?)?B$",
+            "patternErrorMessage": "A size is a whole number and a unit: `512MiB` `2GiB` `2GB`.",
+            "examples": ["512MiB", "2GiB"]})
+        },
+    ),
+    now(
+        "cpu",
+        "The most time of processors: `1.5` is one and a half of them. A command that wants more becomes slower.",
+        || json!({"type": "number", "minimum": CPU_MIN, "maximum": CPU_MAX, "examples": [0.5, 2]}),
+    ),
+    now(
+        "processes",
+        "The most processes and threads at once. One more is refused to the command.",
+        || {
+            json!({"type": "integer", "minimum": 1, "maximum": PROCESSES_MAX,
+            "default": Resources::PROCESSES_DEFAULT})
+        },
+    ),
+    now("files", "The most open files of each process, as far as the system allows them.", || {
+        json!({"type": "integer", "minimum": FILES_MIN, "maximum": FILES_MAX,
+            "default": Resources::FILES_DEFAULT})
+    }),
+];
+
 /// The keys of a group.
 pub(crate) static GROUP: &[Key] = &[
     now(
@@ -209,6 +246,11 @@ pub(crate) static MODIFIERS: &[Key] = &[
         "workdir",
         "The folder in which its command runs, from that of the DAG and below it.",
         || json!({"type": "string", "minLength": 1, "examples": ["scripts"]}),
+    ),
+    now(
+        "resources",
+        "How much of the machine its command may take, with everything that it starts: `{memory: 2GiB, cpu: 1.5}`.",
+        || json!({"$ref": "#/$defs/resources"}),
     ),
     now(
         "outputs",

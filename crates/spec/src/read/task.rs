@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use tidemill_model::admission::DEFAULT_POOL;
+use tidemill_model::dag::Resources;
 use tidemill_model::retry::RetryPolicy;
 use tidemill_model::trigger_rule::TriggerRule;
 use tidemill_model::{PoolName, TaskName};
 
-use super::{cache, check, group, handlers, head, map, output, retry, stray, value};
+use super::{cache, check, group, handlers, head, map, output, resources, retry, stray, value};
 use crate::codes;
 use crate::keys::{self, ACTIONS};
 use crate::report::{Place, Report, listed, quoted};
@@ -22,6 +23,7 @@ pub(crate) struct Defaults<'n> {
     retry: RetryPolicy,
     retry_when: Option<RetryWhen<'n>>,
     timeout: Option<Duration>,
+    resources: Resources,
     trigger_rule: TriggerRule,
     /// The pool, and where it is named in the DAG's own file.
     pool: Option<(PoolName, Option<Place>)>,
@@ -47,10 +49,10 @@ impl Defaults<'_> {
             }
         }
         let pool = self.pool.map(|(pool, _)| (pool, None));
-        let Self { retry, timeout, trigger_rule, .. } = self;
+        let Self { retry, timeout, resources, trigger_rule, .. } = self;
         let retry_when = self.retry_when.and_then(|when| retry::for_folder(when, report));
         let env = Vec::new();
-        Defaults { retry, retry_when, timeout, trigger_rule, pool, env, folder_env }
+        Defaults { retry, retry_when, timeout, resources, trigger_rule, pool, env, folder_env }
     }
 }
 
@@ -83,6 +85,9 @@ pub(crate) fn defaults<'n>(
                 }
             }
             "env" => defaults.env = env(entry, report).iter().collect(),
+            "resources" => {
+                defaults.resources = resources::read(entry, defaults.resources, report);
+            }
             _ => {}
         }
     }
@@ -156,6 +161,7 @@ pub(crate) fn read<'n>(
         when: None,
         retry: defaults.retry,
         timeout: defaults.timeout,
+        resources: defaults.resources,
         trigger_rule: defaults.trigger_rule,
         checks: Vec::new(),
         checks_place: None,
@@ -223,6 +229,7 @@ fn read_modifier<'n>(task: &mut TaskSpec<'n>, entry: &'n Entry, report: &mut Rep
             task.retry = retry::read(entry, task.retry, report);
             task.retry_when = retry::when(entry, report).or(task.retry_when.take());
         }
+        "resources" => task.resources = resources::read(entry, task.resources, report),
         "timeout" => task.timeout = value::duration("`timeout`", entry, report).or(task.timeout),
         "trigger_rule" => {
             task.trigger_rule = trigger_rule(entry, report).unwrap_or(task.trigger_rule);

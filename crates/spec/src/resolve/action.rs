@@ -333,6 +333,7 @@ static WITHOUT_USE: &[(&str, &[&str], &str)] = &[
     ("worker", WAITS, NO_SLOT),
     ("rate", &["wait", "approve"], NO_SLOT),
     ("workdir", NO_COMMAND, "only a command runs in a folder"),
+    ("resources", NO_COMMAND, "only a command has processes of its own, which can be limited"),
     ("engine", NO_SQL, "only a transform has SQL that can run elsewhere"),
     ("dataset", &["load", "noop", "wait", "approve"], "it makes no table"),
 ];

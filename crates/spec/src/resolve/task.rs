@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::Map;
 use tidemill_model::admission::DEFAULT_POOL;
-use tidemill_model::dag::{Cache, CheckRule, Mapping, Task};
+use tidemill_model::dag::{Cache, CheckRule, Mapping, Resources, Task};
 use tidemill_model::expr::Expr;
 use tidemill_model::template::Template;
 use tidemill_model::{TaskIx, TaskName, VarName};
@@ -74,6 +74,12 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
             pool: task.pool.clone(),
             env,
             workdir,
+            // Those of `defaults` are for commands.
+            resources: if matches!(task.action, Some(ActionSpec::Run(_))) {
+                task.resources
+            } else {
+                Resources::default()
+            },
             cache,
             outputs: task.outputs.clone(),
             group: task.group.map(|group| TaskIx(group as u32)),

@@ -8,7 +8,8 @@
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use tidemill_model::dag::{
-    Action, Approve, Cache, Call, Command, DagHead, Group, Mapping, Read, Task, Tolerance, Wait,
+    Action, Approve, Cache, Call, Command, DagHead, Group, Mapping, Read, Resources, Task,
+    Tolerance, Wait,
 };
 use tidemill_model::outputs::FileFormat;
 use tidemill_model::template::Template;
@@ -126,6 +127,9 @@ fn task_form(task: &Task, tasks: &[Task]) -> Value {
     }
     if let Some(workdir) = &task.workdir {
         form["workdir"] = json!(workdir);
+    }
+    if task.resources != Resources::default() {
+        form["resources"] = json!(task.resources);
     }
     if !task.outputs.is_empty() {
         form["outputs"] = sorted(&json!(task.outputs));

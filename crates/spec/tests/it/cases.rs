@@ -109,7 +109,7 @@ fn time() {
 
 #[test]
 fn commands() {
-    check("commands.txt", 5);
+    check("commands.txt", 7);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidemill_executor::Living;
 use tidemill_history::History;
 use tidemill_history::files::RealFiles;
 use tidemill_profile::ProfileStore;
@@ -14,7 +15,7 @@ use crate::access::Access;
 use crate::cli::Doctor;
 use crate::commands::{Globals, runtime};
 use crate::failure::Failure;
-use crate::node::{Toolbox, paths_of, resolver};
+use crate::node::{Node, Toolbox, paths_of, resolver};
 
 pub(crate) fn run(globals: &Globals, command: &Doctor) -> Result<(), Failure> {
     let findings = find(globals, command)?;
@@ -98,16 +99,44 @@ fn open_history(
     Ok(history)
 }
 
-/// Processes that outlived the server that started them.
+/// Commands that run without a server.
 fn left_running(home: &Home) -> Vec<Finding> {
-    let left = tidemill_executor::living_leftovers(&paths_of(home)).into_iter();
-    left.map(|(attempt, pids)| Finding {
-        severity: Severity::Warning,
-        what: format!("of {attempt} there still run, without a server, the processes {pids:?}"),
-        remedy: "the next `tidemill serve` ends them and runs the task again".to_owned(),
-        repaired: false,
-    })
-    .collect()
+    let living = tidemill_executor::living_commands(&paths_of(home)).into_iter();
+    let finding = |command: Living| {
+        let Living { attempt, pids, supervisor, .. } = command;
+        let (severity, what, remedy) = match supervisor {
+            Some(supervisor) => (
+                Severity::Info,
+                format!(
+                    "the command of {attempt} goes on without a server, under its supervisor, \
+                     process {supervisor}: {pids:?}"
+                ),
+                "the next `tidemill serve` takes it up; `tidemill cancel RUN` ends it",
+            ),
+            None => (
+                Severity::Warning,
+                format!(
+                    "of {attempt} there still run, without a supervisor, the processes {pids:?}"
+                ),
+                "the next `tidemill serve` ends them and runs the task again",
+            ),
+        };
+        Finding { severity, what, remedy: remedy.to_owned(), repaired: false }
+    };
+    living.map(finding).collect()
+}
+
+/// Commands that are recorded, and that a server at work knows nothing of.
+pub(crate) fn orphans(node: &Node) -> Vec<Finding> {
+    let orphans = tidemill_executor::living_commands(&paths_of(&node.home)).into_iter();
+    (orphans.filter(|living| !node.executor.knows(&living.id)))
+        .map(|Living { attempt, pids, .. }| Finding {
+            severity: Severity::Warning,
+            what: format!("of {attempt}, which the server does not run, there run {pids:?}"),
+            remedy: "end them with `kill`, or start the server again, which ends them".to_owned(),
+            repaired: false,
+        })
+        .collect()
 }
 
 /// The profile store, if it does not open.

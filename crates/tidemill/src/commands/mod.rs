@@ -8,7 +8,7 @@ mod cancel;
 mod completions;
 mod demo;
 mod docs;
-mod doctor;
+pub(crate) mod doctor;
 mod explain;
 mod fmt;
 mod history;

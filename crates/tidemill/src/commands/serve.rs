@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidemill_model::words::counted;
 use tidemill_server::ServerOptions;
 use tidemill_spec::codes;
 use tidemill_store::ServerInfo;
@@ -49,9 +50,20 @@ pub(crate) fn run(globals: &Globals, command: &Serve) -> Result<(), Failure> {
             Ok(listener) => serve(&node, listener, hosts, Some(&command.dags), signals).await,
             Err(error) => Err(error),
         };
-        node.stop().await;
+        if command.end_commands {
+            node.stop().await;
+        } else {
+            say_what_goes_on(node.hand_over().await);
+        }
         served
     })
+}
+
+fn say_what_goes_on(commands: usize) {
+    if commands > 0 {
+        let (go, them) = if commands == 1 { ("goes", "it") } else { ("go", "them") };
+        println!("{} {go} on; the next start takes {them} up again", counted(commands, "command"));
+    }
 }
 
 fn say_what_is_wrong(node: &Node) {

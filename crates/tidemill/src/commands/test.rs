@@ -58,6 +58,7 @@ pub(crate) fn run(globals: &Globals, command: &Test) -> Result<(), Failure> {
             test_file(&toolbox, &mut ground, file, command, &mut tally).await?;
         }
         ground.executor.shutdown().await;
+        ground.executor.leave().await;
         Ok::<(), Failure>(())
     })?;
     if let Some(name) = &command.name

@@ -143,7 +143,9 @@ impl<'g> Drive<'g> {
             let mut report = self.ground.reports.recv().await.ok_or("the executor is gone")?;
             self.about_rows(&mut report);
             self.under_way -= 1;
+            let id = report.id.clone();
             self.kernel.report(report, self.now);
+            self.ground.executor.committed(&id);
             return Ok(());
         }
         let of_stub = self.due.first_key_value().map(|((at, _), _)| *at);
@@ -198,6 +200,8 @@ impl<'g> Drive<'g> {
     async fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::StartAttempt(order) => self.start(order).await,
+            // A test begins with nothing.
+            Effect::AdoptAttempt(_) => {}
             Effect::CancelAttempt(id) => {
                 let due = self.due.iter().find(|(_, due)| *due.id() == id);
                 if let Some(key) = due.map(|(key, _)| *key) {

@@ -60,6 +60,7 @@ impl Ground {
             results: Arc::new(Nothing),
             columns: Arc::new(KnownColumns::new(toolbox.clone(), None)),
             program: own_program()?,
+            keep_commands: false,
             limits: ExecLimits::default(),
             clock: Arc::new(SystemClock),
         };
