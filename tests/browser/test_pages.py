@@ -112,3 +112,31 @@ def test_what_failed_goes_again_from_the_page(open_page, site):
     # The browser's question is answered while we wait inside of it.
     eventually("it went again", lambda: page.wait_for_timeout(100) or site.run("mends.1")["generation"] == 3)
     expect(page.get_by_role("button", name="Run again from here")).to_be_visible(timeout=30_000)
+
+
+def test_an_operator_pauses_marks_and_leaves_a_note(open_page, site):
+    """A task that failed counts as skipped, a run stands still and goes on, a note is there for others."""
+    (site.home.dags / "operated.yaml").write_text(
+        "tasks:\n  breaks: {run: [sh, -c, 'exit 3']}\n"
+        "  then: {run: [sh, -c, 'sleep 600'], depends_on: [breaks]}\n")
+    eventually("the DAG", lambda: site.ask("POST", "/api/v1/dags/operated/runs", {})[0] == 201)
+    eventually("its end", lambda: site.run("operated.1")["state"] == "failed")
+    page = open_page().go("/runs/operated.1/tasks/breaks")
+    said = []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.accept()))
+    page.get_by_text("Mark as").click()
+    page.get_by_role("button", name="succeeded").click()
+    expect(page.locator("h1")).to_contain_text("succeeded", timeout=30_000)
+    assert said == ["Mark breaks as succeeded?\n\nThese could not run because of it, and run then: then."]
+    page.goto(page.url.replace("/tasks/breaks", ""))
+    page.get_by_role("button", name="Pause run").click()
+    expect(page.locator("main")).to_contain_text("This run was paused by browser")
+    page.get_by_role("button", name="Resume run").click()
+    expect(page.get_by_role("button", name="Pause run")).to_be_visible()
+    page.get_by_text("Leave a note").click()
+    page.get_by_label("What should others know?").fill("the shop is down")
+    page.get_by_role("button", name="Save note").click()
+    expect(page.locator(".said")).to_contain_text("the shop is down")
+    page.get_by_role("button", name="Cancel run").click()
+    eventually("its end", lambda: page.wait_for_timeout(100) or site.run("operated.1")["state"] == "failed"
+               or site.run("operated.1")["state"] == "cancelled")

@@ -142,7 +142,9 @@ impl Admission {
             RunEvent::Started { .. } => self.runs.start(run),
             RunEvent::Finished { .. } => self.runs.finish(run),
             RunEvent::TaskQueued { task, .. } => self.tasks.enqueue(run, *task),
-            RunEvent::TaskCancelled { task, .. } | RunEvent::TaskMarked { task, .. } => {
+            RunEvent::TaskCancelled { task, .. }
+            | RunEvent::TaskFailed { task, .. }
+            | RunEvent::TaskMarked { task, .. } => {
                 self.tasks.dequeue(run, *task);
             }
             RunEvent::AttemptStarted { task, .. } => {
@@ -163,7 +165,7 @@ impl Admission {
             RunEvent::TaskWaiting { .. }
             | RunEvent::TaskSkipped { .. }
             | RunEvent::TaskUpstreamFailed { .. }
-            | RunEvent::TaskFailed { .. }
+            | RunEvent::TimedOut { .. }
             | RunEvent::TaskGiven { .. }
             | RunEvent::TaskRemoved { .. }
             | RunEvent::GroupStopped { .. }

@@ -79,6 +79,10 @@ pub struct DagHead {
     pub triggers: Vec<TriggerDef>,
     /// How many runs are under way at once; as many as there are, if nothing is said.
     pub concurrency: Option<Concurrency>,
+    /// The longest that a run may take once it has begun.
+    pub timeout: Option<Duration>,
+    /// So many runs that failed one after the other pause it: of those that its triggers started.
+    pub auto_pause: Option<u32>,
     /// What a run may be told.
     pub params: IndexMap<VarName, Param>,
     /// Values that its expressions share, each of which may use those before it.
@@ -104,6 +108,8 @@ impl DagHead {
             start: None,
             triggers: Vec::new(),
             concurrency: None,
+            timeout: None,
+            auto_pause: None,
             params: IndexMap::new(),
             vars: IndexMap::new(),
             folder: PathBuf::from("."),
@@ -171,6 +177,8 @@ pub struct Task {
     pub priority: i32,
     /// How often its attempts may begin, over all runs.
     pub rate: Option<Rate>,
+    /// The longest that it may wait for a slot.
+    pub queue_timeout: Option<Duration>,
     /// Environment variables of its command.
     pub env: IndexMap<String, Template>,
     /// The folder in which its command runs, from that of the DAG; without it, that of the DAG.
@@ -253,6 +261,7 @@ impl Task {
             slots: 1,
             priority: 0,
             rate: None,
+            queue_timeout: None,
             retry: RetryPolicy::default(),
             timeout: None,
             checks: Vec::new(),

@@ -35,6 +35,10 @@ pub fn decide(run: &DagRun, now: Timestamp) -> Vec<RunEvent> {
     if run.head.state.is_final() {
         return Vec::new();
     }
+    let is_late = run.ends_at().is_some_and(|at| at <= now);
+    if is_late && !run.head.cancel_requested && run.head.held_by.is_none() {
+        return vec![RunEvent::TimedOut { at: now }];
+    }
     // What a group that is to end holds does not begin any more, so that comes first.
     let late = run.due(now).filter(|_| run.head.held_by.is_none());
     let stopped: Vec<RunEvent> = late.filter_map(|at| stop_late(run, at, now)).collect();
@@ -92,6 +96,18 @@ fn stop_late(run: &DagRun, task: Instance, now: Timestamp) -> Option<RunEvent> {
 
 /// A retry is due, or a wait is over, well or badly.
 fn settle_due(run: &DagRun, task: Instance, now: Timestamp) -> RunEvent {
+    let queued = run.instance(task).filter(|state| state.state == TaskState::Queued);
+    if queued.is_some() {
+        let spec = run.dag().task(task.task);
+        let limit = human_duration(spec.queue_timeout.unwrap_or_default());
+        let (pool, owner) = (&spec.pool, run.dag().name_of(task));
+        let text = format!("waited longer than its queue_timeout of {limit} for pool `{pool}`");
+        let help = "raise `queue_timeout`, or give the pool more slots".to_owned();
+        let error = TaskError::new(FailureKind::Timeout, text)
+            .at(Some(format!("`queue_timeout` of task `{owner}`")))
+            .help(Some(help));
+        return RunEvent::TaskFailed { task, error, at: now };
+    }
     let Some(state) = run.instance(task).filter(|state| state.state == TaskState::Waiting) else {
         return start(run, task, now);
     };
@@ -203,6 +219,9 @@ fn is_asked(run: &DagRun, task: Instance, when: &Expr) -> bool {
 fn final_state(run: &DagRun) -> RunState {
     let dag = run.dag();
     let states = || run.tasks().iter().map(|task| task.state);
+    if run.head.timed_out {
+        return RunState::Failed;
+    }
     if run.head.cancel_requested && states().any(|state| state == TaskState::Cancelled) {
         return RunState::Cancelled;
     }

@@ -151,7 +151,9 @@ pub fn effects(run: &DagRun, event: &RunEvent) -> Vec<Effect> {
         RunEvent::TaskMarked { task, .. } => {
             run.running().filter(|running| running == task).map(cancel).collect()
         }
-        RunEvent::CancelRequested { .. } => run.running().map(cancel).collect(),
+        RunEvent::CancelRequested { .. } | RunEvent::TimedOut { .. } => {
+            run.running().map(cancel).collect()
+        }
         RunEvent::GroupStopped { .. } => {
             run.running().filter(|task| run.is_stopping(*task)).map(cancel).collect()
         }
@@ -164,7 +166,8 @@ pub fn effects(run: &DagRun, event: &RunEvent) -> Vec<Effect> {
 pub fn adopt(run: &DagRun, task: Instance) -> Vec<Effect> {
     let order = Arc::new(order(run, task));
     let id = order.id.clone();
-    let unwanted = run.head.cancel_requested || run.is_stopping(task);
+    let is_marked = run.instance(task).is_some_and(|task| task.marked.is_some());
+    let unwanted = is_marked || run.head.cancel_requested || run.is_stopping(task);
     let cancel = unwanted.then_some(Effect::CancelAttempt(id));
     std::iter::once(Effect::AdoptAttempt(order)).chain(cancel).collect()
 }

@@ -383,6 +383,11 @@ pub enum RunEvent {
         /// When.
         at: Timestamp,
     },
+    /// It takes longer than it may: what runs of it is ended, and then it has failed.
+    TimedOut {
+        /// When.
+        at: Timestamp,
+    },
     /// Somebody says how a task ended. One that is running is ended first, and then is what was said.
     TaskMarked {
         /// Which.
@@ -461,6 +466,7 @@ impl RunEvent {
             | Self::CancelRequested { at, .. }
             | Self::Finished { at, .. }
             | Self::Held { at, .. }
+            | Self::TimedOut { at }
             | Self::TaskMarked { at, .. }
             | Self::RetryHastened { at, .. }
             | Self::Noted { at, .. }
@@ -497,6 +503,7 @@ impl RunEvent {
             | Self::CancelRequested { .. }
             | Self::Finished { .. }
             | Self::Held { .. }
+            | Self::TimedOut { .. }
             | Self::Reopened { .. } => None,
         }
     }
@@ -528,6 +535,7 @@ impl RunEvent {
             Self::AttemptCalled { .. } => "attempt_called",
             Self::AttemptAnswered { .. } => "attempt_answered",
             Self::Held { .. } => "held",
+            Self::TimedOut { .. } => "timed_out",
             Self::TaskMarked { .. } => "task_marked",
             Self::RetryHastened { .. } => "retry_hastened",
             Self::Noted { .. } => "noted",

@@ -101,6 +101,7 @@ impl DagRun {
             lane: lane.clone(),
             cancel_requested: false,
             reason: None,
+            timed_out: false,
             held_by: None,
             note: None,
             past_attempts: 0,
@@ -221,7 +222,14 @@ impl DagRun {
         if self.head.cancel_requested || self.head.held_by.is_some() {
             return None;
         }
-        self.timers.iter().find(|(_, task)| !self.is_stopping(*task)).map(|(at, _)| *at)
+        let of_task = self.timers.iter().find(|(_, task)| !self.is_stopping(*task));
+        of_task.map(|(at, _)| *at).into_iter().chain(self.ends_at()).min()
+    }
+
+    /// When it has taken as long as it may.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        let begun = self.head.started_at.filter(|_| self.head.state == RunState::Running)?;
+        Some(begun.plus(self.dag.timeout?))
     }
 
     /// What has a retry that is due, or a timeout that has passed.

@@ -505,7 +505,12 @@ impl Kernel {
                 _ => {}
             }
         }
-        if matches!(event, RunEvent::CancelRequested { .. } | RunEvent::GroupStopped { .. }) {
+        if matches!(
+            event,
+            RunEvent::CancelRequested { .. }
+                | RunEvent::TimedOut { .. }
+                | RunEvent::GroupStopped { .. }
+        ) {
             let ended = |at| run.head.cancel_requested || run.is_stopping(at);
             let ended = run.calls().filter(|(at, _)| ended(*at));
             self.unwanted.extend(ended.map(|(_, called)| (called.clone(), event.at())));

@@ -156,6 +156,8 @@ pub struct DagView {
     pub next_tick: Option<Timestamp>,
     /// Its schedule stands still.
     pub paused: bool,
+    /// Who lets it, as far as is known.
+    pub paused_by: Option<String>,
     /// Its file is gone.
     pub retired: bool,
     /// What is wrong with the file as it is now.

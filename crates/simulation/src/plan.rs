@@ -79,6 +79,11 @@ pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) ->
             task.rate = None;
         }
     }
+    for task in &mut tasks {
+        if traits.timed && draw.permille(100) {
+            task.queue_timeout = Some(Duration::from_secs(30 * (1 + draw.below(60))));
+        }
+    }
     let zone = draw.pick(&[Tz::UTC, Tz::Europe__Zurich, Tz::America__New_York])?;
     let schedule = if traits.scheduled { any_schedule(draw, zone) } else { None };
     let later = Duration::from_mins(draw.below(240));
@@ -89,6 +94,9 @@ pub(crate) fn any_dag(draw: &mut Draw, name: &str, salt: u64, traits: Traits) ->
         start,
         triggers: schedule.into_iter().chain(any_listen(draw, name, traits)).collect(),
         concurrency: any_concurrency(draw, traits),
+        timeout: (traits.timed && draw.permille(200))
+            .then(|| Duration::from_mins(1 + draw.below(300))),
+        auto_pause: (traits.scheduled && draw.permille(200)).then(|| 1 + draw.below(3) as u32),
         ..DagHead::new(name.parse().ok()?, Version::of(format!("{name} {salt}").as_bytes()))
     };
     Dag::new(head, tasks).ok().map(Arc::new)

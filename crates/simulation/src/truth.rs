@@ -132,7 +132,7 @@ impl Truth {
                 }
                 begun.push(*at);
             }
-            DagEvent::Retired { .. } | DagEvent::Paused { .. } => {}
+            DagEvent::Retired { .. } | DagEvent::Paused { .. } | DagEvent::Failing { .. } => {}
         }
         record.apply(event);
         Ok(())

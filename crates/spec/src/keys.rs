@@ -148,13 +148,13 @@ pub(crate) static TOP: &[Key] = &[
         "When a run is late.",
         || json!({"$ref": "#/$defs/deadline", "examples": [{"within": "3h", "of": "scheduled"}]}),
     ),
-    later(
+    now(
         "auto_pause",
         "When the schedule pauses by itself.",
         || json!({"$ref": "#/$defs/auto_pause", "examples": [{"after_failures": 3}]}),
     ),
     later("retry", "How often a whole run is tried again after it failed.", retry),
-    later("timeout", "The longest that a run may take.", duration),
+    now("timeout", "The longest that a run may take.", duration),
     now(
         "defaults",
         "Modifiers that all tasks have unless they give their own.",
@@ -362,12 +362,19 @@ fn retry() -> Value {
 }
 
 /// Keys of DAGs and tasks that are read from their canonical form.
-const READ_FROM_FORM: [&str; 6] = ["end", "triggers", "concurrency", "slots", "priority", "rate"];
+const READ_FROM_FORM: [&str; 8] =
+    ["end", "triggers", "concurrency", "auto_pause", "slots", "priority", "rate", "queue_timeout"];
+
+/// Keys of a DAG alone that are read from their form: those of a task with the name are not.
+const READ_FROM_FORM_OF_DAG: [&str; 1] = ["timeout"];
 
 /// Whether a key is kept in its canonical form: those that no code runs yet, and those that are read
 /// from it.
 pub(crate) fn keeps_its_form(table: &[Key], name: &str) -> bool {
-    READ_FROM_FORM.contains(&name) || is_later(table, name)
+    let is_of_dag = table.iter().any(|key| key.name == "triggers");
+    READ_FROM_FORM.contains(&name)
+        || (is_of_dag && READ_FROM_FORM_OF_DAG.contains(&name))
+        || is_later(table, name)
 }
 
 /// Whether a key is in a table, and this version cannot run it.

@@ -136,6 +136,8 @@ pub(crate) fn dag(
         start,
         triggers,
         concurrency: forms::concurrency(&forms),
+        timeout: forms::span(&forms, "timeout"),
+        auto_pause: forms::auto_pause(&forms),
         params,
         vars,
         folder: folder.to_owned(),

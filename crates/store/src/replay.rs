@@ -320,6 +320,7 @@ fn loose_head(id: &RunId, event: &RunEvent) -> RunHead {
         lane: None,
         cancel_requested: false,
         reason: None,
+        timed_out: false,
         held_by: None,
         note: None,
         past_attempts: 0,
@@ -334,6 +335,7 @@ fn apply_loosely(head: &mut RunHead, tasks: &mut Vec<TaskRun>, event: &RunEvent)
     match event {
         RunEvent::Started { at } => (head.state, head.started_at) = (RunState::Running, Some(*at)),
         RunEvent::CancelRequested { .. } => head.cancel_requested = true,
+        RunEvent::TimedOut { .. } => (head.cancel_requested, head.timed_out) = (true, true),
         RunEvent::Finished { state, at } => (head.state, head.finished_at) = (*state, Some(*at)),
         RunEvent::Reopened { version, .. } => {
             head.version = version.clone();

@@ -471,6 +471,7 @@ fn of_file(path: &Path, file: &DagFile, known: Option<&LiveDag>) -> DagView {
         dag: known.and_then(|dag| dag.dag.clone()),
         next_tick: known.and_then(|dag| dag.next),
         paused: known.is_some_and(|dag| dag.record.paused),
+        paused_by: known.and_then(|dag| dag.record.paused_by.clone()),
         // One that came back is retired until its version is deployed.
         retired: diagnostics.is_empty() && known.is_some_and(|dag| dag.record.retired),
         diagnostics,
@@ -486,6 +487,7 @@ fn of_live(node: &Node, dag: LiveDag) -> DagView {
         file: source.map(|source| source.path).unwrap_or_default(),
         next_tick: dag.next,
         paused: dag.record.paused,
+        paused_by: dag.record.paused_by.clone(),
         retired: dag.record.retired,
         // Where no folder is served, the version is known by its text alone.
         dag: dag.dag.or_else(|| node.scheduler.version(version?)),

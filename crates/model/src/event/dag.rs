@@ -67,6 +67,13 @@ pub enum DagEvent {
         /// When.
         at: Timestamp,
     },
+    /// So many runs that its triggers started have failed one after the other.
+    Failing {
+        /// How many; none after one that succeeded.
+        failures: u32,
+        /// When.
+        at: Timestamp,
+    },
     /// Another DAG did what a trigger waits for.
     Signalled {
         /// The trigger: [`crate::dag::TriggerDef::key`].
@@ -87,6 +94,11 @@ pub enum DagEvent {
         /// When.
         at: Timestamp,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What was written before files that are run by hand were told apart is served.
@@ -110,6 +122,12 @@ pub struct DagRecord {
     pub retired: bool,
     /// Its schedule stands still.
     pub paused: bool,
+    /// Who paused it, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<String>,
+    /// How many runs that its triggers started have failed one after the other, where that counts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
     /// Up to where the due instants of each trigger were dealt with, by its key.
     #[serde(default)]
     pub ticks: BTreeMap<String, Timestamp>,
@@ -162,7 +180,12 @@ impl DagRecord {
                 let last = self.ticks.entry(trigger.clone()).or_insert(*tick);
                 *last = (*last).max(*tick);
             }
-            DagEvent::Paused { paused, .. } => self.paused = *paused,
+            DagEvent::Paused { paused, who, .. } => {
+                self.paused = *paused;
+                self.paused_by = paused.then(|| who.clone());
+                self.failures = 0;
+            }
+            DagEvent::Failing { failures, .. } => self.failures = *failures,
             DagEvent::Paced { task, part_us, at } => {
                 let part = Duration::from_micros(*part_us);
                 self.paces.entry(task.clone()).or_default().begin(part, *at);

@@ -11,6 +11,7 @@ use crate::event::{LostCause, RunEvent};
 use crate::id::{Instance, TaskIx};
 use crate::state::{AttemptOutcome, RunState, TaskState};
 use crate::table::{FailureKind, ItemsMade, TaskError, TaskResult};
+use crate::time::human_duration;
 
 /// The states that somebody may say a task ended in.
 pub(crate) const MARKS: [TaskState; 3] =
@@ -57,6 +58,14 @@ impl DagRun {
                 if self.head.reason.is_none() {
                     self.head.reason.clone_from(reason);
                 }
+                self.stir_all();
+            }
+            (Running, RunEvent::TimedOut { .. }) if !self.head.cancel_requested => {
+                let limit = self.dag.timeout.unwrap_or_default();
+                let reason =
+                    format!("it took longer than its timeout of {}", human_duration(limit));
+                (self.head.cancel_requested, self.head.timed_out) = (true, true);
+                self.head.reason = Some(reason);
                 self.stir_all();
             }
             (Queued | Running, RunEvent::Held { held, who, .. }) => {
@@ -163,7 +172,9 @@ impl DagRun {
             (Pending, RunEvent::TaskUpstreamFailed { .. }) if admitted => TaskState::UpstreamFailed,
             // A run that started wrongly has failed before it was admitted.
             (Pending, RunEvent::TaskFailed { .. }) if not_begun => Failed,
-            (Pending | UpForRetry | Waiting, RunEvent::TaskFailed { .. }) if admitted && !waits => {
+            (Pending | Queued | UpForRetry | Waiting, RunEvent::TaskFailed { .. })
+                if admitted && !waits =>
+            {
                 Failed
             }
             (Pending | Queued | UpForRetry | Waiting, RunEvent::TaskCancelled { .. })
@@ -424,6 +435,7 @@ impl DagRun {
         self.head.generation += 1;
         self.head.cancel_requested = false;
         (self.head.reason, self.head.held_by) = (None, None);
+        self.head.timed_out = false;
         self.head.started_at = None;
         self.head.finished_at = None;
         self.begin_anew(tasks);

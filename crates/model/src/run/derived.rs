@@ -252,6 +252,10 @@ impl DagRun {
     fn timer_of(&self, at: Instance, task: &TaskRun) -> Option<Timestamp> {
         match task.state {
             TaskState::UpForRetry => task.retry_at,
+            TaskState::Queued => {
+                let limit = self.dag.task(at.task).queue_timeout?;
+                Some(task.queued_at?.plus(limit))
+            }
             TaskState::Waiting if !self.takes_slot(at) => {
                 let timeout = self.dag.task(at.task).timeout;
                 let late = timeout.and_then(|timeout| Some(task.started_at?.plus(timeout)));

@@ -35,6 +35,9 @@ pub struct RunHead {
     pub lane: Option<String>,
     /// Somebody asked to end it.
     pub cancel_requested: bool,
+    /// It took longer than it may, and is ended for it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub timed_out: bool,
     /// Why it was ended, where that was not just asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

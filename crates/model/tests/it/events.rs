@@ -135,6 +135,7 @@ fn run_events() -> Vec<RunEvent> {
         RunEvent::RetryHastened { task: item, who: "ada".to_owned(), at },
         RunEvent::Noted { about: Some(TaskIx(3)), text: reason(), who: "ada".to_owned(), at },
         RunEvent::Noted { about: None, text: String::new(), who: "ada".to_owned(), at },
+        RunEvent::TimedOut { at },
     ]
 }
 
@@ -189,6 +190,7 @@ fn events() -> Vec<Event> {
             fired: true,
             at,
         },
+        DagEvent::Failing { failures: 3, at },
     ];
     run_events()
         .into_iter()

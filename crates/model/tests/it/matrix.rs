@@ -74,6 +74,7 @@ fn run_events(version: &Version) -> Vec<(&'static str, RunEvent)> {
         ("started", RunEvent::Started { at }),
         ("cancel_requested", RunEvent::CancelRequested { who: "ada".to_owned(), reason: None, at }),
         ("finished", RunEvent::Finished { state: RunState::Succeeded, at }),
+        ("timed_out", RunEvent::TimedOut { at }),
         ("held", RunEvent::Held { held: true, who: "ada".to_owned(), at }),
         ("held, no more", RunEvent::Held { held: false, who: "ada".to_owned(), at }),
         ("noted", {

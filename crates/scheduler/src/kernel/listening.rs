@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tidemill_model::dag::listen::interval_of;
 use tidemill_model::dag::{Listen, TriggerDef};
 use tidemill_model::decide::params_of_start;
-use tidemill_model::{Dag, DagEvent, DagId, DataInterval, RunId, Timestamp, Trigger};
+use tidemill_model::words::counted;
+use tidemill_model::{Dag, DagEvent, DagId, DataInterval, RunId, RunState, Timestamp, Trigger};
 
 use super::Kernel;
 
@@ -47,6 +48,7 @@ impl Kernel {
     pub(super) fn settle_listening(&mut self, now: Timestamp) -> bool {
         let mut moved = false;
         for id in std::mem::take(&mut self.ended) {
+            self.count_failures(&id, now);
             moved |= self.announce(&id, now);
         }
         if !self.keeps_schedules || self.draining {
@@ -62,6 +64,27 @@ impl Kernel {
             }
         }
         moved
+    }
+
+    /// Pauses a DAG of which too many runs failed one after the other. Runs that people start do not
+    /// count: they look at them.
+    fn count_failures(&mut self, id: &RunId, now: Timestamp) {
+        let Some(run) = self.runs.get(id).filter(|run| run.head.trigger.key().is_some()) else {
+            return;
+        };
+        let Some(limit) = run.dag().auto_pause else { return };
+        let failed = run.head.state == RunState::Failed;
+        let before = self.dags.get(&id.dag).map_or(0, |entry| entry.record.failures);
+        let failures = if failed { before + 1 } else { 0 };
+        if run.head.state == RunState::Cancelled || failures == before {
+            return;
+        }
+        self.record_dag(&id.dag, DagEvent::Failing { failures, at: now });
+        if failures >= limit {
+            let who = format!("auto_pause: the last {} failed", counted(failures, "run"));
+            // It is there, so it can be paused.
+            let _ = self.pause(&id.dag, true, &who, now);
+        }
     }
 
     fn announce(&mut self, id: &RunId, now: Timestamp) -> bool {

@@ -1,6 +1,10 @@
 //! Commands that went on while no server was there: what becomes of their attempts at the start.
 
-use tidemill_model::{AttemptId, RunId, TaskIx};
+use std::collections::BTreeSet;
+
+use tidemill_model::rerun::Marking;
+use tidemill_model::{AttemptId, RunId, TaskIx, TaskState};
+use tidemill_scheduler::Mark;
 
 use crate::admission::at;
 use crate::desk::Desk;
@@ -53,4 +57,16 @@ fn what_was_to_be_cancelled_is_taken_up_and_ended() {
     let done = desk.restart_with(&[attempt("d.1", 0, 1)], at(2));
     assert_eq!(done, ["adopt d.1/0#1", "cancel d.1/0#1"]);
     assert_eq!(desk.under_way(), ["d.1/a"], "the other one is lost, and not begun again");
+}
+
+#[test]
+fn what_was_marked_is_taken_up_and_ended() {
+    let mut desk = desk();
+    let id: RunId = "d.1".parse().unwrap();
+    let marking = Marking { again: BTreeSet::new(), marked: BTreeSet::from([TaskIx(0)]) };
+    let mark = Mark { state: TaskState::Skipped, who: "ada".to_owned(), note: None };
+    desk.kernel.mark(None, &id, &marking, &mark, at(1)).unwrap();
+    desk.step(at(1));
+    let done = desk.restart_with(&[attempt("d.1", 0, 1), attempt("d.1", 1, 1)], at(2));
+    assert_eq!(done, ["adopt d.1/0#1", "cancel d.1/0#1", "adopt d.1/1#1"]);
 }

@@ -72,7 +72,7 @@ pub(crate) fn dag(name: &str, text: &str, schedule: Option<&str>, retries: u32) 
     Arc::new(Dag::new(head, tasks).unwrap())
 }
 
-fn trigger(line: &str, zone: chrono_tz::Tz) -> TriggerDef {
+pub(crate) fn trigger(line: &str, zone: chrono_tz::Tz) -> TriggerDef {
     let clock = schedule::Clock::Cron(Schedule::parse(line, zone).unwrap());
     TriggerDef::by_clock(Timer::new(clock, zone))
 }

@@ -6,6 +6,7 @@ mod crash;
 mod desk;
 mod held;
 mod house;
+mod limits;
 mod operations;
 mod runs;
 mod schedules;

@@ -127,7 +127,10 @@ async fn body(app: &App, run: &RunDetail) -> Body {
         live: !head.state.is_final(),
         failed: matches!(head.state, RunState::Failed | RunState::Cancelled),
         cancel_requested: head.cancel_requested,
-        reason: head.reason.clone(),
+        reason: head.reason.as_ref().map(|reason| match head.timed_out {
+            true => format!("This run was ended, because {reason}"),
+            false => format!("This run was cancelled by {reason}"),
+        }),
         why: why(head),
         created: When::new(head.created_at, now),
         finished: head.finished_at.map(|at| When::new(at, now)),

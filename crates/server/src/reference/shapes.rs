@@ -108,6 +108,7 @@ pub static SHAPES: &[Shape] = &[
             ("schedule", "what starts its runs by itself: a cron line, `every 15m`; or null"),
             ("next_tick", "when it is due next, or null"),
             ("paused", "whether its schedule stands still"),
+            ("paused_by", "who lets it, or the rule that does; or null"),
             ("retired", "whether its file is gone"),
             ("tasks", "how many tasks it has"),
             (

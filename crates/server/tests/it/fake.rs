@@ -70,6 +70,7 @@ impl Fake {
             dag: Some(Arc::clone(dag)),
             next_tick,
             paused: false,
+            paused_by: None,
             retired: false,
             diagnostics: Vec::new(),
             recent,

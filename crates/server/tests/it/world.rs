@@ -250,6 +250,7 @@ fn run(dag: &Arc<Dag>, plan: &Plan, texts: &Texts) -> RunDetail {
             lane: None,
             cancel_requested: false,
             held_by: None,
+            timed_out: false,
             note: None,
             reason: None,
             past_attempts: 0,

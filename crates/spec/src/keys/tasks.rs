@@ -267,7 +267,7 @@ pub(crate) static MODIFIERS: &[Key] = &[
         "How long its result is used again, as long as what it is made from stays the same: `1d`, or more about it: `{for: 1d, key: EXPRESSION}`.",
         || json!({"anyOf": [{"$ref": "#/$defs/cache"}, duration()]}),
     ),
-    later("queue_timeout", "The longest that it may wait for a slot.", duration),
+    now("queue_timeout", "The longest that it may wait for a slot.", duration),
     now("for_each", FOR_EACH, for_each),
     now("max_parallel", MAX_PARALLEL, max_parallel),
     now("tolerate", TOLERATE, tolerate),

@@ -1,11 +1,13 @@
 //! Values that are read from the canonical forms of their keys, which are good.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use tidemill_model::dag::{Concurrency, Overlap, Rate, Task};
 use tidemill_model::expr::Expr;
 use tidemill_model::time::parse_duration;
 
-/// What `slots`, `priority` and `rate` of a task say.
+/// What `slots`, `priority`, `rate` and `queue_timeout` of a task say.
 pub(super) fn read_task(task: &mut Task) {
     let whole = |key: &str| task.forms.get(key).and_then(Value::as_i64);
     let slots = whole("slots").and_then(|slots| u32::try_from(slots).ok());
@@ -14,6 +16,18 @@ pub(super) fn read_task(task: &mut Task) {
     task.slots = slots.unwrap_or(1);
     task.priority = priority.unwrap_or(0);
     task.rate = rate;
+    task.queue_timeout = span(&task.forms, "queue_timeout");
+}
+
+/// A duration.
+pub(super) fn span(forms: &Map<String, Value>, key: &str) -> Option<Duration> {
+    parse_duration(forms.get(key)?.as_str()?).ok()
+}
+
+/// After how many runs that failed one after the other a DAG is paused.
+pub(super) fn auto_pause(forms: &Map<String, Value>) -> Option<u32> {
+    let failures = forms.get("auto_pause")?.get("after_failures")?.as_u64()?;
+    u32::try_from(failures).ok()
 }
 
 /// Members of a group have its priority, unless they have their own.

@@ -70,6 +70,7 @@ impl<'c, 'n> Resolver<'c, 'n, '_, '_> {
             trigger_rule: task.trigger_rule,
             retry: task.retry,
             timeout: task.timeout,
+            queue_timeout: None,
             checks: task.checks.iter().map(|check| check.check.clone()).collect(),
             pool: task.pool.clone(),
             env,

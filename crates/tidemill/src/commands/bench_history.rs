@@ -138,6 +138,7 @@ fn made_run(dags: &[Arc<Dag>], n: u64, position: Position) -> WholeRun {
         lane: None,
         cancel_requested: false,
         held_by: None,
+        timed_out: false,
         note: None,
         reason: None,
         past_attempts: 0,

@@ -143,7 +143,12 @@ fn print_run(run: &Run, served: bool) {
         println!("{}", verdict(run));
     }
     if let Some(reason) = &run.reason {
-        println!("cancelled by {reason}");
+        let how = if run.state == tidemill_model::RunState::Failed {
+            "ended, because"
+        } else {
+            "cancelled by"
+        };
+        println!("{how} {reason}");
     }
     if let Some(why) = run.waits_for.as_deref().filter(|_| !run.state.is_final()) {
         println!("waits: {why}");
