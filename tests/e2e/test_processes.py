@@ -101,7 +101,8 @@ def test_the_end_is_followed_over_a_restart(home):
     first = follow.stdout.readline()
     assert b"attempt 1 of" in first
     (home.dags / "enough").touch()
-    out, _ = follow.communicate(timeout=60)
+    out = follow.stdout.read()
+    assert follow.wait(timeout=60) == 0
     assert b"succeeded" in out.splitlines()[-1]
     found = [int(n) for n in re.findall(rb"(?m)(?:^|\s)(\d+)$", out)]
     assert found == list(range(len(found))) and found
@@ -161,7 +162,7 @@ def test_a_supervisor_that_is_killed_with_the_server(home):
         server = home.serve()
         eventually("it runs again", lambda: len(pids(home)) > len(old))
         assert not any(lives(pid) for pid in old)
-        server.ask("POST", f"/api/v1/runs/{run}/cancel")
+        home.call("cancel", run)
         assert server.wait(run)["state"] == "cancelled"
         assert not any(lives(pid) for pid in pids(home))
         assert server.stop() == 0
