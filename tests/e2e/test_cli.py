@@ -60,11 +60,11 @@ def test_validate_says_everything_at_once(home):
 
 
 def test_keys_of_the_future_are_refused_by_run_alone(home):
-    path = home.dag("later", GOOD + "    queue_timeout: 5m\n")
+    path = home.dag("later", GOOD + "    depends_on_past: true\n")
     done = home.call("validate", path)
-    assert "queue_timeout" in done.out + done.err
+    assert "depends_on_past" in done.out + done.err
     done = home.call("run", path, code=2)
-    assert "queue_timeout" in done.err
+    assert "depends_on_past" in done.err
 
 
 def test_plan_follows_select(home):

@@ -233,7 +233,7 @@ def test_a_file_with_errors_is_left_as_it_is(home, text, code):
     "foo: 1\ntasks: {a: {run: [x], bar: 2}}\n",             # keys that nobody knows
     "tasks: {a: {run: [x], retry: many}}\n",                # values that are not allowed
     "tasks: {a: {transform: {sql: select from}}}\n",
-    "tasks: {a: {run: [x], queue_timeout: 5m}}\n",          # keys of the future
+    "tasks: {a: {run: [x], depends_on_past: true}}\n",          # keys of the future
 ])
 def test_what_is_wrong_with_the_dag_is_no_matter(home, text):
     path = home.dag("d", text)
@@ -349,7 +349,7 @@ TEXTS = {
                "      m: {bind: {i: item}, transform: {sql: 'select $i as x'}}\n    for_each: '[1]'\n    retry: 2\n",
     "order that counts": "vars: {a: 1, b: '${{ vars.a }}'}\nparams: {z: {default: 1, type: integer}, a: {type: string, default: x}}\n"
                          "tasks:\n  t: {transform: {clean: {from: s, columns: {z: x, a: x}}}}\n  s: {transform: {sql: 'select 1 as x'}}\n",
-    "keys of the future": "retry: 2\nconcurrency: 1\ntriggers: [{when: 'true', cron: '0 2 * * *'}]\ntasks:\n  a: {queue_timeout: 5m, rate: {per: 1m, limit: 10}, run: [x]}\n",
+    "keys of the future": "retry: 2\nconcurrency: 1\ntriggers: [{when: 'true', cron: '0 2 * * *'}]\ntasks:\n  a: {depends_on_past: true, rate: {per: 1m, limit: 10}, run: [x]}\n",
     "expressions": "tasks:\n  a: {run: ['${{ run.id }}', \"${{ 'a' }}\", 'a: b', http://x.y/z], when: \"run.number > 1\"}\n",
     "other letters": "description: \"größe 😀 \\U0001F600 \\N \\L\"\ntasks: {a: {run: [\"ä\", '日本語']}}\n",
     "comments": "# head\n\n# second\ntasks: # t\n  # before a\n  a: # beside a\n    # before retry\n    retry: # r\n      # in retry\n      limit: 3 # l\n"

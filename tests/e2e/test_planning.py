@@ -1372,7 +1372,7 @@ def test_validate_as_json(shop):
     (source("csv", "path: gone.csv"), 0, 2),
     (sql("select regoin from orders"), 2, 2),
     ("tasks: {t: {transform: {sql: select a from nothing}}}\n", 2, 2),
-    ("tasks: {t: {run: [echo], queue_timeout: 5m}}\n", 0, 2),
+    ("tasks: {t: {run: [echo], depends_on_past: true}}\n", 0, 2),
 ])
 def test_exit_codes(shop, text, plan, strict):
     shop.dag("d", text)
