@@ -119,15 +119,18 @@ impl Truth {
             DagEvent::Deployed { version, .. } => {
                 hold!(terms.versions.contains_key(version), "a version that nobody wrote");
             }
-            DagEvent::Paced { task, at, .. } => {
+            DagEvent::Paced { task, part_us, at } => {
                 let begun = self.paced.entry((id.clone(), task.clone())).or_default();
                 // A clock that was set back: nobody waits for it.
                 begun.retain(|other| other <= at);
+                // What is out of the span is forgotten, whichever version is deployed: it does not
+                // come back when the clock does.
+                let span = std::time::Duration::from_micros(part_us * 60);
+                begun.retain(|other| other.plus(span) > *at);
                 let version = record.version.as_ref().and_then(|v| terms.versions.get(v));
                 let task = version.and_then(|dag| Some(dag.task(dag.find(task.as_str())?)));
                 // All versions of a task have one rate in these stories.
                 if let Some(rate) = task.and_then(|task| task.rate) {
-                    begun.retain(|other| other.plus(rate.per) > *at);
                     hold!(begun.len() < rate.limit as usize, "{begun:?} began already");
                 }
                 begun.push(*at);
