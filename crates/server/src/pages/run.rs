@@ -127,9 +127,9 @@ async fn body(app: &App, run: &RunDetail) -> Body {
         live: !head.state.is_final(),
         failed: matches!(head.state, RunState::Failed | RunState::Cancelled),
         cancel_requested: head.cancel_requested,
-        reason: head.reason.as_ref().map(|reason| match head.timed_out {
-            true => format!("This run was ended, because {reason}"),
-            false => format!("This run was cancelled by {reason}"),
+        reason: head.reason.as_ref().map(|reason| {
+            let how = if head.timed_out { "ended, because" } else { "cancelled by" };
+            format!("This run was {how} {reason}")
         }),
         why: why(head),
         created: When::new(head.created_at, now),
