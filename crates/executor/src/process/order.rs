@@ -38,7 +38,8 @@ impl Order<'_> {
         let own = self.env.into_iter().map(|(name, value)| (name.into(), value));
         let carried = (TOKEN_VARIABLE.into(), token.clone().into());
         let exec = ExecOrder {
-            folder: self.folder.to_owned(),
+            // The supervisor, whose child it becomes, stands in another folder than this server.
+            folder: std::path::absolute(self.folder).unwrap_or_else(|_| self.folder.to_owned()),
             files: self.resources.files,
             words: self.words,
             env: passed_on().chain(own).chain([carried]).collect(),
