@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tidemill_model::{DagId, RunId, Timestamp};
 use tidemill_store::StoreError;
+use tidemill_store::sealed::Sealed;
 
 use crate::files::{Files, damaged, failed, write_synced};
 use crate::keys::{KEYS, Keys};
@@ -77,12 +78,6 @@ pub struct FileInfo {
     pub sha256: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Sealed {
-    manifest: Manifest,
-    sha256: String,
-}
-
 impl Default for Manifest {
     fn default() -> Self {
         Self { format: FORMAT, next: 1, segments: Vec::new(), dropped: BTreeMap::new() }
@@ -104,11 +99,6 @@ pub(crate) fn segment_in(root: &Path, name: &str) -> PathBuf {
     segments_in(root).join(name)
 }
 
-fn seal_of(manifest: &Manifest) -> String {
-    let text = serde_json::to_vec(manifest).unwrap_or_default();
-    hex::encode(Sha256::digest(&text))
-}
-
 impl Manifest {
     /// The manifest of a folder; `None` where there is none yet.
     pub(crate) fn read(root: &Path) -> Result<Option<Self>, StoreError> {
@@ -118,20 +108,17 @@ impl Manifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(damaged(&path, error)),
         };
-        let sealed: Sealed =
+        let sealed: Sealed<Self> =
             serde_json::from_slice(&text).map_err(|error| damaged(&path, error))?;
-        if seal_of(&sealed.manifest) != sealed.sha256 {
-            return Err(damaged(&path, "it does not match its checksum"));
-        }
-        Ok(Some(sealed.manifest))
+        let manifest = sealed.open();
+        manifest.map(Some).ok_or_else(|| damaged(&path, "it does not match its checksum"))
     }
 
     /// Puts it in its place, the whole of it or nothing.
     pub(crate) fn write(&self, files: &dyn Files, root: &Path) -> Result<(), StoreError> {
         let path = path_in(root);
         let temp = path.with_extension("json.tmp");
-        let sealed = Sealed { sha256: seal_of(self), manifest: self.clone() };
-        let text = serde_json::to_vec(&sealed).map_err(|error| damaged(&path, error))?;
+        let text = serde_json::to_vec(&Sealed::of(self)).map_err(|error| damaged(&path, error))?;
         write_synced(files, &temp, &text)?;
         files.rename(&temp, &path).map_err(|error| failed(&path, &error))?;
         files.sync_dir(root).map_err(|error| failed(root, &error))

@@ -430,13 +430,8 @@ pub struct MapPlan {
     /// How many items there are.
     pub items: u32,
     /// How many of them may fail.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::skip::is_default")]
     pub tolerated: u32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(n: &u32) -> bool {
-    *n == 0
 }
 
 impl RunEvent {

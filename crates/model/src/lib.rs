@@ -38,6 +38,7 @@ pub mod schedule;
 pub mod secret;
 pub mod selection;
 pub mod setting;
+mod skip;
 pub mod state;
 pub mod table;
 pub mod template;

@@ -36,16 +36,11 @@ pub struct Counts {
     #[serde(rename = "out")]
     pub rows_out: u64,
     /// Rows dropped because an equal row came before.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::skip::is_default")]
     pub duplicates: u64,
     /// Rows set aside, by reason, in the order in which the reasons first occurred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<(String, u64)>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 impl Counts {

@@ -117,7 +117,7 @@ fn quoted(names: &[&str]) -> String {
 }
 
 /// A body without fields.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}
 

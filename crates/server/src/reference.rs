@@ -61,6 +61,13 @@ const CREATED: Gives = Gives::Fields(&[
     ("url", "its page"),
     ("api", "its address in this API, as in the header `Location`"),
 ]);
+const FILTER: Field = (
+    "filter",
+    "`dag`, `state` (states, divided by commas), `created_after` and `created_before` (instants): runs that fit all that is given",
+);
+const OF_MANY: Field =
+    ("preview", "true: nothing is done, the answer says to which runs it would be");
+const WITHOUT: Field = ("with", "nothing: `{}`, or left out");
 const BULK: Gives = Gives::Fields(&[
     ("runs", "the runs that the filter chose, newest first"),
     ("done", "to how many of them it was done"),
@@ -225,70 +232,35 @@ pub static ROUTES: &[RouteDoc] = &[
     RouteDoc {
         route: "POST /api/v1/runs/rerun",
         about: "Runs tasks of every run that a filter chooses again. One call deals with at most 1,000 runs.",
-        takes: &[
-            (
-                "filter",
-                "`dag`, `state` (states, divided by commas), `created_after` and `created_before` (instants): runs that fit all that is given",
-            ),
-            ("preview", "true: nothing is done, the answer says to which runs it would be"),
-            ("with", "what `POST /api/v1/runs/{run}/rerun` takes"),
-        ],
+        takes: &[FILTER, OF_MANY, ("with", "what `POST /api/v1/runs/{run}/rerun` takes")],
         gives: BULK,
         errors: &[Invalid],
     },
     RouteDoc {
         route: "POST /api/v1/runs/cancel",
         about: "Ends every run that a filter chooses. One call deals with at most 1,000 runs.",
-        takes: &[
-            (
-                "filter",
-                "`dag`, `state` (states, divided by commas), `created_after` and `created_before` (instants): runs that fit all that is given",
-            ),
-            ("preview", "true: nothing is done, the answer says to which runs it would be"),
-            ("with", "nothing: `{}`, or left out"),
-        ],
+        takes: &[FILTER, OF_MANY, WITHOUT],
         gives: BULK,
         errors: &[Invalid],
     },
     RouteDoc {
         route: "POST /api/v1/runs/pause",
         about: "Lets every run that a filter chooses stand still. One call deals with at most 1,000 runs.",
-        takes: &[
-            (
-                "filter",
-                "`dag`, `state` (states, divided by commas), `created_after` and `created_before` (instants): runs that fit all that is given",
-            ),
-            ("preview", "true: nothing is done, the answer says to which runs it would be"),
-            ("with", "nothing: `{}`, or left out"),
-        ],
+        takes: &[FILTER, OF_MANY, WITHOUT],
         gives: BULK,
         errors: &[Invalid],
     },
     RouteDoc {
         route: "POST /api/v1/runs/resume",
         about: "Lets every paused run that a filter chooses go on. One call deals with at most 1,000 runs.",
-        takes: &[
-            (
-                "filter",
-                "`dag`, `state` (states, divided by commas), `created_after` and `created_before` (instants): runs that fit all that is given",
-            ),
-            ("preview", "true: nothing is done, the answer says to which runs it would be"),
-            ("with", "nothing: `{}`, or left out"),
-        ],
+        takes: &[FILTER, OF_MANY, WITHOUT],
         gives: BULK,
         errors: &[Invalid],
     },
     RouteDoc {
         route: "POST /api/v1/runs/mark",
         about: "Says of tasks of every run that a filter chooses how they ended. One call deals with at most 1,000 runs.",
-        takes: &[
-            (
-                "filter",
-                "`dag`, `state` (states, divided by commas), `created_after` and `created_before` (instants): runs that fit all that is given",
-            ),
-            ("preview", "true: nothing is done, the answer says to which runs it would be"),
-            ("with", "what `POST /api/v1/runs/{run}/mark` takes"),
-        ],
+        takes: &[FILTER, OF_MANY, ("with", "what `POST /api/v1/runs/{run}/mark` takes")],
         gives: BULK,
         errors: &[Invalid],
     },

@@ -17,6 +17,7 @@ use crate::disk;
 use crate::home::{FORMAT, Home, Layout};
 use crate::journal;
 use crate::kv::{Kv, SledKv};
+use crate::sealed::Sealed;
 use crate::sled_store::{Inner, SledStore};
 use crate::snapshot;
 use crate::store::StoreError;
@@ -53,12 +54,6 @@ pub struct BackupFile {
     pub bytes: u64,
     /// Its SHA-256, in hex.
     pub sha256: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Sealed {
-    manifest: Manifest,
-    sha256: String,
 }
 
 /// Why a backup was not made or not restored.
@@ -305,14 +300,9 @@ fn digest(path: &Path) -> io::Result<(u64, String)> {
     }
 }
 
-fn seal_of(manifest: &Manifest) -> String {
-    let text = serde_json::to_string(manifest).unwrap_or_default();
-    hex::encode(Sha256::digest(text.as_bytes()))
-}
-
 fn seal(manifest: &Manifest, dest: &Path) -> Result<(), StoreError> {
     let path = dest.join(MANIFEST);
-    let sealed = Sealed { sha256: seal_of(manifest), manifest: manifest.clone() };
+    let sealed = Sealed::of(manifest);
     let text =
         serde_json::to_vec_pretty(&sealed).map_err(|e| disk::damaged(&path, e.to_string()))?;
     disk::write_whole(&path, &text)
@@ -327,11 +317,9 @@ pub fn verify(src: &Path) -> Result<Manifest, BackupError> {
     if let Some(format) = found["manifest"]["format"].as_u64().filter(|f| *f > u64::from(FORMAT)) {
         return Err(BackupError::Newer { found: format as u32 });
     }
-    let sealed: Sealed = serde_json::from_value(found).map_err(|e| bad(e.to_string()))?;
-    if seal_of(&sealed.manifest) != sealed.sha256 {
-        return Err(bad("it does not match its checksum".to_owned()));
-    }
-    for file in &sealed.manifest.files {
+    let sealed: Sealed<Manifest> = serde_json::from_value(found).map_err(|e| bad(e.to_string()))?;
+    let manifest = sealed.open().ok_or_else(|| bad("it does not match its checksum".to_owned()))?;
+    for file in &manifest.files {
         let path = src.join(&file.path);
         let bad = |what: String| BackupError::Bad { path: path.clone(), what };
         if !file.path.components().all(|part| matches!(part, Component::Normal(_))) {
@@ -342,7 +330,7 @@ pub fn verify(src: &Path) -> Result<Manifest, BackupError> {
             return Err(bad("it does not match its checksum".to_owned()));
         }
     }
-    Ok(sealed.manifest)
+    Ok(manifest)
 }
 
 /// Fills an empty home from a backup, after all of it was checked. With `force`, what the home

@@ -32,6 +32,7 @@ pub mod projector;
 mod record;
 mod records;
 mod replay;
+pub mod sealed;
 mod slab;
 pub mod sled_store;
 mod snapshot;

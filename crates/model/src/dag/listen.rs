@@ -56,16 +56,11 @@ pub struct Signal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
     /// The rows of the table.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::skip::is_default")]
     pub rows: u64,
     /// What its data are about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<DataInterval>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// Signals that a trigger keeps while nothing takes them; beyond these, the oldest go.
@@ -77,7 +72,7 @@ pub struct Pending {
     /// The signals.
     pub signals: Vec<Signal>,
     /// Those that were let go because too many waited.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::skip::is_default")]
     pub lost: u64,
 }
 

@@ -96,11 +96,6 @@ pub enum DagEvent {
     },
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
 /// What was written before files that are run by hand were told apart is served.
 fn always() -> bool {
     true
@@ -126,7 +121,7 @@ pub struct DagRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_by: Option<String>,
     /// How many runs that its triggers started have failed one after the other, where that counts.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::skip::is_default")]
     pub failures: u32,
     /// Up to where the due instants of each trigger were dealt with, by its key.
     #[serde(default)]

@@ -36,7 +36,7 @@ pub struct RunHead {
     /// Somebody asked to end it.
     pub cancel_requested: bool,
     /// It took longer than it may, and is ended for it.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "crate::skip::is_default")]
     pub timed_out: bool,
     /// Why it was ended, where that was not just asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ pub struct RunHead {
     pub note: Option<Box<Note>>,
     /// The most attempts that a task, or an item, has had in other versions of the DAG: numbers that
     /// tasks are counted on from which stand in this version where those stood.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::skip::is_default")]
     pub past_attempts: u32,
     /// When it was called for.
     pub created_at: Timestamp,
@@ -85,7 +85,7 @@ pub struct TaskRun {
     pub lost: u32,
     /// The most attempts that one of its items has had. Items of a next time are counted on from
     /// here, so that no two attempts of a place in the list have one number.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::skip::is_default")]
     pub item_attempts: u32,
     /// When it last became ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,10 +122,10 @@ pub struct TaskRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub called: Option<RunId>,
     /// A group that is to end: none of its members starts any more, `finally` apart.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "crate::skip::is_default")]
     pub stopping: bool,
     /// A mapped task whose items have ended, and whose tables are being put together.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "crate::skip::is_default")]
     pub gathering: bool,
     /// The final state that somebody gave it in this generation, whatever it did; of a running one,
     /// the state that it will be in when it has ended.
@@ -164,16 +164,6 @@ impl TaskRun {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
 /// The items of a mapped task, counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MapCounts {
@@ -186,7 +176,7 @@ pub struct MapCounts {
     #[serde(default)]
     pub tolerated: u32,
     /// The number that the attempts of each are counted on from.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::skip::is_default")]
     pub base: u32,
     /// How many have begun: those with the lowest numbers.
     #[serde(default)]

@@ -6,13 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use tidemill_model::{DagId, RunId, Timestamp};
-use tidemill_store::{RunQuery, RunSummary};
+use tidemill_store::RunQuery;
 
 use super::operations::MarkBody;
 use super::runs::{RerunBody, states_of};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::Body;
+use crate::extract::{Body, Nothing};
 use crate::routes::Caller;
 
 /// Runs that one call deals with at most.
@@ -42,11 +42,6 @@ pub(super) struct BulkBody<T> {
     preview: bool,
     with: Option<T>,
 }
-
-/// An operation that takes nothing but the run.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Plain {}
 
 /// What came of it.
 #[derive(Debug, Serialize)]
@@ -92,7 +87,7 @@ impl Filter {
                     if found.len() == RUNS_MAX {
                         return Ok((found, true));
                     }
-                    found.push(id_of(run));
+                    found.push(run.head.id.clone());
                 }
             }
             match page.next {
@@ -108,10 +103,6 @@ fn instant(text: &str) -> Result<Timestamp, ApiError> {
         ApiError::invalid(format!("`{text}` is no instant"))
             .help("write it with its offset, as 2026-01-31T08:00:00Z")
     })
-}
-
-fn id_of(run: &RunSummary) -> RunId {
-    run.head.id.clone()
 }
 
 /// Does it to one run after the other: oldest first, as they would have gone.
@@ -148,28 +139,36 @@ where
 pub(super) async fn cancel(
     State(app): State<App>,
     caller: Caller,
-    Body(body): Body<BulkBody<Plain>>,
+    Body(body): Body<BulkBody<Nothing>>,
 ) -> Result<Json<Bulk>, ApiError> {
-    let act = async |id: RunId, Plain {}| app.backend.cancel(&id, caller.who()).await;
-    each(&app, body, Some(Plain {}), act).await
+    let act = async |id: RunId, Nothing {}| app.backend.cancel(&id, caller.who()).await;
+    each(&app, body, Some(Nothing {}), act).await
 }
 
 pub(super) async fn pause(
     State(app): State<App>,
     caller: Caller,
-    Body(body): Body<BulkBody<Plain>>,
+    Body(body): Body<BulkBody<Nothing>>,
 ) -> Result<Json<Bulk>, ApiError> {
-    let act = async |id: RunId, Plain {}| app.backend.hold(&id, true, caller.who()).await;
-    each(&app, body, Some(Plain {}), act).await
+    hold(&app, body, true, caller).await
 }
 
 pub(super) async fn resume(
     State(app): State<App>,
     caller: Caller,
-    Body(body): Body<BulkBody<Plain>>,
+    Body(body): Body<BulkBody<Nothing>>,
 ) -> Result<Json<Bulk>, ApiError> {
-    let act = async |id: RunId, Plain {}| app.backend.hold(&id, false, caller.who()).await;
-    each(&app, body, Some(Plain {}), act).await
+    hold(&app, body, false, caller).await
+}
+
+async fn hold(
+    app: &App,
+    body: BulkBody<Nothing>,
+    held: bool,
+    caller: Caller,
+) -> Result<Json<Bulk>, ApiError> {
+    let act = async |id: RunId, Nothing {}| app.backend.hold(&id, held, caller.who()).await;
+    each(app, body, Some(Nothing {}), act).await
 }
 
 pub(super) async fn rerun(
